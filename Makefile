@@ -1,0 +1,28 @@
+# make demo: pretrains MMC on the embedded scenes, evaluates it and writes runs/demo/report.html.
+# make test: runs the tests. Both make .venv and install what they need.
+PYTHON ?= python3
+VENV ?= .venv
+WORKDIR ?= runs/demo
+RUN = $(VENV)/bin/python -m
+PIP = $(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt
+
+demo: $(VENV)/base
+	$(RUN) jssl.train --config mmc:demo --workdir $(WORKDIR)
+	$(RUN) jssl.evaluate --workdir $(WORKDIR) --baselines --report
+
+test: $(VENV)/test
+	$(RUN) pytest $(TESTS)
+
+$(VENV)/base: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/test: $(VENV)/base
+	$(PIP) -e .[test]
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+.PHONY: demo test clean

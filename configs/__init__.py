@@ -1,0 +1,1 @@
+"""One file a method; each has `get_config(preset)`."""

@@ -1,0 +1,41 @@
+"""MAE: encode a quarter of the patches, decode the others' pixels.
+
+He, Chen, Xie, Li, Dollar, Girshick, "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377; code
+facebookresearch/mae.
+
+    demo       width 96, 64 px, on a CPU
+    cifar10    our choice: native 32 px, patch 4, a decoder of two blocks
+    imagenet   ViT-B/16, 224 px, batch 4096, 1600 epochs: 83.6 % fine-tuned, 67.8-68.0 % linear in the paper
+"""
+
+from jssl.configs import common
+
+
+def get_config(preset: str = "demo"):
+  config = common.base(preset)
+  size, patch, net, decoder = dict(
+      demo=(64, 8, dict(width=96, depth=4, num_heads=3), dict(width=64, depth=1, num_heads=2)),
+      cifar10=(32, 4, dict(width=192, depth=12, num_heads=3), dict(width=128, depth=2, num_heads=4)),
+      imagenet=(224, 16, dict(variant="B/16"), dict(width=512, depth=8, num_heads=16)))[preset]
+  config.views = dict(v=common.view(preset, size=size, scale=(0.2, 1.0)))
+  config.masking = dict(m=dict(fn="random_patch_mask", grid=("v", "encoder"), ratio=0.75))
+  config.networks = dict(
+      encoder=dict(fn="vit", image_size=size, patch_size=patch, position="sincos2d", init="mae", **net),
+      decoder=dict(fn="mae_decoder", patch_size=patch, **decoder))
+  config.passes = dict(
+      e=dict(net="encoder", reads=("v", "ids_keep=m/ids_keep")),
+      d=dict(net="decoder", reads=("e/tokens", "m/ids_restore")))
+  config.targets = dict(y=dict(fn="patch_pixels", reads=("v",), patch=patch, normalize=True))
+  config.losses = dict(rec=dict(fn="mae_loss", reads=("d/pixels", "y", "m/mask")))
+
+  config.optim.update(dict(name="adamw", b2=0.95, weight_decay=0.05, lr_scale="linear"))
+  if preset == "demo":
+    config.update(dict(batch_size=64, total_steps=1000))
+    config.optim.update(dict(lr=6e-3, warmup_fraction=0.1))
+  elif preset == "cifar10":
+    config.update(dict(batch_size=512, total_epochs=400.0))
+    config.optim.update(dict(lr=2.5e-4, warmup_epochs=10))
+  else:
+    config.update(dict(batch_size=4096, total_epochs=1600.0))
+    config.optim.update(dict(lr=1.5e-4, warmup_epochs=40))
+  return config

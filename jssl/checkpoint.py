@@ -1,0 +1,181 @@
+"""Checkpoints: all that a run needs to go on, kept with orbax.
+
+A workdir holds `checkpoints/<step>/state` (the trainer's whole state) and `checkpoints/<step>/metadata` (format
+version, step, metrics). Networks are read from them by name, for evaluation and for warm starts.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy as keeping
+
+from jssl.errors import ConfigError, nearest
+
+FORMAT_VERSION = 1
+
+
+class Checkpoints:
+  """The checkpoints of one workdir.
+
+  Args:
+    workdir: of the run.
+    keep: how many of the newest stay.
+    keep_best: name of a metric whose lowest value stays too, or None.
+  """
+
+  def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2, keep_best: str | None = None):
+    policies = [keeping.LatestN(keep)]
+    if keep_best:
+      lowest = keeping.BestN(get_metric_fn=lambda m: m[keep_best], reverse=True, n=1,
+                             keep_checkpoints_without_metrics=False)
+      policies.append(lowest)
+    self.directory = pathlib.Path(workdir).absolute() / "checkpoints"
+    self._manager = ocp.CheckpointManager(
+        self.directory, item_names=("state", "metadata"),
+        options=ocp.CheckpointManagerOptions(
+            preservation_policy=keeping.AnyPreservationPolicy(policies), cleanup_tmp_directories=True,
+            best_fn=(lambda m: m[keep_best]) if keep_best else None, best_mode="min"))
+
+  def latest_step(self) -> int | None:
+    return self._manager.latest_step()
+
+  def save(self, step: int, state, metrics: dict[str, float]) -> None:
+    """Starts writing; the state may be donated to the next step as soon as this returns."""
+    metadata = dict(format_version=FORMAT_VERSION, step=step, metrics=metrics)
+    self._manager.save(step, metrics=metrics, args=ocp.args.Composite(
+        state=ocp.args.StandardSave(_as_tree(state)), metadata=ocp.args.JsonSave(metadata)))
+
+  def restore(self, state, step: int | None = None):
+    """Reads a checkpoint into the layout of `state` (arrays, whose values do not matter).
+
+    Raises:
+      ConfigError: if it was written by another format, or for other arrays; says which.
+    """
+    step = self.latest_step() if step is None else step
+    metadata = self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())).metadata
+    if metadata["format_version"] != FORMAT_VERSION:
+      raise ConfigError(f"{self.directory}/{step} has format {metadata['format_version']}, this jssl reads {FORMAT_VERSION}")
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), _as_tree(state))
+    saved = _saved_spec(self._manager, step)
+    require_same(f"{self.directory}/{step}", saved, "this run", target)
+    restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
+    return jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(restored))
+
+  def wait(self) -> None:
+    """Returns when all that was saved is on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    self._manager.close()
+
+
+def _as_tree(state) -> dict[str, Any]:
+  """Nested dicts by field name: what is on disk does not depend on the classes of the code."""
+  return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+          for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def _saved_spec(manager, step: int):
+  tree = manager.item_metadata(step)["state"]
+  return {name: jax.ShapeDtypeStruct(tuple(m.shape), m.dtype) for name, m in dict(tree).items()}
+
+
+def load_variables(workdir: str | pathlib.Path, step: int | None = None) -> dict[str, np.ndarray]:
+  """Reads the method's variables of a run as NumPy arrays: `{"params/student/backbone/cls": ..., ...}`.
+
+  Raises:
+    ConfigError: if the workdir holds no checkpoint.
+  """
+  directory = pathlib.Path(workdir).absolute() / "checkpoints"
+  with ocp.CheckpointManager(directory, item_names=("state", "metadata"),
+                             options=ocp.CheckpointManagerOptions(create=False, read_only=True)) as manager:
+    step = manager.latest_step() if step is None else step
+    if step is None:
+      raise ConfigError(f"{workdir} holds no checkpoint")
+    wanted = {name: spec for name, spec in _saved_spec(manager, step).items()}
+    target = {name: np.zeros(spec.shape, spec.dtype) for name, spec in wanted.items()}
+    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
+  prefix = "variables/"
+  return {name[len(prefix):]: np.asarray(x) for name, x in state.items() if name.startswith(prefix)}
+
+
+def network_arrays(variables: dict[str, np.ndarray], network: str) -> tuple[dict, dict]:
+  """Parameters and statistics of one network out of `load_variables`, as flat dicts.
+
+  Raises:
+    ConfigError: if there is no such network.
+  """
+  parts = {}
+  for kind in ("params", "teachers", "stats"):
+    prefix = f"{kind}/{network}/"
+    parts[kind] = {name[len(prefix):]: x for name, x in variables.items() if name.startswith(prefix)}
+  params = parts["params"] or parts["teachers"]
+  if not params:
+    known = {name.split("/")[1] for name in variables if name.split("/")[0] in ("params", "teachers")}
+    raise ConfigError(f"the run has no network '{network}'; {nearest(network, known)}")
+  return params, parts["stats"]
+
+
+def load_network(source: str, params, stats):
+  """Fills one network from another run: a strict warm start.
+
+  Args:
+    source: `"workdir:network"`.
+    params, stats: trees of arrays to fill; every name and shape must be the same.
+
+  Returns:
+    `(params, stats)` with the run's values.
+
+  Raises:
+    ConfigError: with what each side has and the other has not.
+  """
+  workdir, _, network = source.rpartition(":")
+  if not workdir:
+    raise ConfigError(f"load='{source}': write 'workdir:network'")
+  found_params, found_stats = network_arrays(load_variables(workdir), network)
+  return (fill(f"{source} (params)", params, found_params), fill(f"{source} (statistics)", stats, found_stats))
+
+
+def warm_start(networks, variables):
+  """Fills every network that has a `load` from its run, then lets EMA teachers start from what they follow.
+
+  Args:
+    networks: name -> `NetworkSpec`.
+    variables: the method's, freshly initialised.
+  """
+  params, teachers, stats = dict(variables.params), dict(variables.teachers), dict(variables.stats)
+  for name, network in networks.items():
+    if network.load:
+      place = params if network.trained else teachers
+      place[name], stats[name] = load_network(network.load, place[name], stats[name])
+  for name, network in networks.items():
+    if network.ema_of and networks[network.ema_of].load:
+      teachers[name], stats[name] = jax.tree.map(jax.numpy.copy, (params[network.ema_of], stats[network.ema_of]))
+  return variables.replace(params=params, teachers=teachers, stats=stats)
+
+
+def fill(source: str, tree, found: dict[str, np.ndarray]):
+  """A tree like `tree` (arrays or their shapes) with the values of `found`, by name; both must have the same names.
+
+  Raises:
+    ConfigError: with what each side has and the other has not.
+  """
+  require_same(source, found, "this config", _as_tree(tree))
+  leaves = [found[name] for name in _as_tree(tree)]
+  return jax.tree.unflatten(jax.tree.structure(tree), [jax.numpy.asarray(x) for x in leaves])
+
+
+def require_same(left_name: str, left: dict[str, Any], right_name: str, right: dict[str, Any]) -> None:
+  """Raises `ConfigError` with a two-way difference unless both have the same names, shapes and dtypes."""
+  lines = [f"  only in {left_name}: {name} {left[name].shape}" for name in sorted(left.keys() - right.keys())]
+  lines += [f"  only in {right_name}: {name} {right[name].shape}" for name in sorted(right.keys() - left.keys())]
+  for name in sorted(left.keys() & right.keys()):
+    a, b = left[name], right[name]
+    if tuple(a.shape) != tuple(b.shape) or a.dtype != b.dtype:
+      lines.append(f"  {name}: {a.shape} {a.dtype} in {left_name}, {b.shape} {b.dtype} in {right_name}")
+  if lines:
+    more = [f"  ... and {len(lines) - 20} more"] if len(lines) > 20 else []
+    raise ConfigError("\n".join([f"{left_name} does not fit {right_name}:", *lines[:20], *more]))

@@ -1,0 +1,191 @@
+"""Configs: where they are found, what they may hold, and how they are kept beside a run.
+
+A config is a python file with `get_config(arg) -> ml_collections.ConfigDict`. It starts from `default_config()`, so
+every key that the loop knows is there with its default, and a key that it does not know is an error.
+"""
+
+import ast
+import importlib
+import importlib.util
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from jssl import optim
+from jssl.errors import ConfigError, nearest
+
+# Stages and tables whose keys are names of the user's own; their contents are checked by `jssl.method`.
+OPEN = ("views", "masking", "networks", "passes", "targets", "losses", "phases", "refresh")
+DURATIONS = ("total_steps", "total_epochs", "total_examples")
+
+
+def default_config() -> ml_collections.ConfigDict:
+  """Every key that the loop knows, with its default."""
+  config = ml_collections.ConfigDict(dict(
+      {name: {} for name in OPEN},
+      seed=0,
+      # Exactly one of the three.
+      total_steps=None, total_epochs=None, total_examples=None,
+      batch_size=256,                    # global: all devices together
+      accumulate=1,                      # micro-batches a step; refused where it would change the loss
+      dtype="float32",                   # of the networks' compute; parameters, losses and statistics stay float32
+      log_every_steps=50,
+      checkpoint_every_steps=1000,
+      data=dict(
+          name="scenes", split="train",
+          options={},                    # handed to jssl.data.load
+          device_bytes=1 << 30,          # a set that is smaller lives on the device
+          threads=8, prefetch=8),
+      checkpoint=dict(keep=2, keep_best=None),   # keep_best: a metric's name; its lowest value is kept too
+      parallel=dict(mode="pmap", shard_state=False),
+      optim=optim.default_optim_config(),
+      evaluation=dict(
+          network=None,                  # None: the EMA teacher if there is one, else the first trained network
+          feature=None,                  # None: the network's `features`; or a name that it writes, such as "mean"
+          protocols=("knn", "linear", "rankme"),
+          train=dict(name="objects", split="train", options={}),
+          test=dict(name="objects", split="test", options={}),
+          calibration_scenes=dict(name="scenes", split="calibration", options={}),
+          test_scenes=dict(name="scenes", split="test", options={}),
+          size=None, mean=None, std=None)))  # the evaluation view; None: the first view's
+  return config
+
+
+def load_config(spec: str) -> ml_collections.ConfigDict:
+  """Loads `path/to/file.py[:arg]` or the name of a config that comes with jssl, `mmc[:arg]`.
+
+  Raises:
+    ConfigError: if there is no such config or no such preset.
+  """
+  name, _, arg = spec.partition(":")
+  get_config = _config_module(name).get_config
+  try:
+    return get_config(arg) if arg else get_config()
+  except KeyError as error:
+    raise ConfigError(f"--config {spec}: {name} has no preset {error}") from error
+
+
+def _config_module(name: str):
+  path = pathlib.Path(name)
+  if path.suffix == ".py":
+    if not path.exists():
+      raise ConfigError(f"--config {name}: there is no such file")
+    spec = importlib.util.spec_from_file_location(f"_jssl_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+  try:
+    package = importlib.import_module("jssl.configs")
+  except ModuleNotFoundError as error:
+    raise ConfigError("jssl.configs is not installed: run `pip install -e .` in the checkout, or name a file") from error
+  known = [p.stem for folder in package.__path__ for p in pathlib.Path(folder).glob("*.py") if p.stem[0] != "_"]
+  if name not in known:
+    raise ConfigError(f"--config {name}: no such config; {nearest(name, set(known) - {'common'})}")
+  return importlib.import_module(f"jssl.configs.{name}")
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+  """Raises `ConfigError` for a key that the loop does not know, and for none or two durations."""
+  _check_keys(config.to_dict(), default_config().to_dict(), "config")
+  given = [key for key in DURATIONS if config[key] is not None]
+  if len(given) != 1:
+    raise ConfigError(f"config: set exactly one of {', '.join(DURATIONS)} (set: {', '.join(given) or 'none'})")
+  if not config.losses:
+    raise ConfigError("config.losses: a method needs at least one loss")
+  if config.batch_size % config.accumulate:
+    raise ConfigError(f"config.accumulate={config.accumulate} does not divide config.batch_size={config.batch_size}")
+
+
+def _check_keys(given: dict, known: dict, where: str) -> None:
+  for key, value in given.items():
+    if key not in known:
+      raise ConfigError(f"{where}.{key}: unknown key; {nearest(key, known)}")
+    if isinstance(value, dict) and isinstance(known[key], dict) and key not in (*OPEN, "options"):
+      # A number may be given as a schedule, which is a dict of its own.
+      if "schedule" not in value and known[key]:
+        _check_keys(value, known[key], f"{where}.{key}")
+
+
+def total_steps(config, num_examples: int) -> int:
+  """Optimizer steps of the whole run, from whichever of the three durations the config gives."""
+  steps_per_epoch = max(num_examples // config.batch_size, 1)
+  if config.total_steps is not None:
+    return int(config.total_steps)
+  if config.total_epochs is not None:
+    return int(round(config.total_epochs * steps_per_epoch))
+  return -(-int(config.total_examples) // config.batch_size)
+
+
+def tuples(value: Any) -> Any:
+  """Lists become tuples, at every depth: JSON and command lines do not know tuples."""
+  if isinstance(value, dict):
+    return {k: tuples(v) for k, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return tuple(tuples(v) for v in value)
+  return value
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+  return json.dumps(config.to_dict(), indent=2, sort_keys=True)
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+  return ml_collections.ConfigDict(tuples(json.loads(text)))
+
+
+def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
+  """`{"optim.lr": 1e-3, ...}`: for printing what differs between two configs."""
+  flat = {}
+  for key, value in sorted(tuples(dict(config)).items()):
+    if hasattr(value, "items") and len(value):
+      flat.update(flatten(value, f"{prefix}{key}."))
+    else:
+      flat[f"{prefix}{key}"] = value
+  return flat
+
+
+def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_collections.ConfigDict:
+  """Applies `--config.key=value` arguments in place; a duration takes the place of the one that the config gave.
+
+  A value is a Python literal (`1e-3`, `(0.2, 1.0)`, `None`), or else a string.
+
+  Raises:
+    ConfigError: for a key that the config does not have, or a value of another type.
+  """
+  for argument in arguments:
+    path, equals, text = argument.removeprefix("--config.").partition("=")
+    if not argument.startswith("--config.") or not equals:
+      raise ConfigError(f"{argument}: write --config.key=value")
+    *parents, key = path.split(".")
+    place, where = config, "config"
+    for name in [*parents, key]:
+      if not hasattr(place, "keys") or name not in place:
+        known = place.keys() if hasattr(place, "keys") else ()
+        raise ConfigError(f"{where}.{name}: unknown key; {nearest(name, known)}")
+      if name is not key:
+        place, where = place[name], f"{where}.{name}"
+    if path in DURATIONS:
+      config.update({duration: None for duration in DURATIONS})
+    _assign(place, key, _literal(text), f"{where}.{key}")
+  return config
+
+
+def _literal(text: str) -> Any:
+  try:
+    return tuples(ast.literal_eval(text))
+  except (SyntaxError, ValueError):
+    return text
+
+
+def _assign(place: ml_collections.ConfigDict, key: str, value: Any, where: str) -> None:
+  before = place[key]
+  if value is None or (hasattr(before, "keys") and ("schedule" in before or not before)):
+    with place.ignore_type():  # A schedule may become a number, and anything nothing.
+      place[key] = value
+    return
+  try:
+    place[key] = value
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f"{where}={value!r}: {before!r} is of another type ({type(before).__name__})") from error

@@ -1,0 +1,57 @@
+"""What a run reads: every kind of data as a `Source` of named arrays, and its batches by step."""
+
+import inspect
+
+from jssl.data import scenes
+from jssl.data.folder import load_folder
+from jssl.data.idx import load_fashion_mnist, read_idx
+from jssl.data.pipeline import batches
+from jssl.data.sampling import batch_indices, epoch_permutation, steps_per_epoch
+from jssl.data.source import DataError, from_arrays, from_iterator, Source
+from jssl.data.sprites import digit_sprites, fashion_sprites
+from jssl.data.tfds import load_tfds
+from jssl.errors import ConfigError, nearest
+
+__all__ = ["DataError", "Source", "batch_indices", "batches", "digit_sprites", "epoch_permutation", "fashion_sprites",
+           "from_arrays", "from_iterator", "load", "load_fashion_mnist", "load_folder", "load_tfds", "read_idx",
+           "steps_per_epoch"]
+
+_EMBEDDED = {"scenes": scenes.scenes, "objects": scenes.objects}
+_AT = {"fashion_mnist": load_fashion_mnist, "folder": load_folder, "tfds": load_tfds}
+
+
+def load(spec: str | Source, *, split: str = "train", **options) -> Source:
+  """Loads data by its name.
+
+  Args:
+    spec: "scenes" or "objects" (embedded), "fashion_mnist" or "fashion_mnist:/path" (IDX files), "tfds:<name>",
+      "folder:/path"; a Source is returned as it is.
+    split: as the kind of data has them.
+    **options: of `scenes.scenes`, `scenes.objects`, `load_fashion_mnist`, `load_tfds` or `load_folder`.
+
+  Raises:
+    ValueError: (a ConfigError) for a wrong name, split or option, with the nearest valid ones.
+    DataError: for data that are not there, with what to do.
+
+  Example:
+    >>> source = load("objects", split="test", num_examples=8)
+    >>> source.get([3, 5])["image"].shape
+    (2, 64, 64, 3)
+  """
+  if isinstance(spec, Source):
+    if options:
+      raise ConfigError(f"{spec.name} is loaded already; it takes no options, got {', '.join(options)}")
+    return spec
+  kind, _, place = str(spec).partition(":")
+  if kind in _EMBEDDED and not place:
+    function, where = _EMBEDDED[kind], ()
+  elif kind in _AT and (place or kind == "fashion_mnist"):
+    function, where = _AT[kind], (place,)
+  else:
+    known = [*_EMBEDDED, "fashion_mnist", "tfds:<name>", "folder:/path"]
+    raise ConfigError(f"there is no data {spec!r}; {nearest(str(spec), known)}")
+  valid = {name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+  for name in options:
+    if name not in valid:
+      raise ConfigError(f"{spec} has no option {name!r}; {nearest(name, valid - {'split'})}")
+  return function(*where, split=split, **options)

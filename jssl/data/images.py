@@ -1,0 +1,130 @@
+"""Image files of any kind to uint8 arrays on a canvas, and what to do with those that cannot be read."""
+
+import io
+import logging
+import threading
+import types
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from jssl.data.source import DataError
+from jssl.errors import ConfigError
+
+_MODES = {1: "L", 3: "RGB"}
+_MAX_UNREADABLE = 0.1  # of the images read so far ...
+_JUDGED_AFTER = 100  # ... once there are so many
+
+_log = logging.getLogger("jssl")
+
+
+def check_canvas(canvas: int, channels: int) -> None:
+  """Raises ConfigError unless the options make a canvas."""
+  if not isinstance(canvas, int) or not 1 <= canvas <= 2**14:
+    raise ConfigError(f"canvas is {canvas!r}; it must be an integer from 1 to {2**14}, the arrays' side in pixels")
+  if channels not in _MODES:
+    raise ConfigError(f"channels is {channels!r}; it must be 1 (grey) or 3 (RGB)")
+
+
+def decode(file, canvas: tuple[int, int], channels: int) -> tuple[np.ndarray, tuple[int, int]]:
+  """Decodes an image into the upper left corner of a canvas.
+
+  Turned upright by its EXIF orientation; the first frame of an animation; 16 and 32 bit integers read as 16 bit, floats
+  as [0, 1] if they lie there and as [0, 255] otherwise; what is transparent becomes white. A larger image is shrunk to
+  fit, with its aspect kept (Lanczos); a smaller one is left as it is.
+
+  Args:
+    file: path or bytes.
+    canvas: height and width of the result in pixels.
+    channels: 1 or 3.
+
+  Returns:
+    The canvas, uint8 `[height, width, channels]`, zeros outside of the image; the image's (height, width) in it.
+
+  Raises:
+    Whatever Pillow raises for what it cannot read; ValueError for more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
+  """
+  with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and image.width * image.height > limit:
+      raise ValueError(f"{image.width} x {image.height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS, {limit}")
+    # A JPEG is decoded at a fraction of its size, of at least twice what is kept.
+    image.draft(None, (2 * max(canvas), 2 * max(canvas)))
+    upright = _to_mode(ImageOps.exif_transpose(image), _MODES[channels])
+  width, height = _fit(upright.size, canvas)
+  if (width, height) != upright.size:
+    upright = upright.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+  array = np.zeros((*canvas, channels), np.uint8)
+  array[:height, :width] = np.asarray(upright).reshape(height, width, channels)
+  return array, (height, width)
+
+
+def _fit(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
+  """The largest (width, height) of the same aspect within the canvas (height, width) that does not enlarge."""
+  scale = min(1.0, canvas[1] / size[0], canvas[0] / size[1])
+  return tuple(max(1, round(side * scale)) for side in size)
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+  """The image as 8 bit grey or RGB; Pillow's own conversion cuts 16 bit off at 255 and uncovers what is transparent."""
+  if image.mode.startswith("I") or image.mode == "F":
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
+    if image.mode.startswith("I"):
+      values = values / 257
+    elif values.min() >= 0 and values.max() <= 1:
+      values = values * 255
+    image = Image.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8))
+  if image.has_transparency_data:
+    image = image.convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+  return image.convert(mode)
+
+
+class TolerantReader:
+  """Reads examples one by one and puts the next readable one in the place of one that is not. Thread-safe.
+
+  Attributes:
+    unreadable: name -> reason, for all that could not be read so far.
+  """
+
+  def __init__(self, name: str, num_examples: int, read_one, name_of):
+    """Reads by `read_one(index)`, which may raise anything; `name_of(index)` names an example in messages."""
+    self._name, self._num_examples, self._read_one, self._name_of = name, num_examples, read_one, name_of
+    self._lock = threading.Lock()
+    self._seen: set[int] = set()
+    self._bad: set[int] = set()
+    self._reasons: dict[str, str] = {}
+    self.unreadable = types.MappingProxyType(self._reasons)
+
+  def get(self, index: int):
+    """(index that was read, what `read_one` gave): the first readable one from `index` on, around the end."""
+    for offset in range(self._num_examples):
+      candidate = (index + offset) % self._num_examples
+      if candidate in self._bad:
+        continue
+      try:
+        example = self._read_one(candidate)
+      except Exception as error:  # Pillow's decoders raise whatever they like on damaged files.
+        self._note(candidate, f"{type(error).__name__}: {error}")
+        continue
+      with self._lock:
+        self._seen.add(candidate)
+      return candidate, example
+    raise DataError(f"{self._name}: none of its {self._num_examples} images can be read; {self._first()}")
+
+  def _note(self, index: int, reason: str) -> None:
+    with self._lock:
+      if index in self._bad:
+        return
+      self._seen.add(index)
+      self._bad.add(index)
+      name = self._name_of(index)
+      self._reasons[name] = reason
+      bad, seen = len(self._bad), len(self._seen)
+    _log.warning("cannot read %s: %s", name, reason)
+    if seen >= _JUDGED_AFTER and bad > _MAX_UNREADABLE * seen:
+      raise DataError(f"{self._name}: {bad} of the {seen} images read so far cannot be read; {self._first()}")
+
+  def _first(self) -> str:
+    name, reason = next(iter(self._reasons.items()))
+    return f"the first is {name} ({reason})"

@@ -1,0 +1,95 @@
+"""From a source to batches: decoded in background threads, started at any step at no cost, built on grain."""
+
+from collections.abc import Iterator
+import os
+
+import grain
+import numpy as np
+
+from jssl.data.sampling import batch_indices, steps_per_epoch
+from jssl.data.source import complete_batch, DataError, Source
+from jssl.errors import nearest
+
+
+def batches(source: Source, *, batch_size: int, seed: int, start_step: int, stop_step: int, keys=None,
+            process_index: int = 0, process_count: int = 1, threads: int | None = None,
+            prefetch: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+  """The batches of the steps `start_step` to `stop_step - 1`.
+
+  What a step reads depends on (seed, step, batch_size) alone, see `jssl.data.batch_indices`.
+
+  Args:
+    source: what to read.
+    batch_size: of the global batch.
+    seed: of the order, >= 0.
+    start_step: the first step.
+    stop_step: one after the last step.
+    keys: names to read, others are dropped; all by default. `index` is always there.
+    process_index: this process reads the contiguous slice `process_index` of the global batch ...
+    process_count: ... of so many.
+    threads: background threads, each of which reads a whole batch; 0 reads in the caller's thread. By default 2 for
+      arrays in memory, else the number of cores up to 16. Iterators are always read in the caller's thread.
+    prefetch: batches held ready, by default as many as threads.
+
+  Returns:
+    An iterator of dicts `{key: [batch_size / process_count, ...]}` with `index` int32, the examples' numbers. Errors of
+    the background threads are raised at the batch that they belong to. `close()`, or dropping the iterator, stops the
+    threads.
+
+  Raises:
+    ValueError: if a number is out of range or a key is unknown.
+    DataError: while iterating, if the data cannot be read.
+  """
+  steps_per_epoch(len(source), batch_size)
+  if not 0 <= process_index < process_count:
+    raise ValueError(f"process_index is {process_index}; it must lie in [0, process_count = {process_count})")
+  if batch_size % process_count:
+    raise ValueError(f"batch_size {batch_size} cannot be split evenly over {process_count} processes")
+  if start_step < 0:
+    raise ValueError(f"start_step is {start_step}; it must be at least 0")
+  names = tuple(key for key in source.element_spec if key != "index") if keys is None else \
+      source.check_keys([key for key in keys if key != "index"])
+  local = batch_size // process_count
+  part = slice(process_index * local, (process_index + 1) * local)
+  if source.read is None:
+    return _iterator_batches(source, names, batch_size, start_step, stop_step, part)
+
+  def read(step: int) -> dict[str, np.ndarray]:
+    indices = batch_indices(step, seed=seed, num_examples=len(source), batch_size=batch_size)[part]
+    return {**source.get(indices, names), "index": indices.astype(np.int32)}
+
+  threads = _default_threads(source) if threads is None else threads
+  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads if prefetch is None else prefetch)
+  return _closing(grain.MapDataset.range(start_step, max(start_step, stop_step)).map(read).to_iter_dataset(options))
+
+
+def _default_threads(source: Source) -> int:
+  return 2 if source.arrays is not None else min(16, os.cpu_count() or 1)
+
+
+def _closing(dataset) -> Iterator[dict[str, np.ndarray]]:
+  """Iterates; whatever ends the iteration stops the background threads."""
+  iterator = iter(dataset)
+  try:
+    yield from iterator
+  finally:
+    iterator.close()
+
+
+def _iterator_batches(source, names, batch_size, start_step, stop_step, part) -> Iterator[dict[str, np.ndarray]]:
+  """The user's own batches, checked, and this process's part of them."""
+  iterator = iter(source.make_iterator(start_step))
+  for step in range(start_step, stop_step):
+    try:
+      batch = complete_batch(next(iterator), source.name)
+    except StopIteration:
+      raise DataError(f"{source.name} ended before step {step}; it must give a batch for each of the steps "
+                      f"{start_step} to {stop_step - 1}") from None
+    for key in names:
+      if key not in batch:
+        raise DataError(f"{source.name} gave no {key!r} at step {step}; {nearest(key, batch)}")
+    size = len(next(iter(batch.values())))
+    if size != batch_size:
+      raise DataError(f"{source.name} gave {size} examples at step {step}; the global batch is {batch_size}")
+    index = batch.get("index", (step * batch_size + np.arange(batch_size)) % len(source))
+    yield {key: batch[key][part] for key in names} | {"index": index[part].astype(np.int32)}

@@ -1,0 +1,54 @@
+"""Evaluation of frozen features: pure functions of arrays, and the named protocols that put them together."""
+
+from jssl.evaluation.features import channel_statistics, extract_features, raw_pixel_patches, raw_pixels
+from jssl.evaluation.knn import knn_accuracy
+from jssl.evaluation.linear import linear_probe
+from jssl.evaluation.object_similarity import object_overlap
+from jssl.evaluation.prompt_segmentation import prompt_iou, prompt_scores
+from jssl.evaluation.protocols import (
+    PROTOCOLS,
+    EvaluationData,
+    FeatureModel,
+    foreground_model,
+    position_model,
+    raw_pixel_model,
+    run_protocols,
+    supported_protocols,
+)
+from jssl.evaluation.rankme import effective_rank, rankme_score
+from jssl.evaluation.similarity import (
+    constant_similarity,
+    cosine_similarity,
+    patch_positions,
+    position_similarity,
+    precomputed_similarity,
+)
+from jssl.evaluation.tables import format_table
+
+__all__ = [
+    "PROTOCOLS",
+    "EvaluationData",
+    "FeatureModel",
+    "channel_statistics",
+    "constant_similarity",
+    "cosine_similarity",
+    "effective_rank",
+    "extract_features",
+    "foreground_model",
+    "format_table",
+    "knn_accuracy",
+    "linear_probe",
+    "object_overlap",
+    "patch_positions",
+    "position_model",
+    "position_similarity",
+    "precomputed_similarity",
+    "prompt_iou",
+    "prompt_scores",
+    "rankme_score",
+    "raw_pixel_model",
+    "raw_pixel_patches",
+    "raw_pixels",
+    "run_protocols",
+    "supported_protocols",
+]

@@ -1,0 +1,83 @@
+"""Weighted k-nearest-neighbour classification of frozen features.
+
+Protocol (Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", arXiv 1805.01978, in
+the form of facebookresearch/dino, eval_knn.py): features are L2-normalised; each query's k neighbours with the largest
+cosine vote for their label with weight exp(cosine / temperature); the class with the largest sum of votes wins. The
+bank is the training set, without augmentation. A tie goes to the smaller class number.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl.evaluation.chunks import map_chunks
+from jssl.evaluation.similarity import l2_normalize
+
+
+@functools.partial(jax.jit, static_argnames=("ks", "temperature", "num_classes"))
+def _predict(queries, bank, bank_labels, *, ks, temperature, num_classes):
+  """Predicted classes `[queries, len(ks)]`."""
+  cosine = jnp.matmul(l2_normalize(queries), l2_normalize(bank).T, precision="highest")
+  nearest, index = jax.lax.top_k(cosine, max(ks))
+  # A factor common to all votes of a query changes nothing, and keeps exp() finite at any temperature.
+  weight = jnp.exp((nearest - nearest[:, :1]) / temperature)
+  votes = jax.nn.one_hot(bank_labels[index], num_classes) * weight[..., None]
+  return jnp.stack([jnp.argmax(votes[:, :k].sum(1), -1) for k in ks], -1)
+
+
+def knn_accuracy(
+    bank: np.ndarray,
+    bank_labels: np.ndarray,
+    queries: np.ndarray,
+    labels: np.ndarray,
+    *,
+    k: int | Sequence[int] = 20,
+    temperature: float = 0.07,
+    num_classes: int,
+    chunk: int = 256,
+) -> dict:
+  """Accuracy of the weighted vote of the k nearest neighbours.
+
+  Args:
+    bank: training features `[n, dim]`.
+    bank_labels: `[n]` integers in [0, num_classes).
+    queries: test features `[m, dim]`.
+    labels: `[m]` integers in [0, num_classes).
+    k: number of neighbours, or several numbers, all of which are reported: the best one is not chosen for you.
+    temperature: of the votes, > 0.
+    num_classes: number of classes.
+    chunk: queries handled at once; memory grows as chunk * n.
+
+  Returns:
+    `metrics`: `k<k>` for each k, the fraction of correct queries; and the `parameters`.
+
+  Raises:
+    ValueError: if some k exceeds n, or labels leave their range, or shapes disagree.
+  """
+  ks = (k,) if isinstance(k, int) else tuple(k)
+  bank, queries = jnp.asarray(bank, jnp.float32), np.asarray(queries, np.float32)
+  if len(bank) != len(bank_labels) or len(queries) != len(labels):
+    counts = f"{len(bank)} bank features, {len(bank_labels)} labels; {len(queries)} queries, {len(labels)} labels"
+    raise ValueError(f"Every feature needs one label; found {counts}.")
+  if not ks or min(ks) < 1 or max(ks) > len(bank):
+    raise ValueError(f"k={ks} must lie between 1 and the size of the bank, {len(bank)}.")
+  bank_labels = check_labels(bank_labels, num_classes, "bank_labels")
+  labels = check_labels(labels, num_classes, "labels")
+  predict = functools.partial(_predict, ks=ks, temperature=float(temperature), num_classes=num_classes)
+  predicted = map_chunks(lambda q: predict(q, bank, jnp.asarray(bank_labels)), queries, chunk=min(chunk, len(queries)))
+  accuracy = (predicted == labels[:, None]).mean(0)
+  return dict(
+      metrics={f"k{number}": float(value) for number, value in zip(ks, accuracy)},
+      parameters=dict(k=ks, temperature=temperature, similarity="cosine", bank=len(bank), queries=len(queries)),
+  )
+
+
+def check_labels(labels: np.ndarray, num_classes: int, name: str) -> np.ndarray:
+  """The labels as an array; ValueError, by name, if one lies outside [0, num_classes)."""
+  labels = np.asarray(labels)
+  if labels.min() < 0 or labels.max() >= num_classes:
+    raise ValueError(f"{name} range over [{labels.min()}, {labels.max()}], not within [0, {num_classes}).")
+  return labels

@@ -1,0 +1,77 @@
+"""Tables of results as text: models as rows, one block for each protocol, its parameters below it."""
+
+import numbers
+from typing import Any
+
+
+def format_value(value: Any) -> str:
+  """A number as it stands in a table: 4 decimals below 10, 2 from there on, integers as they are, - for None."""
+  if value is None:
+    return "-"
+  if isinstance(value, numbers.Integral):
+    return str(value)
+  return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def format_parameters(parameters: dict) -> str:
+  """`name=value` of every parameter, separated by commas."""
+  return ", ".join(f"{name}={value}" for name, value in parameters.items())
+
+
+def protocol_blocks(results: dict) -> list[dict]:
+  """The blocks of a table.
+
+  Args:
+    results: model -> protocol -> dict with `metrics` and `parameters`, as `run_protocols` returns for one model.
+
+  Returns:
+    For each protocol, in order of appearance: `protocol`; `columns`, the metrics' names; `rows`, `(model, [value or
+    None])`; `notes`, lines of text with the parameters.
+  """
+  blocks = []
+  for protocol in dict.fromkeys(name for result in results.values() for name in result):
+    measured = {model: result[protocol] for model, result in results.items() if protocol in result}
+    columns = list(dict.fromkeys(metric for result in measured.values() for metric in result["metrics"]))
+    rows = [(model, [result["metrics"].get(column) for column in columns]) for model, result in measured.items()]
+    notes = _notes({model: result["parameters"] for model, result in measured.items()})
+    blocks.append(dict(protocol=protocol, columns=columns, rows=rows, notes=notes))
+  return blocks
+
+
+def _notes(parameters: dict[str, dict]) -> list[str]:
+  """The parameters common to all models on one line; those that differ on a line for the models that share them."""
+  first = next(iter(parameters.values()))
+  common = {
+      name: value for name, value in first.items()
+      if all(name in other and other[name] == value for other in parameters.values())
+  }
+  groups = {}
+  for model, own in parameters.items():
+    rest = format_parameters({name: value for name, value in own.items() if name not in common})
+    groups.setdefault(rest, []).append(model)
+  notes = [format_parameters(common)] + [f"{', '.join(models)}: {rest}" for rest, models in groups.items() if rest]
+  return [note for note in notes if note]
+
+
+def format_table(results: dict) -> str:
+  """The results as aligned text.
+
+  Args:
+    results: model -> protocol -> dict with `metrics` and `parameters`, as `run_protocols` returns for one model.
+
+  Returns:
+    For each protocol its name, a header (a metric's words below each other, to keep columns narrow), a row for each
+    model, and the parameters.
+  """
+  parts = []
+  for block in protocol_blocks(results):
+    words = [column.split("_") for column in block["columns"]]
+    height = max(map(len, words), default=0)
+    header = [["", *(([""] * (height - len(w)) + w)[line] for w in words)] for line in range(height)]
+    lines = header + [[model, *map(format_value, values)] for model, values in block["rows"]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(words) + 1)]
+    aligned = [
+        "  ".join([model.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip() for model, *cells in lines
+    ]
+    parts.append("\n".join([block["protocol"], *aligned, *(f"  {note}" for note in block["notes"])]))
+  return "\n\n".join(parts)

@@ -1,0 +1,80 @@
+"""What a config is, before a step is run: every name, shape, network, and the cost of a step."""
+
+import jax
+
+from jssl.models.network import count_parameters
+
+
+def explain(trainer) -> str:
+  """The expanded method of a `jssl.train.Trainer` as text.
+
+  The cost is that of the whole global batch's step compiled for one device: FLOPs as XLA counts them, and the memory of
+  the compiled program (arguments, outputs and temporaries).
+  """
+  method = trainer.single_method
+  arrays = method.abstract_environment(trainer.spec).arrays
+  blocks = [_run(trainer), _networks(trainer), _graph(method, arrays), trainer.optim_info["summary"], _cost(trainer)]
+  return "\n\n".join(blocks)
+
+
+def _run(trainer) -> str:
+  config, horizon = trainer.config, trainer.horizon
+  lines = [f"data: {trainer.source.name}, {len(trainer.source)} examples; batch {config.batch_size}; "
+           f"{horizon.total_steps} steps, {horizon.steps_per_epoch} an epoch",
+           f"devices: {len(trainer.parallel.devices)} {trainer.parallel.devices[0].platform} ({trainer.parallel.mode})"]
+  lines += [f"phase {phase.name}: steps {phase.start} to {phase.stop}" for phase in trainer.phases if len(trainer.phases) > 1]
+  return "\n".join(lines)
+
+
+def _networks(trainer) -> str:
+  rows = [("network", "parameters", "")]
+  for name, network in trainer.single_method.networks.items():
+    params = {**trainer.abstract.params, **trainer.abstract.teachers}[name]
+    note = "trained" if network.trained else (f"EMA of {network.ema_of}" if network.ema_of else "frozen")
+    rows.append((name, f"{count_parameters(params):,}", note + (f", from {network.load}" if network.load else "")))
+  return _table(rows)
+
+
+def _graph(method, arrays) -> str:
+  rows = [("stage", "name", "function", "reads", "writes")]
+  for unit in method.units:
+    for node in unit:
+      function = node.options.get("net") or getattr(node.fn, "__name__", None) or "stateful"
+      terms = node.options.get("terms", (node.reads,))
+      reads = "; ".join(", ".join(_name(read) for read in term) for term in terms)
+      reads += "".join(f", {key}={_name(read)}" for key, read in node.keywords.items())
+      written = [name for name in arrays if name.partition("/")[0] == node.name]
+      shown = [f"{name} {_shape(arrays[name])}" for name in written if node.stage != "passes" or _is_read(name, method)]
+      weight = node.options.get("weight", 1.0)
+      if node.stage == "losses":
+        shown = [f"weight {'scheduled' if callable(weight) else f'{weight:g}'}"]
+      rows.append((node.stage, node.name, function, reads, "; ".join(shown)))
+  return _table(rows)
+
+
+def _is_read(name, method) -> bool:
+  return any(name in node.names() for node in method.nodes.values())
+
+
+def _name(read) -> str:
+  return read if isinstance(read, str) else f"({', '.join(_name(r) for r in read)})"
+
+
+def _shape(array) -> str:
+  return f"{array.dtype}[{','.join(map(str, array.shape))}]"
+
+
+def _cost(trainer) -> str:
+  compiled = trainer.lower_single().compile()
+  cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+  flops = (cost[0] if isinstance(cost, (list, tuple)) else cost or {}).get("flops", float("nan"))
+  size = trainer.config.batch_size
+  parts = dict(arguments=memory.argument_size_in_bytes, outputs=memory.output_size_in_bytes,
+               temporaries=memory.temp_size_in_bytes, reused=memory.alias_size_in_bytes)
+  listed = ", ".join(f"{name} {value / 2**20:,.0f} MiB" for name, value in parts.items())
+  return f"one step: {flops / 1e9:,.1f} GFLOPs ({flops / size / 1e9:,.2f} an example)\nmemory: {listed}"
+
+
+def _table(rows) -> str:
+  widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+  return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)

@@ -1,0 +1,91 @@
+"""What a run writes for people and for tools: `metrics.jsonl`, TensorBoard events, one progress line."""
+
+import json
+import logging
+import os
+import pathlib
+import sys
+import time
+
+from tensorboardX import SummaryWriter
+
+log = logging.getLogger("jssl")
+
+
+def setup(level=logging.INFO) -> None:
+  """Sends jssl's messages to stderr, once; orbax and absl keep to warnings."""
+  if not log.handlers:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.propagate = False
+  log.setLevel(level)
+  for name in ("absl", "orbax"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class MetricsWriter:
+  """Appends rows to `metrics.jsonl` and to TensorBoard events.
+
+  Args:
+    workdir: of the run.
+    step: rows from this step on are removed first, so that a resumed run leaves neither gaps nor doubles.
+  """
+
+  def __init__(self, workdir: str | pathlib.Path, step: int = 0):
+    workdir = pathlib.Path(workdir)
+    self._path = workdir / "metrics.jsonl"
+    kept = [row for row in read_metrics(workdir) if row["step"] <= step]
+    partial = self._path.with_suffix(".tmp")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    os.replace(partial, self._path)
+    self._file = self._path.open("a", buffering=1)
+    self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+
+  def write(self, step: int, metrics: dict[str, float]) -> None:
+    self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+    for name, value in metrics.items():
+      self._events.add_scalar(name, value, step)
+
+  def close(self) -> None:
+    self._file.close()
+    self._events.close()
+
+
+def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
+  """The rows of a run's `metrics.jsonl`; a last line that a killed process left half written is dropped."""
+  path = pathlib.Path(workdir) / "metrics.jsonl"
+  if not path.exists():
+    return []
+  rows = []
+  for line in path.read_text().splitlines():
+    try:
+      rows.append(json.loads(line))
+    except json.JSONDecodeError:
+      break
+  return rows
+
+
+class Progress:
+  """Speed and the time that is left, between log steps."""
+
+  def __init__(self, step: int, total_steps: int, batch_size: int):
+    self._total, self._batch = total_steps, batch_size
+    self._step, self._time = step, time.monotonic()
+
+  def restart(self, step: int) -> None:
+    """Leaves out what was not training, such as compiling."""
+    self._step, self._time = step, time.monotonic()
+
+  def update(self, step: int) -> float:
+    """Images per second since the last call."""
+    now = time.monotonic()
+    speed = (step - self._step) * self._batch / max(now - self._time, 1e-9)
+    self._step, self._time = step, now
+    return speed
+
+  def line(self, step: int, loss: float, images_per_second: float) -> str:
+    left = (self._total - step) * self._batch / max(images_per_second, 1e-9)
+    hours, rest = divmod(int(left), 3600)
+    eta = f"{hours}h{rest // 60:02d}m" if hours else f"{rest // 60}m{rest % 60:02d}s"
+    return f"step {step}/{self._total}  loss {loss:.4f}  {images_per_second:.0f} images/s  {eta} left"

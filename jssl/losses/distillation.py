@@ -1,0 +1,127 @@
+"""Self-distillation: the student's distribution over prototypes follows the teacher's."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jssl.losses.arrays import as_views, precise
+
+
+def dino_loss(student_logits: Sequence[jax.Array], teacher_probs: Sequence[jax.Array], *,
+              student_temp: float = 0.1) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """DINO: cross-entropy of every student view against every teacher view but itself.
+
+      L = mean over pairs (u, v), u != v, and over the batch, of  - sum_k P_t^u[k] log softmax(s^v / tau_s)[k]
+
+  The teacher's views are the student's first ones, in the same order: student view i and teacher view i are the same
+  crop for i < len(teacher_probs), and that pair is left out. As the cross-entropy is linear in the teacher, the targets
+  of a student view are added up first: one pass over `[batch, prototypes]` a view, not one a pair.
+
+  Args:
+    student_logits: views of `[batch, prototypes]`, global crops first.
+    teacher_probs: views of `[batch, prototypes]`, probabilities (centred and sharpened), one for each global crop.
+    student_temp: tau_s > 0.
+
+  Returns:
+    The loss, and `teacher_entropy` (mean entropy of a teacher distribution over ln K: 1 is uniform, 0 is one-hot) and
+    `kl` (the loss less the teacher's entropy: what the student has not yet learnt).
+
+  Raises:
+    ValueError: if no pair is left.
+
+  References:
+    Caron et al. 2021, arXiv 2104.14294, equations 1 to 4 and algorithm 1; facebookresearch/dino, main_dino.py
+    (`DINOLoss`).
+
+  Example:
+
+    >>> uniform = jnp.full((2, 8), 1 / 8)
+    >>> loss, metrics = dino_loss([jnp.zeros((2, 8))] * 4, [uniform] * 2)
+    >>> print(f"{loss:.4f} = ln 8; {metrics['teacher_entropy']:.1f} {abs(metrics['kl']):.1f}")
+    2.0794 = ln 8; 1.0 0.0
+  """
+  teachers = [precise(t) for t in as_views(teacher_probs)]
+  total, entropy, pairs = 0.0, 0.0, 0
+  for v, logits in enumerate(as_views(student_logits)):
+    others = [u for u in range(len(teachers)) if u != v]
+    if others:
+      total += jnp.mean(_cross_entropy(sum(teachers[u] for u in others), logits, student_temp))
+      entropy += sum(jnp.mean(_entropy(teachers[u])) for u in others)
+      pairs += len(others)
+  if not pairs:
+    raise ValueError("dino_loss: no pair of different views; one teacher view needs at least two student views")
+  loss, entropy = total / pairs, entropy / pairs
+  return loss, _metrics(loss, entropy, teachers[0].shape[-1])
+
+
+def patch_distillation_loss(
+    student_logits: jax.Array | Sequence[jax.Array], teacher_probs: jax.Array | Sequence[jax.Array],
+    mask: jax.Array | Sequence[jax.Array] | None = None, *, student_temp: float = 0.1,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Cross-entropy of each patch's student distribution against the teacher's for the same patch of the same view.
+
+      l_bi = - sum_k P_t[b, i, k] log softmax(s[b, i] / tau_s)[k]
+      L = mean over views and images of  sum_i m_bi l_bi / max(sum_i m_bi, 1)
+
+  Without a mask all positions count (MC-SSL, MMC); with it the hidden ones, each image's mean by itself, and an image
+  with nothing hidden counts as 0 (iBOT).
+
+  Args:
+    student_logits: `[batch, patches, prototypes]`, or views of that shape.
+    teacher_probs: `[batch, patches, prototypes]`, or `[batch, prototypes]` where every patch shall predict one
+      distribution of its image (the class token's); as many views.
+    mask: bool `[batch, patches]`, True where a position counts; as many views; or None.
+    student_temp: tau_s > 0.
+
+  Returns:
+    The loss, and `teacher_entropy` (over ln K) and `kl` as in `dino_loss`, over the same positions.
+
+  Raises:
+    ValueError: if the numbers of views differ.
+
+  References:
+    Zhou et al. 2022 (iBOT), arXiv 2111.07832, equation 2; bytedance/ibot, main_ibot.py. Atito et al. 2021 (MC-SSL),
+    arXiv 2111.15340; Sara-Ahmed/MCSSL.
+
+  Example:
+
+    >>> one_hot = jax.nn.one_hot(jnp.array([[0, 1, 2]]), 4)
+    >>> loss, _ = patch_distillation_loss(jnp.zeros((1, 3, 4)), one_hot)
+    >>> print(f"{loss:.4f} = ln 4")
+    1.3863 = ln 4
+  """
+  students, teachers = as_views(student_logits), as_views(teacher_probs)
+  masks = [None] * len(students) if mask is None else as_views(mask)
+  if not len(students) == len(teachers) == len(masks):
+    raise ValueError(f"patch_distillation_loss: {len(students)} student views, {len(teachers)} teacher views and "
+                     f"{len(masks)} masks")
+
+  def over_positions(values, mask):
+    if mask is None:
+      return jnp.mean(values)
+    mask = jnp.broadcast_to(mask, values.shape).astype(values.dtype)
+    return jnp.mean(jnp.sum(mask * values, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1))
+
+  total, entropy = 0.0, 0.0
+  for logits, probs, hidden in zip(students, teachers, masks):
+    probs = precise(probs)
+    if probs.ndim < logits.ndim:
+      probs = probs[:, None]
+    total += over_positions(_cross_entropy(probs, logits, student_temp), hidden)
+    entropy += over_positions(jnp.broadcast_to(_entropy(probs), logits.shape[:-1]), hidden)
+  loss, entropy = total / len(students), entropy / len(students)
+  return loss, _metrics(loss, entropy, students[0].shape[-1])
+
+
+def _cross_entropy(probs, logits, temp):
+  """`[..., K]` to `[...]`; log-softmax, product and sum are one fused reduction."""
+  return -jnp.sum(probs * jax.nn.log_softmax(precise(logits) / temp, axis=-1), axis=-1)
+
+
+def _entropy(probs):
+  return jnp.sum(jax.scipy.special.entr(jax.lax.stop_gradient(probs)), axis=-1)
+
+
+def _metrics(loss, entropy, prototypes):
+  return {"teacher_entropy": entropy / jnp.log(max(prototypes, 2)), "kl": loss - entropy}

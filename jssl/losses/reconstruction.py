@@ -1,0 +1,153 @@
+"""Losses of predictions of pixels or features, at the hidden places."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jssl.losses.arrays import as_views, global_sum, precise
+
+Arrays = jax.Array | Sequence[jax.Array]
+
+
+def masked_l1_loss(prediction: Arrays, target: Arrays, mask: Arrays | None = None, *,
+                   axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Mean absolute error over all hidden entries of the global batch.
+
+      L = sum m |x^ - x| / max(sum m, 1)
+
+  Sums run over views, images, places and channels together, so an image with more hidden weighs more. With
+  prediction and target `[batch, patches, P * P * channels]`, the mask is that of the patches or that of the pixels, as
+  `jssl.targets.patchify_mask` writes it.
+
+  SimMIM's normaliser differs by a constant: (sum m + 1e-5) * channels with m the pixel mask. For views of different
+  sizes GMML adds one such loss for each size: write two entries.
+
+  Args:
+    prediction: `[batch, ...]`, or views of it.
+    target: the same shapes.
+    mask: bool, True where an entry counts. Its shape is the beginning of the prediction's (`[batch, patches]`), or its
+      last axis divides the prediction's, whose entries are then grouped (`[batch, patches, P * P]`); as many views.
+      None counts everything.
+    axis_name: mapped axis over which the batch is split.
+
+  Returns:
+    The loss, and `hidden`: the share of entries that count.
+
+  Raises:
+    ValueError: if the numbers of views or the shapes do not fit.
+
+  References:
+    Atito et al. 2022 (GMML), arXiv 2205.14986; Sara-Ahmed/GMML. Xie et al. 2022 (SimMIM), arXiv 2111.09886;
+    microsoft/SimMIM, models/simmim.py.
+
+  Example:
+
+    >>> prediction, target = jnp.zeros((1, 2, 3)), jnp.array([[[1.0, 2.0, 3.0], [9.0, 9.0, 9.0]]])
+    >>> loss, metrics = masked_l1_loss(prediction, target, jnp.array([[True, False]]))
+    >>> print(f"{loss:.1f} {metrics['hidden']:.1f}")
+    2.0 0.5
+  """
+  return _pooled(jnp.abs, prediction, target, mask, axis_name)
+
+
+def masked_mse_loss(prediction: Arrays, target: Arrays, mask: Arrays | None = None, *,
+                    axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Mean squared error over all hidden entries of the global batch: `sum m (x^ - x)^2 / max(sum m, 1)`.
+
+  Arguments, returns and errors as `masked_l1_loss`.
+
+  References:
+    Atito et al. 2021 (MC-SSL), arXiv 2111.15340; Sara-Ahmed/MCSSL. Wei et al. 2022 (MaskFeat), arXiv 2112.09133.
+
+  Example:
+
+    >>> loss, _ = masked_mse_loss(jnp.zeros((1, 2, 1)), jnp.array([[[3.0], [1.0]]]))
+    >>> print(f"{loss:.1f}")
+    5.0
+  """
+  return _pooled(jnp.square, prediction, target, mask, axis_name)
+
+
+def smooth_l1_loss(prediction: Arrays, target: Arrays, mask: Arrays | None = None, *, beta: float = 1.0,
+                   axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Smooth L1 over all hidden entries of the global batch: `e^2 / 2 beta` where |e| < beta, else `|e| - beta / 2`.
+
+  Arguments, returns and errors as `masked_l1_loss`.
+
+  Args:
+    beta: > 0, where the parabola ends: 2 in data2vec, 1 in I-JEPA.
+
+  References:
+    Girshick 2015, arXiv 1504.08083, equation 3. Baevski et al. 2022 (data2vec), arXiv 2202.03555, equation 3. Assran et
+    al. 2023 (I-JEPA), arXiv 2301.08243; facebookresearch/ijepa, src/train.py.
+
+  Example:
+
+    >>> loss, _ = smooth_l1_loss(jnp.array([[1.0, 4.0]]), jnp.zeros((1, 2)), beta=2.0)
+    >>> print(f"{loss:.3f}")   # (0.25 + 3) / 2
+    1.625
+  """
+  def error(e):
+    size = jnp.abs(e)
+    return jnp.where(size < beta, 0.5 * e * e / beta, size - 0.5 * beta)
+  return _pooled(error, prediction, target, mask, axis_name)
+
+
+def mae_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """MAE: mean squared error of each patch, mean over an image's hidden patches, mean over images.
+
+      L = mean_b  sum_i m_bi mean_d (x^_bid - x_bid)^2 / max(sum_i m_bi, 1)
+
+  The authors pool the patches of the batch, which is the same where every image hides as many, as in MAE.
+
+  Args:
+    prediction: `[batch, patches, dim]`.
+    target: the same; `jssl.targets.patch_pixels`.
+    mask: bool `[batch, patches]`, True where a patch is hidden.
+
+  Returns:
+    The loss, and `hidden`: the share of hidden patches.
+
+  References:
+    He et al. 2022, arXiv 2111.06377; facebookresearch/mae, models_mae.py (`forward_loss`).
+
+  Example:
+
+    >>> prediction, target = jnp.zeros((1, 2, 2)), jnp.array([[[1.0, 3.0], [9.0, 9.0]]])
+    >>> loss, _ = mae_loss(prediction, target, jnp.array([[True, False]]))
+    >>> print(f"{loss:.1f}")
+    5.0
+  """
+  errors = jnp.mean((precise(prediction) - precise(target)) ** 2, axis=-1)
+  mask = mask.astype(errors.dtype)
+  images = jnp.sum(mask * errors, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1)
+  return jnp.mean(images), {"hidden": jnp.mean(mask)}
+
+
+def _pooled(error: Callable, prediction: Arrays, target: Arrays, mask: Arrays | None, axis_name: str | None):
+  predictions, targets = as_views(prediction), as_views(target)
+  masks = [None] * len(predictions) if mask is None else as_views(mask)
+  if not len(predictions) == len(targets) == len(masks):
+    raise ValueError(f"{len(predictions)} predictions, {len(targets)} targets and {len(masks)} masks")
+  total, count, entries = 0.0, 0.0, 0
+  for x, y, hidden in zip(predictions, targets, masks):
+    if x.shape != y.shape:
+      raise ValueError(f"prediction {x.shape} and target {y.shape} differ in shape")
+    errors = error(precise(x) - precise(y))
+    hidden = jnp.ones(x.shape[:1], bool) if hidden is None else hidden
+    grouped, hidden = _fit(errors, hidden.astype(errors.dtype))
+    total += jnp.sum(grouped * hidden)
+    count += jnp.sum(hidden) * (errors.size // hidden.size)
+    entries += errors.size
+  count, entries = global_sum((count, jnp.asarray(entries, count.dtype)), axis_name)
+  return global_sum(total, axis_name) / jnp.maximum(count, 1), {"hidden": count / entries}
+
+
+def _fit(errors, mask):
+  """Reshapes errors and mask so that they broadcast: each entry of the mask meets equally many errors."""
+  if mask.shape == errors.shape[:mask.ndim]:
+    return errors, mask.reshape(mask.shape + (1,) * (errors.ndim - mask.ndim))
+  if mask.ndim == errors.ndim and mask.shape[:-1] == errors.shape[:-1] and errors.shape[-1] % mask.shape[-1] == 0:
+    return errors.reshape(*mask.shape, -1), mask[..., None]
+  raise ValueError(f"mask {mask.shape} does not fit the prediction {errors.shape}")

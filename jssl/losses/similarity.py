@@ -1,0 +1,36 @@
+"""Agreement of two embeddings, without negatives."""
+
+import jax
+import jax.numpy as jnp
+
+from jssl.losses.arrays import l2_normalize, precise
+
+
+def negative_cosine_loss(prediction: jax.Array, target: jax.Array, *,
+                         scale: float = 1.0) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """`-scale` times the mean cosine of a prediction and its target.
+
+  SimSiam is the mean of this loss over its two directions, -(cos(p_1, z_2) + cos(p_2, z_1)) / 2: two entries of weight
+  0.5. BYOL's ||p^ - z^||^2 is `scale = 2`, less the constant 2. The stop-gradient that keeps both from collapsing is
+  the matter of a target or a teacher.
+
+  Args:
+    prediction: `[..., dim]`.
+    target: the same shape.
+    scale: factor of the loss.
+
+  Returns:
+    The loss, and `cosine`: the mean cosine.
+
+  References:
+    Chen and He 2021 (SimSiam), arXiv 2011.10566, equation 1; facebookresearch/simsiam. Grill et al. 2020 (BYOL), arXiv
+    2006.07733, equation 2.
+
+  Example:
+
+    >>> loss, _ = negative_cosine_loss(jnp.array([[2.0, 0.0]]), jnp.array([[3.0, 4.0]]))
+    >>> print(f"{loss:.1f}")
+    -0.6
+  """
+  cosine = jnp.mean(jnp.sum(l2_normalize(precise(prediction)) * l2_normalize(precise(target)), axis=-1))
+  return -scale * cosine, {"cosine": cosine}

@@ -1,0 +1,117 @@
+"""Rectangular blocks of patches: BEiT's block-wise masks, as iBOT, MaskFeat and data2vec use them too."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from jssl.masking.random import check_count, keep_lowest
+
+TRIES = 10  # rejected blocks in a row after which BEiT gives up
+
+
+def block_mask(rng, grid, *, count=None, ratio=None, min_block, max_block=None, aspect=(0.3, 1 / 0.3), prob=1.0,
+               exact=False):
+  """Hides rectangles of patches until a target count is reached.
+
+  BEiT (Bao et al., arXiv 2106.08254; microsoft/unilm, beit/masking_generator.py): a block has an area U(min_block, what
+  remains to be hidden) and a log-uniform aspect ratio, is placed uniformly, and counts if it fits strictly inside the
+  grid and hides at least one and at most the remaining number of new patches; after ten rejected blocks in a row the
+  mask stays as it is. So the number hidden is at most the target, and varies. The loop runs as long as the original's
+  does, which is bounded by ten blocks for each hidden patch.
+
+  With `exact`, patches drawn uniformly from the visible ones are hidden as well until the count is the target in every
+  image, so that tokens can be gathered. There is never a surplus to trim.
+
+  iBOT (Zhou et al., arXiv 2111.07832; loader.py of bytedance/ibot) is `ratio=(0.1, 0.5), prob=0.5` with
+  `min_block=(min(grid) // 3) ** 2`.
+
+  Args:
+    rng: a key.
+    grid: (rows, columns) of patches.
+    count: target number of hidden patches; give this or `ratio`.
+    ratio: target share of hidden patches: int(ratio * tokens) of them; or (low, high), a uniform draw for each image,
+      not rounded, as in iBOT.
+    min_block: smallest area of a block in patches (before its sides are rounded).
+    max_block: largest area of a block; by default only what remains to be hidden limits it.
+    aspect: range of rows / columns of a block.
+    prob: probability that the image is masked at all.
+    exact: whether to hide exactly the target.
+
+  Returns:
+    A dict of `mask` [tokens] bool; with `exact` also `ids_keep` and `ids_restore` as from `random_patch_mask`.
+
+  Raises:
+    ValueError: if the numbers hide nothing or everything, do not fit the grid, or `exact` has no single target.
+  """
+  if not 0 < prob <= 1:
+    raise ValueError(f"block_mask: prob must lie in (0, 1], got {prob}")
+  low, high = _targets(grid, count, ratio)
+  _check_blocks(grid, high, min_block, max_block, aspect)
+  if exact and (low != high or prob < 1):
+    raise ValueError("block_mask: exact needs one count or ratio and prob=1")
+  target_key, block_key, fill_key = jax.random.split(rng, 3)
+  coin, share = jax.random.uniform(target_key, (2,))
+  target = jnp.where(coin < prob, low + (high - low) * share, 0.0)
+  mask = _paint(block_key, grid, target, min_block, max_block, aspect).reshape(-1)
+  if not exact:
+    return dict(mask=mask)
+  # Hidden patches score above all visible ones, so the highest scores are them first, then a uniform choice of others.
+  return keep_lowest(mask + jax.random.uniform(fill_key, mask.shape), mask.size - high)
+
+
+def _paint(rng, grid, target, min_block, max_block, aspect):
+  """The loop: [rows, columns] bool with at most `target` (traced float) hidden patches."""
+  rows, columns = jnp.arange(grid[0])[:, None], jnp.arange(grid[1])
+  max_block = math.prod(grid) if max_block is None else max_block
+
+  def unfinished(state):
+    mask, rejected, _ = state
+    return (mask.sum() < target) & (rejected < TRIES)
+
+  def add_block(state):
+    mask, rejected, drawn = state
+    remaining = jnp.minimum(target - mask.sum(), max_block)
+    (height, width), (top, left) = _draw(jax.random.fold_in(rng, drawn), grid, min_block, remaining, aspect)
+    block = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
+    fresh = jnp.sum(block & ~mask)
+    accepted = (height < grid[0]) & (width < grid[1]) & (fresh > 0) & (fresh <= remaining)
+    return mask | (block & accepted), jnp.where(accepted, 0, rejected + 1), drawn + 1
+
+  return jax.lax.while_loop(unfinished, add_block, (jnp.zeros(grid, bool), jnp.int32(0), jnp.int32(0)))[0]
+
+
+def _draw(rng, grid, min_area, max_area, aspect):
+  """A block's (height, width) and (top, left); the place is meaningless for a block that does not fit."""
+  draws = jax.random.uniform(rng, (4,))
+  # The area left may be below the minimum; BEiT then draws from between the two, and so does this.
+  area = min_area + (max_area - min_area) * draws[0]
+  ratio = jnp.exp(math.log(aspect[0]) + (math.log(aspect[1]) - math.log(aspect[0])) * draws[1])
+  sides = jnp.round(jnp.sqrt(area * jnp.stack([ratio, 1 / ratio]))).astype(int)
+  free = jnp.maximum(jnp.asarray(grid) - sides, 0)
+  return sides, jnp.floor(draws[2:] * (free + 1)).astype(int)
+
+
+def _targets(grid, count, ratio):
+  """(low, high) target counts, equal where the target is fixed."""
+  if (count is None) == (ratio is None):
+    raise ValueError("block_mask: give exactly one of count and ratio")
+  tokens = math.prod(grid)
+  if isinstance(ratio, (tuple, list)):
+    low, high = ratio
+    if not 0 < low <= high < 1:
+      raise ValueError(f"block_mask: a range of ratios must satisfy 0 < low <= high < 1, got {ratio}")
+    return low * tokens, high * tokens
+  target = int(ratio * tokens) if count is None else count
+  check_count("block_mask", target, tokens)
+  return target, target
+
+
+def _check_blocks(grid, target, min_block, max_block, aspect):
+  if len(grid) != 2:
+    raise ValueError(f"block_mask: blocks need a grid of two axes, got {tuple(grid)}")
+  if not 0 < aspect[0] <= aspect[1]:
+    raise ValueError(f"block_mask: aspect must satisfy 0 < low <= high, got {aspect}")
+  largest = min((grid[0] - 1) * (grid[1] - 1), target, target if max_block is None else max_block)
+  if not 0 < min_block <= largest:
+    raise ValueError(f"block_mask: min_block={min_block} must be positive and at most {largest:g}, the largest block")

@@ -1,0 +1,73 @@
+"""Independent random patches (MAE) and random cells of patches (SimMIM). Masks are True where a patch is hidden."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def random_patch_mask(rng, grid, *, ratio):
+  """Hides a fixed share of the patches, drawn uniformly without replacement.
+
+  MAE (He et al., arXiv 2111.06377; facebookresearch/mae, models_mae.py `random_masking`): patches are sorted by uniform
+  noise and the first int(tokens * (1 - ratio)) are kept.
+
+  Args:
+    rng: a key.
+    grid: numbers of patches along each axis, of any rank; tokens are counted in row-major order.
+    ratio: static share of patches to hide.
+
+  Returns:
+    A dict of `mask` [tokens] bool, `ids_keep` [kept] int32, the visible tokens in the order in which the encoder gets
+    them, and `ids_restore` [tokens] int32, each token's place in the sequence of visible, then hidden tokens.
+
+  Raises:
+    ValueError: if nothing or everything would be hidden.
+  """
+  tokens = math.prod(grid)
+  kept = int(tokens * (1 - ratio))
+  check_count("random_patch_mask", tokens - kept, tokens)
+  return keep_lowest(jax.random.uniform(rng, (tokens,)), kept)
+
+
+def cell_mask(rng, grid, *, cell, ratio):
+  """Hides ceil(ratio * cells) of the square cells of `cell` patches a side, drawn uniformly without replacement.
+
+  SimMIM (Xie et al., arXiv 2111.09886; microsoft/SimMIM, data/data_simmim.py `MaskGenerator`): cells of 32 pixels over
+  patches of 16 at 224 pixels are cell=2.
+
+  Args:
+    rng: a key.
+    grid: numbers of patches along each axis, of any rank.
+    cell: static side of a cell in patches; divides every axis of the grid.
+    ratio: static share of cells to hide.
+
+  Returns:
+    A dict of `mask` [tokens] bool.
+
+  Raises:
+    ValueError: if the cell does not divide the grid, or nothing or everything would be hidden.
+  """
+  if cell < 1 or any(side % cell for side in grid):
+    raise ValueError(f"cell_mask: cells of {cell} patches do not divide a grid of {tuple(grid)}")
+  cells = tuple(side // cell for side in grid)
+  hidden = math.ceil(ratio * math.prod(cells))
+  check_count("cell_mask", hidden, math.prod(cells))
+  noise = jax.random.uniform(rng, (math.prod(cells),))
+  mask = keep_lowest(noise, noise.size - hidden)["mask"].reshape(cells)
+  for axis in range(len(cells)):
+    mask = jnp.repeat(mask, cell, axis=axis)
+  return dict(mask=mask.reshape(-1))
+
+
+def keep_lowest(scores, kept):
+  """Keeps the `kept` tokens of the lowest [tokens] scores: the dict that `random_patch_mask` returns."""
+  order = jnp.argsort(scores).astype(jnp.int32)
+  ids_restore = jnp.argsort(order).astype(jnp.int32)
+  return dict(mask=ids_restore >= kept, ids_keep=order[:kept], ids_restore=ids_restore)
+
+
+def check_count(name, hidden, total):
+  """Raises ValueError unless 0 < hidden < total."""
+  if not 0 < hidden < total:
+    raise ValueError(f"{name}: {hidden} of {total} hidden; it must hide something and leave something visible")

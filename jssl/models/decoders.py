@@ -1,0 +1,106 @@
+"""Decoders: transformers that turn the tokens of an encoder back into pixels."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jssl.models import parts
+from jssl.models import positions
+from jssl.models.transformer import BlockConfig, Transformer
+
+
+class MAEDecoder(nn.Module):
+  """Decoder of MAE; `mae_decoder` builds it and explains the fields."""
+
+  width: int
+  depth: int
+  block: BlockConfig
+  patch_size: int
+  channels: int = 3
+  prefix: int = 1
+  grid: tuple[int, int] | None = None
+  remat: bool = False
+
+  @nn.compact
+  def __call__(
+      self, tokens: jax.Array, ids_restore: jax.Array, *, keys: jax.Array | None = None, train: bool = False,
+  ) -> dict[str, jax.Array]:
+    """Predicts every patch from those that the encoder saw.
+
+    Args:
+      tokens: `[batch, prefix + kept, dim]`, the encoder's `tokens`.
+      ids_restore: int `[batch, patches]`: for each patch its place in (kept patches, hidden patches).
+      keys: accepted and ignored: there is no stochastic depth here.
+      train: accepted and ignored.
+
+    Returns:
+      `pixels [batch, patches, P * P * channels]` (in a patch: row, column, channel) and `tokens [batch, patches,
+      width]`, the patch tokens after the final LayerNorm; both float32.
+
+    Raises:
+      ValueError: the number of patches is no square and no grid was given, or differs from the grid's.
+    """
+    del keys, train
+    patches = ids_restore.shape[1]
+    grid = self.grid or (math.isqrt(patches),) * 2
+    if grid[0] * grid[1] != patches:
+      raise ValueError(f"{patches} patches do not fill a grid of {grid[0]}x{grid[1]}: give mae_decoder its grid")
+    init = parts.kernel_init(self.block.init)
+    x = parts.Projection((tokens.shape[-1],), (self.width,), init, dtype=self.block.dtype, name="embedding")(tokens)
+    x = x.astype(jnp.float32)
+    mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width))
+    prefix, kept = jnp.split(x, [self.prefix], axis=1)
+    hidden = jnp.tile(mask_token, (x.shape[0], patches - kept.shape[1], 1))
+    x = jnp.take_along_axis(jnp.concatenate([kept, hidden], axis=1), ids_restore[:, :, None], axis=1)
+    x = x + positions.sincos2d(grid, self.width)
+    x, _, _ = Transformer(self.depth, self.block, remat=self.remat, name="Transformer")(
+        jnp.concatenate([prefix, x], axis=1))
+    x = x[:, self.prefix:]
+    pixels = parts.Projection(
+        (self.width,), (self.patch_size ** 2 * self.channels,), init, dtype=self.block.dtype, name="head")(x)
+    return dict(pixels=pixels.astype(jnp.float32), tokens=x)
+
+
+def mae_decoder(
+    *, patch_size: int, width: int = 512, depth: int = 8, num_heads: int = 16, mlp_ratio: float = 4.0,
+    channels: int = 3, prefix: int = 1, grid: tuple[int, int] | None = None, gelu: str = "exact",
+    layer_norm_eps: float = 1e-6, init: str = "mae", attention: str = "xla", remat: bool = False,
+    dtype: str = "float32",
+) -> MAEDecoder:
+  """Decoder of a masked autoencoder: one mask token for every hidden patch, fixed positions, a small transformer.
+
+  Args:
+    patch_size: side of a patch in pixels.
+    width: of a token; divisible by 4 and by `num_heads`.
+    depth: number of blocks.
+    num_heads: heads of the attention.
+    mlp_ratio: hidden width of the MLP over `width`.
+    channels: of the image.
+    prefix: number of tokens before the patches (class token and registers of the encoder); they pass through the
+      blocks without a position and are cut off.
+    grid: rows and columns of patches, where they do not form a square.
+    gelu: "exact" or "tanh".
+    layer_norm_eps: epsilon of every LayerNorm.
+    init: of linear kernels, see `vit`.
+    attention: "xla" or "cudnn", see `vit`.
+    remat: recompute blocks in the backward pass, for less memory.
+    dtype: of matrix products; outputs are float32.
+
+  Returns:
+    a module; see `MAEDecoder.__call__`.
+
+  Raises:
+    ValueError: `width` is not divisible by `num_heads`.
+
+  References:
+    He et al., Masked Autoencoders Are Scalable Vision Learners, arXiv 2111.06377; facebookresearch/mae models_mae.py
+    (forward_decoder).
+  """
+  if width % num_heads:
+    raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
+  block = BlockConfig(
+      num_heads=num_heads, mlp_dim=int(width * mlp_ratio), gelu=gelu, layer_norm_eps=layer_norm_eps, init=init,
+      attention=attention, dtype=dtype)
+  return MAEDecoder(width, depth, block, patch_size, channels, prefix, None if grid is None else tuple(grid), remat)

@@ -1,0 +1,148 @@
+"""Pieces that several models share: activations, initialisation, normalisation, stochastic depth, patches."""
+
+from collections.abc import Callable
+import functools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Initializer = Callable[..., jax.Array]
+
+
+def gelu(x: jax.Array, form: str = "exact") -> jax.Array:
+  """GELU, `x * Phi(x)`: "exact" as torch has it, or the "tanh" approximation that Flax and big_vision use.
+
+  Raises:
+    ValueError: another form.
+  """
+  if form == "tanh":
+    return nn.gelu(x, approximate=True)
+  if form != "exact":
+    raise ValueError(f"gelu must be 'exact' or 'tanh', not {form!r}")
+  # jax.nn.gelu takes erfc, which costs XLA on a CPU more than the two matrix products around it. 1 + erf cancels where
+  # x is very negative, hence float32.
+  wide = x.astype(jnp.float32)
+  return (0.5 * wide * (1.0 + jax.lax.erf(wide * math.sqrt(0.5)))).astype(x.dtype)
+
+
+ACTIVATIONS = dict(relu=nn.relu, gelu=gelu, gelu_tanh=functools.partial(gelu, form="tanh"), silu=nn.silu, tanh=jnp.tanh)
+
+
+def l2_normalize(x: jax.Array, axis: int = -1) -> jax.Array:
+  """`x / ||x||` in float32, with a finite gradient at zero: the norm is `sqrt(sum x^2 + 1e-16)`."""
+  x = x.astype(jnp.float32)
+  return x * jax.lax.rsqrt(jnp.sum(x * x, axis=axis, keepdims=True) + 1e-16)
+
+
+def uniform_bound(fan: int) -> Initializer:
+  """Uniform on `+-1 / sqrt(fan)`: what torch gives kernels and biases of Linear and Conv layers by default."""
+  bound = 1.0 / math.sqrt(fan)
+  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def kernel_init(init: str, *, joint: int = 1, layer: int | None = None) -> Initializer:
+  """Initialisation of a linear kernel `[inputs, outputs]` of a transformer.
+
+  Args:
+    init: "dino": N(0, 0.02), which is what its truncation at +-2 (not at two standard deviations) amounts to.
+      "mae": Xavier uniform. "beit": normal with standard deviation 0.02, and residual outputs divided by
+      `sqrt(2 * layer)` (BEiT, SimMIM, data2vec).
+    joint: number of equal kernels that the official code keeps as one matrix, which Xavier's fan counts: 3 for query,
+      key and value.
+    layer: 1-based number of the block, for the two kernels that write to the residual stream.
+
+  Raises:
+    ValueError: another `init`.
+
+  References:
+    facebookresearch/dino vision_transformer.py, facebookresearch/mae models_mae.py, microsoft/SimMIM
+    models/vision_transformer.py (fix_init_weight).
+  """
+  if init == "dino":
+    return nn.initializers.normal(0.02)
+  if init == "mae":
+    return nn.initializers.variance_scaling(2.0 / (1 + joint), "fan_avg", "uniform")
+  if init == "beit":
+    return nn.initializers.normal(0.02 / math.sqrt(2 * layer) if layer else 0.02)
+  raise ValueError(f"init must be 'dino', 'mae' or 'beit', not {init!r}")
+
+
+class Projection(nn.Module):
+  """Linear map from the last axes of an array to new axes; `kernel [*inputs, *outputs]`, `bias [*outputs]`.
+
+  It multiplies two matrices whatever the number of axes: XLA on a CPU runs that a tenth faster than a contraction that
+  writes `[batch, tokens, heads, head_dim]` directly.
+  """
+
+  inputs: tuple[int, ...]
+  outputs: tuple[int, ...]
+  kernel_init: Initializer
+  use_bias: bool = True
+  bias_init: Initializer = nn.initializers.zeros
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """`[..., *inputs]` to `[..., *outputs]`, in `dtype`."""
+    flat = (math.prod(self.inputs), math.prod(self.outputs))
+    shape = (*self.inputs, *self.outputs)
+    kernel = self.param("kernel", lambda key: self.kernel_init(key, flat, jnp.float32).reshape(shape))
+    lead = x.shape[:x.ndim - len(self.inputs)]
+    y = x.astype(self.dtype).reshape(-1, flat[0]) @ kernel.astype(self.dtype).reshape(flat)
+    if self.use_bias:
+      y = y + self.param("bias", self.bias_init, self.outputs, jnp.float32).astype(self.dtype).reshape(-1)
+    return y.reshape(*lead, *self.outputs)
+
+
+def batch_norm(
+    *, train: bool, axis_name: str | None, name: str | None = None, affine: bool = True, zero_init: bool = False,
+    dtype: str = "float32",
+) -> nn.BatchNorm:
+  """BatchNorm over all axes but the last, with torch's numbers: momentum 0.1 (Flax counts it as 0.9), epsilon 1e-5.
+
+  Statistics and arithmetic are float32; the result has `dtype`. With `axis_name` the statistics are those of the global
+  batch (SyncBatchNorm), the variance being taken around the global mean. The running variance is the biased one, where
+  torch keeps `n / (n - 1)` of it.
+
+  Args:
+    train: normalise by the batch and update `batch_stats`; otherwise normalise by `batch_stats`.
+    axis_name: the mapped axis over which the batch is split, or None.
+    name: of the submodule.
+    affine: learn scale and bias.
+    zero_init: start the scale at 0.
+    dtype: of the result.
+  """
+  return nn.BatchNorm(
+      use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, use_scale=affine, use_bias=affine,
+      scale_init=nn.initializers.zeros if zero_init else nn.initializers.ones, axis_name=axis_name,
+      use_fast_variance=False, name=name)
+
+
+def drop_path(branch: jax.Array, keys: jax.Array | None, *, rate: float, number: int) -> jax.Array:
+  """Stochastic depth: an example keeps its residual branch with probability `1 - rate`, scaled by `1 / (1 - rate)`.
+
+  Args:
+    branch: `[batch, ...]`.
+    keys: one typed key an example, `[batch]`; None keeps every branch, unscaled. What an example draws depends on its
+      own key alone, so a batch may be split at will.
+    rate: probability to drop, in [0, 1).
+    number: of the branch in the network, folded into the keys.
+
+  References:
+    Huang et al., Deep Networks with Stochastic Depth, arXiv 1603.09382; timm's DropPath.
+  """
+  if keys is None or rate == 0.0:
+    return branch
+  draw = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, number)))(keys)
+  scale = jnp.where(draw < 1.0 - rate, 1.0 / (1.0 - rate), 0.0).astype(branch.dtype)
+  return branch * scale.reshape(-1, *[1] * (branch.ndim - 1))
+
+
+def patchify(images: jax.Array, patch_size: int) -> jax.Array:
+  """`[batch, H, W, C]` to `[batch, patches, P, P, C]`, patches row by row."""
+  batch, height, width, channels = images.shape
+  rows, columns = height // patch_size, width // patch_size
+  x = images.reshape(batch, rows, patch_size, columns, patch_size, channels)
+  return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, patch_size, patch_size, channels)

@@ -1,0 +1,141 @@
+"""The pre-norm transformer of ViT and of MAE's decoder, with big_vision's parameter names."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl.models import parts
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockConfig:
+  """What all blocks of a transformer share.
+
+  Attributes:
+    num_heads: heads of the attention; they divide the width.
+    mlp_dim: hidden width of the MLP.
+    qkv_bias: biases on query, key and value.
+    gelu: "exact" or "tanh".
+    layer_norm_eps: epsilon of every LayerNorm.
+    layer_scale: initial value of a learned factor for each channel of each residual branch; None for no factor.
+    init: see `parts.kernel_init`.
+    attention: implementation of `jax.nn.dot_product_attention`, "xla" or "cudnn" (flash attention: a GPU, and dtype
+      bfloat16 or float16).
+    dtype: of matrix products and attention. Softmax, LayerNorm and the residual stream are float32.
+  """
+
+  num_heads: int
+  mlp_dim: int
+  qkv_bias: bool = True
+  gelu: str = "exact"
+  layer_norm_eps: float = 1e-6
+  layer_scale: float | None = None
+  init: str = "dino"
+  attention: str = "xla"
+  dtype: str = "float32"
+
+
+class Attention(nn.Module):
+  """Multi-head self-attention."""
+
+  config: BlockConfig
+  layer: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array, bias: jax.Array | None) -> jax.Array:
+    """`x [batch, tokens, dim]`, `bias [batch or 1, heads, tokens, tokens]` on the logits; returns `x`'s shape."""
+    config, dim = self.config, x.shape[-1]
+    heads = (config.num_heads, dim // config.num_heads)
+
+    def project(name):
+      init = parts.kernel_init(config.init, joint=3)
+      return parts.Projection((dim,), heads, init, config.qkv_bias, dtype=config.dtype, name=name)(x)
+
+    query, key, value = (project(name) for name in ("query", "key", "value"))
+    y = jax.nn.dot_product_attention(query, key, value, bias, implementation=config.attention)
+    init = parts.kernel_init(config.init, layer=self.layer)
+    return parts.Projection(heads, (dim,), init, dtype=config.dtype, name="out")(y)
+
+
+class Mlp(nn.Module):
+  """Linear, GELU, Linear."""
+
+  config: BlockConfig
+  layer: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """`[batch, tokens, dim]` to the same shape."""
+    config, dim = self.config, x.shape[-1]
+    into = parts.kernel_init(config.init)
+    back = parts.kernel_init(config.init, layer=self.layer)
+    x = parts.Projection((dim,), (config.mlp_dim,), into, dtype=config.dtype, name="Dense_0")(x)
+    x = parts.gelu(x, config.gelu)
+    return parts.Projection((config.mlp_dim,), (dim,), back, dtype=config.dtype, name="Dense_1")(x)
+
+
+class EncoderBlock(nn.Module):
+  """One pre-norm block: `x += attention(LN(x)); x += mlp(LN(x))`."""
+
+  config: BlockConfig
+  layer: int
+  drop_path: float = 0.0
+
+  @nn.compact
+  def __call__(self, x: jax.Array, bias: jax.Array | None, keys: jax.Array | None) -> jax.Array:
+    """`x [batch, tokens, dim]` float32, `bias` as in `Attention`, `keys [batch]` for stochastic depth."""
+    config = self.config
+    branches = (
+        lambda y: Attention(config, self.layer, name="MultiHeadDotProductAttention_0")(y, bias),
+        Mlp(config, self.layer, name="MlpBlock_0"))
+    for i, branch in enumerate(branches):
+      y = branch(nn.LayerNorm(epsilon=config.layer_norm_eps, dtype=config.dtype, name=f"LayerNorm_{i}")(x))
+      if config.layer_scale is not None:
+        y = y * self.param(f"layer_scale_{i}", nn.initializers.constant(config.layer_scale), x.shape[-1:])
+      x = x + parts.drop_path(y, keys, rate=self.drop_path, number=2 * self.layer + i)
+    return x
+
+
+class Transformer(nn.Module):
+  """A stack of blocks and a final LayerNorm.
+
+  Attributes:
+    depth: number of blocks.
+    config: what the blocks share.
+    drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
+    readout: 1-based numbers of blocks, for a second output.
+    remat: recompute each block in the backward pass instead of keeping its activations.
+  """
+
+  depth: int
+  config: BlockConfig
+  drop_path: float = 0.0
+  readout: tuple[int, ...] = ()
+  remat: bool = False
+
+  @nn.compact
+  def __call__(
+      self, x: jax.Array, *, bias: jax.Array | None = None, keys: jax.Array | None = None,
+  ) -> tuple[jax.Array, list[jax.Array], jax.Array | None]:
+    """Runs the blocks.
+
+    Args:
+      x: `[batch, tokens, dim]`.
+      bias: `[batch or 1, heads, tokens, tokens]`, added to the logits of every block's attention.
+      keys: `[batch]` typed keys for stochastic depth; None switches it off.
+
+    Returns:
+      `(tokens, blocks, readout)`: the last block's output after the final LayerNorm, the output of every block before
+      it, and that LayerNorm of the mean of the `readout` blocks (None if there are none), all float32 of `x`'s shape.
+    """
+    block = nn.remat(EncoderBlock) if self.remat else EncoderBlock
+    x, blocks = x.astype(jnp.float32), []
+    for i, rate in enumerate(np.linspace(0.0, self.drop_path, self.depth)):
+      x = block(self.config, i + 1, float(rate), name=f"encoderblock_{i}")(x, bias, keys)
+      blocks.append(x)
+    norm = nn.LayerNorm(epsilon=self.config.layer_norm_eps, name="encoder_norm")
+    readout = norm(sum(blocks[i - 1] for i in self.readout) / len(self.readout)) if self.readout else None
+    return norm(x), blocks, readout

@@ -1,0 +1,230 @@
+"""Vision Transformer."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jssl.models import parts
+from jssl.models import positions
+from jssl.models.transformer import BlockConfig, Transformer
+
+VARIANTS = dict(  # width, depth, heads
+    Ti=(192, 12, 3), S=(384, 12, 6), B=(768, 12, 12), L=(1024, 24, 16), H=(1280, 32, 16))
+
+
+class ViT(nn.Module):
+  """Vision Transformer; `vit` builds it and explains the fields."""
+
+  image_size: tuple[int, int]
+  patch_size: int
+  width: int
+  depth: int
+  block: BlockConfig
+  position: str = "learned"
+  position_offset: float = 0.1
+  position_antialias: bool = False
+  cls_token: bool = True
+  registers: int = 0
+  mask_token: bool = False
+  drop_path: float = 0.0
+  readout: tuple[int, ...] = ()
+  remat: bool = False
+
+  @nn.nowrap
+  def grid(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of patches of an image `[..., H, W, C]`.
+
+    Raises:
+      ValueError: the patch size does not divide the image.
+    """
+    height, width = image_shape[-3:-1]
+    if height % self.patch_size or width % self.patch_size:
+      raise ValueError(f"image size {height}x{width} is not divisible by the patch size {self.patch_size}")
+    return height // self.patch_size, width // self.patch_size
+
+  @nn.compact
+  def __call__(
+      self, images: jax.Array, *, mask: jax.Array | None = None, ids_keep: jax.Array | None = None,
+      keys: jax.Array | None = None, train: bool = False,
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Features of images.
+
+    Args:
+      images: `[batch, H, W, C]`, of any size that the patch size divides.
+      mask: bool `[batch, patches]`; where True the learned mask token replaces the patch embedding, before positions
+        are added. Needs `mask_token=True`.
+      ids_keep: int `[batch, kept]`: the patches that the blocks see, in this order. Positions are added before.
+      keys: `[batch]` typed keys for stochastic depth; None switches it off.
+      train: accepted and ignored: no part of this model depends on it.
+
+    Returns:
+      `(features, out)`. `features [batch, dim]` is the class token, or the mean of the patch tokens where there is
+      none. `out`, all float32, after the final LayerNorm except the blocks:
+
+      - `tokens [batch, prefix + patches, dim]`, and its parts: `cls [batch, dim]` and `registers [batch, registers,
+        dim]` where they exist, `patch_tokens [batch, patches, dim]`;
+      - `register01 [batch, dim]`, ...: the registers one by one;
+      - `mean [batch, dim]` of the patch tokens;
+      - `readout [batch, patches, dim]` where asked for;
+      - `block01 [batch, prefix + patches, dim]`, ...: the residual stream after each block.
+
+    Raises:
+      ValueError: the image is not divisible, or `mask` has another shape or nothing to put in its place.
+    """
+    del train
+    grid = self.grid(images.shape)
+    x = self._hide(self._embed(images), mask) + self._positions(grid)
+    if ids_keep is not None:
+      x = jnp.take_along_axis(x, ids_keep[:, :, None], axis=1)
+    prefix = self._prefix(x.shape[0])
+    x, blocks, readout = Transformer(
+        self.depth, self.block, self.drop_path, self.readout, self.remat, name="Transformer")(
+            jnp.concatenate([*prefix.values(), x], axis=1), bias=self._bias(grid, ids_keep), keys=keys)
+
+    out, start = dict(tokens=x), 0
+    for name, tokens in prefix.items():
+      out[name] = x[:, start:start + tokens.shape[1]]
+      start += tokens.shape[1]
+    out["patch_tokens"] = x[:, start:]
+    out["mean"] = out["patch_tokens"].mean(axis=1)
+    out |= {f"register{i + 1:02d}": out["registers"][:, i] for i in range(self.registers)}
+    if self.cls_token:
+      out["cls"] = out["cls"][:, 0]
+    if readout is not None:
+      out["readout"] = readout[:, start:]
+    out |= {f"block{i + 1:02d}": block for i, block in enumerate(blocks)}
+    return out["cls"] if self.cls_token else out["mean"], out
+
+  def _embed(self, images):
+    # A convolution whose stride is its kernel is one matrix product of patches.
+    shape, init = (self.patch_size, self.patch_size, images.shape[-1]), self.block.init
+    torch_default = parts.uniform_bound(math.prod(shape))  # DINO leaves the convolution at it, MAE the bias alone
+    embedding = parts.Projection(
+        shape, (self.width,), torch_default if init == "dino" else parts.kernel_init(init),
+        bias_init=nn.initializers.zeros if init == "beit" else torch_default, dtype=self.block.dtype, name="embedding")
+    return embedding(parts.patchify(images, self.patch_size)).astype(jnp.float32)
+
+  def _hide(self, x, mask):
+    token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)) if self.mask_token else None
+    if mask is None:
+      return x
+    if token is None:
+      raise ValueError("a mask needs a ViT with mask_token=True")
+    if mask.shape != x.shape[:2]:
+      raise ValueError(f"mask must have the shape [batch, patches] = {x.shape[:2]}, not {mask.shape}")
+    return jnp.where(mask[:, :, None], token, x)
+
+  def _positions(self, grid):
+    if self.position == "learned":
+      native = self.grid((*self.image_size, 1))
+      table = self.param("pos_embedding", nn.initializers.normal(0.02), (1, native[0] * native[1], self.width))
+      return positions.interpolate_positions(
+          table, native, grid, offset=self.position_offset, antialias=self.position_antialias)
+    return positions.sincos2d(grid, self.width)[None] if self.position == "sincos2d" else 0.0
+
+  def _prefix(self, batch):
+    sizes = dict(cls=int(self.cls_token), registers=self.registers)
+    return {
+        name: jnp.tile(self.param(name, nn.initializers.normal(0.02), (1, size, self.width)), (batch, 1, 1))
+        for name, size in sizes.items() if size}
+
+  def _bias(self, grid, ids_keep):
+    if self.position != "relative_bias":
+      return None
+    native, prefix = self.grid((*self.image_size, 1)), self.cls_token + self.registers
+    rows = (2 * native[0] - 1) * (2 * native[1] - 1) + 3
+    table = self.param("relative_position_bias", nn.initializers.zeros, (rows, self.block.num_heads))
+    index = jnp.asarray(positions.relative_offsets(native, grid, prefix))[None]
+    if ids_keep is not None:
+      first = jnp.tile(jnp.arange(prefix), (ids_keep.shape[0], 1))
+      kept = jnp.concatenate([first, ids_keep + prefix], axis=1)
+      index = index[0][kept[:, :, None], kept[:, None, :]]
+    return jnp.moveaxis(table[index], -1, 1)
+
+
+def vit(
+    *, variant: str | None = None, image_size: int | tuple[int, int] = 224, width: int | None = None,
+    depth: int | None = None, num_heads: int | None = None, mlp_ratio: float = 4.0, patch_size: int | None = None,
+    position: str = "learned", position_offset: float = 0.1, position_antialias: bool = False, cls_token: bool = True,
+    registers: int = 0, mask_token: bool = False, drop_path: float = 0.0, layer_scale: float | None = None,
+    qkv_bias: bool = True, gelu: str = "exact", layer_norm_eps: float = 1e-6, readout: tuple[int, ...] = (),
+    init: str = "dino", attention: str = "xla", remat: bool = False, dtype: str = "float32",
+) -> ViT:
+  """Vision Transformer, pre-norm, with the parameter names of big_vision.
+
+  The defaults give the ViT of DINO and DeiT. Positions belong to patches: the class token and the registers, which
+  follow it, have none (a checkpoint's position of the class token is added to the token when it is loaded).
+
+  Args:
+    variant: "Ti", "S", "B", "L" or "H", a slash and the patch size: "S/16". `width`, `depth`, `num_heads` and
+      `patch_size` override it, or stand in its place.
+    image_size: in pixels, one number or (height, width). It sets the size of the learned tables; images of other sizes
+      are accepted.
+    width: of a token.
+    depth: number of blocks.
+    num_heads: heads of the attention; they divide the width.
+    mlp_ratio: hidden width of the MLP over `width`.
+    patch_size: side of a patch in pixels.
+    position: "learned" (a table, interpolated for other grids), "sincos2d" (fixed, MAE's), "relative_bias" (BEiT's and
+      SimMIM's: a learned bias for each offset and head on the attention's logits, shared by all blocks, starting at 0;
+      for grids up to that of `image_size`) or "none".
+    position_offset: added to the new size when learned positions are interpolated; see `interpolate_positions`.
+    position_antialias: widen the kernel when learned positions shrink (DINOv2 with registers).
+    cls_token: put a class token before the patches.
+    registers: number of learned tokens between the class token and the patches (Darcet et al., arXiv 2309.16588).
+    mask_token: own the token that stands for hidden patches.
+    drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+    layer_scale: initial value of a learned factor on each residual branch; None for no factor.
+    qkv_bias: biases on query, key and value.
+    gelu: "exact" or "tanh".
+    layer_norm_eps: epsilon of every LayerNorm.
+    readout: 1-based numbers of blocks; `out["readout"]` is the final LayerNorm of the mean of their patch tokens (GMML,
+      arXiv 2205.14986: 6, 8, 10, 12).
+    init: "dino" (linear kernels N(0, 0.02), patch embedding as torch's default), "mae" (Xavier uniform throughout) or
+      "beit" (N(0, 0.02), and outputs of block i into the residual stream divided by sqrt(2i)). Tokens and learned
+      positions are N(0, 0.02) in all three, linear biases 0.
+    attention: "xla", or "cudnn" for flash attention on a GPU in half precision.
+    remat: recompute blocks in the backward pass, for less memory.
+    dtype: of matrix products. Parameters, softmax, LayerNorm, the residual stream and all outputs are float32.
+
+  Returns:
+    a module; see `ViT.__call__`.
+
+  Raises:
+    ValueError: an unknown variant or option, a missing number, or numbers that do not divide each other.
+
+  References:
+    Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv 2010.11929; google-research/big_vision models/vit.py;
+    facebookresearch/dino vision_transformer.py.
+  """
+  if variant is not None:
+    size, slash, patch = variant.partition("/")
+    if size not in VARIANTS or not slash or not patch.isdigit():
+      raise ValueError(f"unknown variant {variant!r}: one of {', '.join(VARIANTS)}, a slash and the patch size")
+    given = (width, depth, num_heads, patch_size)
+    known = (*VARIANTS[size], int(patch))
+    width, depth, num_heads, patch_size = (k if g is None else g for g, k in zip(given, known))
+  if None in (width, depth, num_heads, patch_size):
+    raise ValueError("without a variant, vit needs width, depth, num_heads and patch_size")
+  _check(width, depth, num_heads, position, tuple(readout))
+  image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+  block = BlockConfig(
+      num_heads=num_heads, mlp_dim=int(width * mlp_ratio), qkv_bias=qkv_bias, gelu=gelu, layer_norm_eps=layer_norm_eps,
+      layer_scale=layer_scale, init=init, attention=attention, dtype=dtype)
+  module = ViT(
+      image_size, patch_size, width, depth, block, position, position_offset, position_antialias, cls_token, registers,
+      mask_token, drop_path, tuple(readout), remat)
+  module.grid((*image_size, 1))
+  return module
+
+
+def _check(width: int, depth: int, num_heads: int, position: str, readout: tuple[int, ...]) -> None:
+  """Raises ValueError where numbers of a ViT contradict each other."""
+  if width % num_heads:
+    raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
+  if position not in ("learned", "sincos2d", "relative_bias", "none"):
+    raise ValueError(f"position must be 'learned', 'sincos2d', 'relative_bias' or 'none', not {position!r}")
+  if any(not 1 <= i <= depth for i in readout):
+    raise ValueError(f"readout {readout} names blocks outside 1..{depth}")

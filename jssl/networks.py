@@ -1,0 +1,96 @@
+"""The networks that a config names: trained ones, EMA teachers and frozen ones."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jssl import graph, schedules
+from jssl.errors import ConfigError, nearest
+from jssl.models.network import Network
+
+_OPTIONS = ("fn", "heads", "ema", "decay", "frozen", "load")
+
+
+class NetworkSpec(NamedTuple):
+  """One entry of `config.networks`.
+
+  Attributes:
+    name: in the config.
+    module: backbone and heads. An EMA teacher shares the module of the network that it follows.
+    trained: whether the optimizer moves it.
+    ema_of: the network that it follows, or None.
+    decay: of the moving average: a number, or a function of the step.
+    load: `"workdir:network"` whose parameters it starts from, or None.
+  """
+
+  name: str
+  module: nn.Module
+  trained: bool
+  ema_of: str | None = None
+  decay: float | Callable = 0.0
+  load: str | None = None
+
+  def decay_at(self, step):
+    return self.decay(step) if callable(self.decay) else self.decay
+
+
+def build(config: Mapping[str, Any], horizon: schedules.Horizon, engine: Mapping[str, Any]) -> dict[str, NetworkSpec]:
+  """Builds every network of a config; raises `ConfigError` with the place of what is wrong."""
+  specs: dict[str, NetworkSpec] = {}
+  for name, entry in config.items():
+    if "ema" not in entry:
+      specs[name] = _own_network(name, dict(entry), engine)
+  for name, entry in config.items():
+    if "ema" in entry:
+      specs[name] = _ema_network(name, dict(entry), specs, horizon)
+  return specs
+
+
+def _own_network(name, entry, engine) -> NetworkSpec:
+  where = f"config.networks.{name}"
+  heads = {head: _module(f"{where}.heads.{head}", dict(spec), engine, ("fn", "reads"))
+           for head, spec in entry.get("heads", {}).items()}
+  reads = {head: tuple(spec.get("reads", ("features",))) for head, spec in entry.get("heads", {}).items()}
+  module = Network(_module(where, entry, engine, _OPTIONS), heads, reads)
+  return NetworkSpec(name, module, trained=not entry.get("frozen", False), load=entry.get("load"))
+
+
+def _ema_network(name, entry, specs, horizon) -> NetworkSpec:
+  where = f"config.networks.{name}"
+  unknown = [key for key in entry if key not in ("ema", "decay")]
+  if unknown:
+    raise ConfigError(f"{where}: an EMA network has no key '{unknown[0]}'; {nearest(unknown[0], ('ema', 'decay'))}")
+  source = entry["ema"]
+  if source not in specs or not specs[source].trained:
+    trained = [n for n, spec in specs.items() if spec.trained]
+    raise ConfigError(f"{where}: ema='{source}' is not a trained network; {nearest(source, trained)}")
+  if "decay" not in entry:
+    raise ConfigError(f"{where}: 'decay' is missing")
+  decay = entry["decay"]
+  decay = horizon.make(decay) if schedules.is_schedule(decay) else float(decay)
+  return NetworkSpec(name, specs[source].module, trained=False, ema_of=source, decay=decay)
+
+
+def _module(where, entry, engine, options) -> nn.Module:
+  if "fn" not in entry:
+    raise ConfigError(f"{where}: 'fn' is missing")
+  fn = graph.resolve(where, entry["fn"], "models")
+  numbers = {key: value for key, value in entry.items() if key not in options}
+  graph.check_numbers(where, fn, numbers)
+  try:
+    return graph.call(fn, engine=engine, **numbers)
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f"{where}: {error}") from error
+
+
+def initialise(module: nn.Module, key: jax.Array, arguments) -> dict[str, Any]:
+  """Parameters and statistics of a module that is called with `arguments`.
+
+  Args:
+    arguments: `(args, kwargs)` of `jax.ShapeDtypeStruct`s `[batch, ...]`.
+  """
+  args, kwargs = jax.tree.map(lambda a: jnp.zeros((1, *a.shape[1:]), a.dtype), arguments)
+  return jax.jit(lambda key: module.init(key, *args, **kwargs))(key)

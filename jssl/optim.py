@@ -1,0 +1,348 @@
+"""From a config's numbers to one optax transformation.
+
+Parameters are spoken of by path, `"student/backbone/Transformer/encoderblock_0/LayerNorm_0/scale"`, and picked by
+regular expressions that are searched in it (`re.search`). An expression that picks nothing is an error.
+
+    adamw   clip -> Adam -> + wd w -> x lr          decoupled decay, as torch and optax have it: lr wd w
+    lamb    clip -> Adam -> + wd w -> trust ratio -> x lr
+    sgd     clip -> + wd w -> momentum -> x lr      coupled decay, as torch has it
+    lars    clip -> + wd w -> trust ratio -> momentum -> x lr
+
+Biases and parameters of one dimension (norms, scales) are neither decayed nor adapted by a trust ratio: a parameter
+counts as a bias by its name, since the biases of an attention are `[heads, head_dim]`. This is DINO's rule
+(facebookresearch/dino, utils.py), by which class tokens and position embeddings are decayed; `no_decay` adds to it.
+
+Known deviations. LAMB leaves undecayed parameters unadapted, like You et al.'s code and unlike `optax.lamb`. Schedules
+move at every step where some official codes move once an epoch, and reach the peak at step `warmup`, one step after
+codes that draw the warm-up with `linspace(0, peak, warmup)`.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.errors import ConfigError, nearest
+from jssl.schedules import UNITS, Horizon, is_schedule
+
+NAMES = ("adamw", "lamb", "lars", "sgd")
+_BLOCK = re.compile(r"(?:^|/)encoderblock_(\d+)/")
+_EMBEDDING = re.compile(r"(?:^|/)(embedding/\w+|pos_embedding|cls|registers|mask_token)$")
+
+
+def default_optim_config() -> dict[str, Any]:
+  """Every key of `config.optim` with its default; only `lr` has to be given."""
+  return dict(
+      name="adamw",                      # or "lamb", "lars", "sgd"
+      lr=None,                           # peak; or a whole schedule, in place of `schedule` to `step_factors`
+      lr_scale=None,                     # "linear": lr x batch / lr_scale_batch; "sqrt": lr x the root of it
+      lr_scale_batch=256,
+      lr_schedule="cosine",              # what follows the warm-up; or "constant", "step"
+      end_lr=None,                       # of "cosine": absolute, not scaled; default 0
+      end_lr_fraction=None,              # of "cosine": of the scaled peak
+      warmup_start_lr=0.0,               # absolute, not scaled
+      **{f"warmup_{unit}": None for unit in UNITS},
+      step_factors=(), **{f"boundaries_{unit}": None for unit in UNITS},  # of "step": factors after each boundary
+      weight_decay=None,                 # a number or a schedule
+      no_decay=(),                       # regexes beside biases and 1-D parameters
+      b1=0.9, b2=0.999, eps=1e-8,        # adamw, lamb
+      momentum=0.9, nesterov=False,      # sgd, lars
+      eta=1e-3, lars_clip=False,         # lars; lars_clip: solo-learn's form of the trust ratio
+      clip=None,                         # dict(per_tensor=3.0) or dict(global_norm=1.0)
+      lr_mults=(),                       # (regex, factor or schedule); of several that fit, the first counts
+      layer_decay=None,                  # factor per layer below the top of a ViT
+      freeze=())                         # regex, or (regex, dict(until_epochs=1))
+
+
+class OptimState(NamedTuple):
+  """`count`: updates done, int32, at which every schedule is read. `inner`: moments and momenta."""
+
+  count: jax.Array
+  inner: optax.OptState
+
+
+class _Plan(NamedTuple):
+  """What the config says of each parameter, as trees of the parameters' shape, and of all of them.
+
+  Attributes:
+    lr, weight_decay: functions of the step.
+    decayed: whether a parameter is decayed and adapted.
+    factors: of its learning rate, functions of the step.
+    thaw: the step from which it moves: 0, a number, or infinity.
+  """
+
+  lr: Callable
+  weight_decay: Callable
+  decayed: Any
+  factors: Any
+  thaw: Any
+
+
+def make_optimizer(config: Mapping[str, Any], params: Any, *, total_steps: int, steps_per_epoch: float | None = None,
+                   batch_size: int | None = None) -> tuple[optax.GradientTransformation, dict[str, Any]]:
+  """Builds the optimizer of a config.
+
+  Args:
+    config: `config.optim`: a dict or ConfigDict with some of the keys of `default_optim_config`.
+    params: the parameters, or `jax.ShapeDtypeStruct`s in their tree; only paths and shapes are used.
+    total_steps: updates of the whole run.
+    steps_per_epoch: may be fractional; needed for durations in epochs.
+    batch_size: the global one; needed for `lr_scale` and for durations in examples.
+
+  Returns:
+    The transformation, whose state is an `OptimState`, and what can be said of it: `summary` (text), `lr` and
+    `weight_decay` (functions of the step), and the numbers of tensors that are `decayed`, `undecayed`, `frozen` (for
+    good) and `frozen_at_first`.
+
+  A frozen parameter has zero gradient (so it does not count in a global norm), no update and no decay, and its moments
+  start when it is thawed, as where torch skips parameters whose gradient is None.
+
+  Raises:
+    ConfigError: for an unknown key or name, no `lr`, or a regular expression that picks no parameter.
+
+  Example:
+
+    >>> params = dict(dense=dict(kernel=jnp.ones((2, 3)), bias=jnp.ones(3)))
+    >>> tx, info = make_optimizer(dict(lr=5e-4, lr_scale="linear", weight_decay=0.1), params,
+    ...                           total_steps=100, batch_size=512)
+    >>> print(info["summary"])
+    adamw: lr 0.0005 x 512 / 256 = 0.001; tensors: 1 decayed, 1 undecayed
+  """
+  config = _complete(config)
+  horizon = Horizon(total_steps, steps_per_epoch, batch_size)
+  paths = _paths(params)
+  lr, lr_text = _learning_rate(config, horizon)
+  plan = _Plan(
+      lr=lr,
+      weight_decay=horizon.make(config["weight_decay"] or 0.0),
+      decayed=_fill(params, _decayed(config["no_decay"], paths)),
+      factors=_fill(params, _factors(config, paths, horizon)),
+      thaw=_fill(params, _thaw(config["freeze"], paths, horizon)))
+  inner = optax.chain(*_stages(config, plan))
+
+  def init(params):
+    return OptimState(jnp.zeros([], jnp.int32), inner.init(params))
+
+  def update(updates, state, params=None):
+    updates, moved = inner.update(updates, state.inner, params, count=state.count)
+    return updates, OptimState(optax.safe_increment(state.count), moved)
+
+  return optax.GradientTransformation(init, update), _info(config["name"], lr_text, plan)
+
+
+def _stages(config, plan: _Plan) -> list[optax.GradientTransformation]:
+  decay = _stage(lambda update, param, count, decayed: (
+      update + (plan.weight_decay(count) * param).astype(update.dtype) if decayed else update), plan.decayed)
+  if config["name"] in ("adamw", "lamb"):
+    memory = optax.scale_by_adam(config["b1"], config["b2"], config["eps"])
+  else:
+    memory = optax.trace(config["momentum"], config["nesterov"]) if config["momentum"] else optax.identity()
+  trust = lambda eta: optax.masked(optax.scale_by_trust_ratio(trust_coefficient=eta), plan.decayed)
+  memory = _from_thaw(memory, plan.thaw)
+  body = {"adamw": [memory, decay],
+          "lamb": [memory, decay, trust(1.0)],
+          "sgd": [decay, memory],
+          "lars": [_clipped_lars(config["eta"], plan), memory] if config["lars_clip"] else
+                  [decay, trust(config["eta"]), memory]}[config["name"]]
+  frozen = _stage(lambda update, _, count, thaw: _zero_before(thaw, count, update), plan.thaw)
+  scale = _stage(lambda update, _, count, factor: (
+      update * (-plan.lr(count) * factor(count)).astype(update.dtype)), plan.factors)
+  return [frozen, *_clip(config["clip"]), *body, scale, frozen]
+
+
+def _stage(fn, *trees) -> optax.GradientTransformationExtraArgs:
+  """A stateless transformation `fn(update, param, count, *leaves of trees)`, one parameter at a time."""
+  def update(updates, state, params=None, *, count, **_):
+    return jax.tree.map(lambda u, p, *leaves: fn(u, p, count, *leaves), updates, params, *trees), state
+  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def _zero_before(thaw, count, update):
+  if thaw == math.inf:
+    return jnp.zeros_like(update)
+  return jnp.where(count < thaw, jnp.zeros_like(update), update) if thaw else update
+
+
+def _from_thaw(memory: optax.GradientTransformation, thaw) -> optax.GradientTransformationExtraArgs:
+  """Gives each group of parameters that thaw together its own `memory`, which does not move before they do."""
+  label = lambda steps: {0: "trained", math.inf: "frozen"}.get(steps, f"frozen_for_{steps}_steps")
+
+  def hold(steps):
+    def update(updates, state, params=None, *, count, **_):
+      held = lambda old, new: jnp.where(count < steps, old, new)
+      updates, moved = memory.update(updates, state, params)
+      return updates, jax.tree.map(held, state, moved)
+    return optax.GradientTransformationExtraArgs(memory.init, update)
+
+  kinds = {0: memory, math.inf: optax.set_to_zero()}
+  groups = {label(steps): kinds.get(steps) or hold(steps) for steps in set(jax.tree.leaves(thaw))}
+  return optax.partition(groups, jax.tree.map(label, thaw))
+
+
+def _clip(clip) -> list[optax.GradientTransformation]:
+  clip = dict((clip or {}).items())
+  for kind in clip:
+    if kind not in ("per_tensor", "global_norm"):
+      raise ConfigError(f"config.optim.clip: unknown key '{kind}'; {nearest(kind, ('per_tensor', 'global_norm'))}")
+  if len(clip) > 1:
+    raise ConfigError("config.optim.clip: give per_tensor or global_norm, not both")
+  if clip.get("per_tensor"):
+    # The 1e-6 is torch's (clip_grad_norm_) and DINO's (utils.clip_gradients).
+    def shrink(g):
+      return g * jnp.minimum(clip["per_tensor"] / (optax.safe_norm(g, 0.0) + 1e-6), 1.0).astype(g.dtype)
+    return [optax.stateless(lambda updates, _: jax.tree.map(shrink, updates))]
+  return [optax.clip_by_global_norm(clip["global_norm"])] if clip.get("global_norm") else []
+
+
+def _clipped_lars(eta: float, plan: _Plan) -> optax.GradientTransformationExtraArgs:
+  """`g + wd w` times `min(eta |w| / (|g| + wd |w| + 1e-8) / lr, 1)`: solo-learn, solo/utils/lars.py (clip_lr=True)."""
+  def adapt(update, param, count, decayed, factor):
+    if not decayed:
+      return update
+    wd, lr = plan.weight_decay(count), plan.lr(count) * factor(count)
+    w, g = optax.safe_norm(param, 0.0), optax.safe_norm(update, 0.0)
+    trust = jnp.minimum(eta * w / (g + wd * w + 1e-8) / lr, 1.0)
+    # Without a norm solo-learn neither adapts nor decays.
+    return jnp.where((w > 0) & (g > 0), trust * (update + wd * param), update).astype(update.dtype)
+
+  return _stage(adapt, plan.decayed, plan.factors)
+
+
+def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
+  defaults, config = default_optim_config(), dict(config.items())
+  for key in config:
+    if key not in defaults:
+      raise ConfigError(f"config.optim.{key}: unknown key; {nearest(key, defaults)}")
+  config = {**defaults, **config}
+  if config["name"] not in NAMES:
+    raise ConfigError(f"config.optim.name='{config['name']}' is not known; {nearest(str(config['name']), NAMES)}")
+  if config["lr"] is None:
+    raise ConfigError("config.optim.lr is missing")
+  return config
+
+
+def _learning_rate(config, horizon: Horizon) -> tuple[Callable, str]:
+  scale, text = 1.0, ""
+  if config["lr_scale"] is not None:
+    if config["lr_scale"] not in ("linear", "sqrt"):
+      raise ConfigError(f"config.optim.lr_scale='{config['lr_scale']}': write None, 'linear' or 'sqrt'")
+    if not horizon.batch_size:
+      raise ConfigError("config.optim.lr_scale needs a batch size")
+    scale, text = horizon.batch_size / config["lr_scale_batch"], f"{horizon.batch_size} / {config['lr_scale_batch']}"
+    if config["lr_scale"] == "sqrt":
+      scale, text = math.sqrt(scale), f"sqrt({text})"
+  if is_schedule(config["lr"]):
+    defaults = default_optim_config()
+    for key in defaults:
+      if key.startswith(("warmup_", "boundaries_", "end_lr", "lr_schedule", "step_")) and config[key] != defaults[key]:
+        raise ConfigError(f"config.optim.{key}: config.optim.lr is a whole schedule already")
+    schedule = horizon.make(config["lr"])
+    return (lambda step: schedule(step) * scale), "lr by schedule" + (f" x {text}" if text else "")
+  peak = config["lr"] * scale
+  text = f"lr {config['lr']:g} x {text} = {peak:g}" if text else f"lr {peak:g}"
+  return horizon.make(_lr_schedule(config, peak)), text
+
+
+def _lr_schedule(config, peak: float) -> dict[str, Any]:
+  durations = lambda prefix: {f"{prefix}_{unit}": config[f"{prefix}_{unit}"] for unit in UNITS}
+  warmup = dict(warmup_start=config["warmup_start_lr"], **durations("warmup"))
+  kind = config["lr_schedule"]
+  if kind not in ("cosine", "constant", "step"):
+    known = nearest(str(kind), ("cosine", "constant", "step"))
+    raise ConfigError(f"config.optim.lr_schedule='{kind}' is not known; {known}")
+  if kind != "cosine" and (config["end_lr"] is not None or config["end_lr_fraction"] is not None):
+    raise ConfigError(f"config.optim: lr_schedule='{kind}' has no end_lr")
+  if kind == "constant":
+    return {"schedule": kind, "value": peak, **warmup}
+  if kind == "step":
+    values = tuple(peak * factor for factor in (1.0, *config["step_factors"]))
+    return {"schedule": kind, "values": values, **durations("boundaries"), **warmup}
+  if config["end_lr"] is not None and config["end_lr_fraction"] is not None:
+    raise ConfigError("config.optim: give end_lr or end_lr_fraction, not both")
+  end = (config["end_lr_fraction"] or 0.0) * peak if config["end_lr"] is None else config["end_lr"]
+  return {"schedule": kind, "start": peak, "end": end, **warmup}
+
+
+def _paths(params) -> dict[str, int]:
+  """Path of each parameter -> its number of dimensions, in the tree's order."""
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  return {jax.tree_util.keystr(path, simple=True, separator="/"): len(leaf.shape) for path, leaf in leaves}
+
+
+def _fill(params, values: Mapping[str, Any]):
+  return jax.tree.unflatten(jax.tree.structure(params), list(values.values()))
+
+
+def _pick(key: str, regex: str, paths: Mapping[str, Any]) -> list[str]:
+  """The paths in which `regex` is found; at least one, or a `ConfigError`."""
+  picked = [path for path in paths if re.search(regex, path)]
+  if not picked:
+    names = {name for path in paths for name in path.split("/")}
+    raise ConfigError(f"config.optim.{key}: '{regex}' picks no parameter; {nearest(regex, names)}")
+  return picked
+
+
+def _decayed(no_decay: Sequence[str], paths) -> dict[str, bool]:
+  kept = {path for regex in no_decay for path in _pick("no_decay", regex, paths)}
+  return {path: ndim > 1 and path.rsplit("/", 1)[-1] != "bias" and path not in kept for path, ndim in paths.items()}
+
+
+def _factors(config, paths, horizon: Horizon) -> dict[str, Callable]:
+  layer_decay = config["layer_decay"]
+  layers = dict.fromkeys(paths, 1.0) if layer_decay is None else layer_factors(layer_decay, paths)
+  given: dict[str, Callable] = {}
+  for regex, factor in config["lr_mults"]:
+    picked = set(_pick("lr_mults", regex, paths)) - set(given)
+    if not picked:
+      raise ConfigError(f"config.optim.lr_mults: earlier entries have taken all that '{regex}' picks")
+    given |= dict.fromkeys(picked, horizon.make(factor))
+  times = lambda layer, factor: lambda step: layer * factor(step)
+  return {path: times(layers[path], given.get(path, lambda step: 1.0)) for path in paths}
+
+
+def layer_factors(layer_decay: float, paths: Sequence[str]) -> dict[str, float]:
+  """Learning-rate factors of a ViT by depth: `layer_decay ** (depth + 1 - layer)`.
+
+  Embeddings, class, register and mask tokens are layer 0, `encoderblock_i` is layer i + 1, and all that comes after
+  the last block is layer depth + 1 with factor 1: the numbering of BEiT and MAE (facebookresearch/mae,
+  util/lr_decay.py).
+
+  Raises:
+    ConfigError: if no path holds an `encoderblock_i`.
+  """
+  blocks = {path: int(match[1]) for path in paths if (match := _BLOCK.search(path))}
+  if not blocks:
+    raise ConfigError("config.optim.layer_decay: no parameter of an encoderblock_i; it is made for transformers")
+  depth = max(blocks.values()) + 1
+  layer = lambda path: blocks[path] + 1 if path in blocks else 0 if _EMBEDDING.search(path) else depth + 1
+  return {path: layer_decay ** (depth + 1 - layer(path)) for path in paths}
+
+
+def _thaw(freeze, paths, horizon: Horizon) -> dict[str, float]:
+  thaw = dict.fromkeys(paths, 0)
+  for entry in freeze:
+    regex, duration = (entry, {}) if isinstance(entry, str) else entry
+    for key in duration:
+      if key not in [f"until_{unit}" for unit in UNITS]:
+        raise ConfigError(f"config.optim.freeze: '{regex}' has an unknown key '{key}'; "
+                          f"{nearest(key, [f'until_{unit}' for unit in UNITS])}")
+    steps = horizon.steps(duration, "until")
+    for path in _pick("freeze", regex, paths):
+      thaw[path] = max(thaw[path], math.inf if steps is None else steps)
+  return thaw
+
+
+def _info(name: str, lr_text: str, plan: _Plan) -> dict[str, Any]:
+  thaw, decayed = jax.tree.leaves(plan.thaw), jax.tree.leaves(plan.decayed)
+  counts = dict(
+      decayed=sum(d and t < math.inf for d, t in zip(decayed, thaw)),
+      undecayed=sum(not d and t < math.inf for d, t in zip(decayed, thaw)),
+      frozen=sum(t == math.inf for t in thaw),
+      frozen_at_first=sum(0 < t < math.inf for t in thaw))
+  said = [f"{n} {kind.replace('_', ' ')}" for kind, n in counts.items() if n or kind in ("decayed", "undecayed")]
+  summary = f"{name}: {lr_text}; tensors: {', '.join(said)}"
+  return dict(summary=summary, lr=plan.lr, weight_decay=plan.weight_decay, **counts)

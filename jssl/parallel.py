@@ -1,0 +1,133 @@
+"""One device or many: the only file that knows devices.
+
+Two modes compile the same functions and give the same results:
+
+- `pmap`: a named axis over the devices, no leading replica axis; losses that couple examples gather or average by it.
+- `jit`: one program over the global batch, which XLA splits; it can also shard the state over the devices.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+from jssl.errors import ConfigError
+
+AXIS = "batch"
+MODES = ("pmap", "jit")
+
+
+class Parallel:
+  """Compiles functions of `(state, arrays, batch)` for a set of devices.
+
+  Args:
+    mode: "pmap" or "jit".
+    batch_size: of the global batch.
+    shard_state: in jit mode, split every large array of the state over the devices.
+    devices: default all.
+
+  Raises:
+    ConfigError: if the devices do not divide the batch, or a mode does not know an option.
+  """
+
+  def __init__(self, mode: str, batch_size: int, *, shard_state: bool = False, devices=None):
+    self.devices = list(devices or jax.devices())
+    if mode not in MODES:
+      raise ConfigError(f"config.parallel.mode='{mode}': known: {', '.join(MODES)}")
+    if batch_size % len(self.devices):
+      raise ConfigError(f"config.batch_size={batch_size} is not divisible by the {len(self.devices)} devices")
+    if shard_state and mode != "jit":
+      raise ConfigError("config.parallel.shard_state needs config.parallel.mode='jit'")
+    self.mode = mode
+    self.shard_state = shard_state
+    self.batch_size = batch_size
+    self.axis_name = AXIS if mode == "pmap" else None
+    self.mesh = Mesh(np.array(self.devices), (AXIS,))
+    self._replicated = NamedSharding(self.mesh, PartitionSpec())
+
+  @property
+  def local_batch_size(self) -> int:
+    """Examples that one traced function sees: a device's share under pmap, the global batch under jit."""
+    return self.batch_size // len(self.devices) if self.axis_name else self.batch_size
+
+  def positions(self) -> jax.Array:
+    """Inside a compiled function: the places in the global batch of the examples that it sees."""
+    start = jax.lax.axis_index(AXIS) * self.local_batch_size if self.axis_name else 0
+    return start + jnp.arange(self.local_batch_size)
+
+  def mean(self, tree):
+    """Inside a compiled function: the mean over devices of per-device means."""
+    return jax.lax.pmean(tree, AXIS) if self.axis_name else tree
+
+  def value_and_grad(self, loss: Callable) -> Callable:
+    """Differentiates `loss(params, ...) -> (value, (carry, metrics))` and averages over devices.
+
+    What a loss computes through `psum` or `all_gather` is the same on every device; since the transpose of a sum over
+    devices is that same sum, the mean of the devices' gradients is the gradient of the global loss in that case too.
+    """
+    def averaged(params, *args, **kwargs):
+      (value, (carry, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(params, *args, **kwargs)
+      value, metrics, gradients = self.mean((value, metrics, gradients))
+      return (value, (carry, metrics)), gradients
+
+    return averaged
+
+  def compile(self, fn: Callable, *, donate: bool = False, gather: bool = False, state=None) -> Callable:
+    """Compiles `fn(state, arrays, batch) -> output`.
+
+    Args:
+      fn: `state` and `arrays` are whole on every device, `batch` is split along its first axis.
+      donate: whether the memory of `state` may be reused for the output.
+      gather: whether the output is a tree of arrays `[batch, ...]`, to be put together again; otherwise it is the same
+        on every device.
+      state: with `shard_state`, the state whose layout input and output keep.
+    """
+    donated = (0,) if donate else ()
+    if self.axis_name:
+      mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), out_axes=0 if gather else None,
+                        devices=self.devices, donate_argnums=donated)
+      if gather:
+        return lambda *args: jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), mapped(*args))
+      return mapped
+    if gather:
+      return jax.jit(fn)
+    layout = None if state is None else (jax.tree.map(lambda x: x.sharding, state), self._replicated)
+    return jax.jit(fn, donate_argnums=donated, out_shardings=layout)
+
+  def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Sends a global batch `[batch, ...]` to the devices, split along its first axis."""
+    if self.axis_name:
+      return {k: v.reshape(len(self.devices), -1, *v.shape[1:]) for k, v in batch.items()}
+    sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
+    return {k: jax.device_put(v, sharding) for k, v in batch.items()}
+
+  def put_replicated(self, tree):
+    """Sends arrays whole to every device."""
+    return jax.device_put(tree, self._replicated)
+
+  def put_state(self, state):
+    """Sends the state to the devices: whole, or split where `shard_state` asks for it."""
+    return jax.tree.map(lambda x: jax.device_put(x, self.state_sharding(x)), state)
+
+  def state_sharding(self, x) -> NamedSharding:
+    """The layout of one array of the state: its largest axis that the devices divide is split, if it is large."""
+    axes = [i for i, n in enumerate(x.shape) if n % len(self.devices) == 0]
+    if not self.shard_state or not axes or x.size < 4096:
+      return self._replicated
+    axis = max(axes, key=lambda i: x.shape[i])
+    return NamedSharding(self.mesh, PartitionSpec(*[AXIS if i == axis else None for i in range(x.ndim)]))
+
+  def replica_difference(self, tree) -> float:
+    """The largest difference of one device's copy of `tree` from another's: pmapped outputs show the first copy only."""
+    worst = 0.0
+    for leaf in jax.tree.leaves(tree):
+      if not leaf.is_fully_replicated or len(leaf.addressable_shards) == 1:
+        continue
+      first, *others = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+      for other in others:
+        same = np.array_equal(first, other, equal_nan=np.issubdtype(first.dtype, np.inexact))
+        worst = max(worst, 0.0 if same else float(np.max(np.abs(first.astype(np.float64) - other))))
+    return worst

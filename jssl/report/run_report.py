@@ -1,0 +1,110 @@
+"""The report of a run in a workdir: what it learnt, what it saw, and where its patches agree."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl import checkpoint, config as configs, data, evaluate, logging, workdirs
+from jssl.evaluation.scenes import belonging_patches, objects_of
+from jssl.evaluation.similarity import cosine_similarity
+from jssl.graph import owner
+from jssl.method import Method
+from jssl.report.figures import reconstruction_grid, similarity_figure
+from jssl.report.page import write_report
+from jssl.schedules import Horizon
+from jssl.targets import patch_pixels, unpatchify
+
+EXAMPLES = 6
+
+
+def write(workdir: str | pathlib.Path, results: dict) -> pathlib.Path:
+  """Writes `report.html` into a workdir.
+
+  Args:
+    workdir: of a run.
+    results: as `jssl.evaluate.evaluate` returns them.
+
+  Returns:
+    The path of the report.
+  """
+  config = workdirs.read_config(workdir)
+  images = [*reconstruction_figures(workdir, config), *similarity_figures(workdir, config, results)]
+  return write_report(pathlib.Path(workdir), title=f"Run {pathlib.Path(workdir).name}", config_text=configs.to_json(config),
+                      history=logging.read_metrics(workdir), table=results, images=images)
+
+
+def reconstruction_figures(workdir, config):
+  """What the run's networks make of hidden pixels, for every loss that compares pixels with `patch_pixels`."""
+  source = data.load(config.data.name, split=config.data.split, **config.data.options)
+  batch = source.get(np.arange(min(len(source), max(EXAMPLES, 2))))
+  batch["index"] = np.arange(len(batch["image"]), dtype=np.int32)
+  method = Method(config, num_examples=len(source), horizon=Horizon(configs.total_steps(config, len(source)), 1, 1))
+  key = jax.random.key(config.seed, impl="threefry2x32")
+  abstract = jax.eval_shape(lambda: method.init(key, batch))
+  if any(node.stage == "refresh" for node in method.nodes.values()):
+    return  # What the tables hold belongs to the training set, of which these images are a part.
+  variables = checkpoint.fill(str(workdir), abstract, checkpoint.load_variables(workdir))
+  env = jax.jit(lambda v, b: method.environment(v, b, key=key, step=0))(variables, batch)
+  for loss in method.nodes.values():
+    names = list(loss.names()) if loss.stage == "losses" else []
+    predictions = [name for name in names if name.endswith("/pixels")]
+    targets = [name for name in names if getattr(method.nodes.get(name), "fn", None) is patch_pixels]
+    for prediction, target in list(zip(predictions, targets))[:1]:
+      clean, seen, guess = _columns(method, env, names, prediction, method.nodes[target])
+      yield (f"{loss.name}: clean, as the network sees it, reconstructed", reconstruction_grid(
+          *(_displayed(x, method, target) for x in (clean, seen, guess))))
+
+
+def _columns(method, env, names, prediction, target):
+  """The clean view, the view with what is hidden in grey, and the prediction put in its place."""
+  clean = env[target.reads[0]]
+  patch = target.numbers["patch"]
+  grid = (clean.shape[1] // patch, clean.shape[2] // patch)
+  guess = env[prediction]
+  if target.numbers.get("normalize"):
+    pixels = patch_pixels(clean, patch=patch)
+    guess = guess * jnp.sqrt(jnp.var(pixels, -1, keepdims=True, ddof=1) + 1e-6) + pixels.mean(-1, keepdims=True)
+  guess = unpatchify(guess, grid=grid, patch=patch)
+  shown = [env[read] for read in method.nodes[owner(prediction, method.nodes)].reads if env[read].shape == clean.shape]
+  mask = next((env[name] for name in names if env[name].dtype == bool and env[name].shape[:1] == clean.shape[:1]
+               and name.split("/")[-1] == "mask"), None)
+  if shown and not np.array_equal(shown[0], clean):
+    return clean, shown[0], guess
+  hidden = unpatchify(jnp.repeat(mask[..., None], patch**2, -1), grid=grid, patch=patch)
+  return clean, jnp.where(hidden, 0.0, clean), jnp.where(hidden, guess, clean)
+
+
+def _displayed(images, method, target):
+  """A normalised view as colours in [0, 1]."""
+  numbers = method.nodes[method.nodes[target].reads[0]].numbers
+  mean, std = (np.asarray(numbers.get(key, default), np.float32) for key, default in (("mean", 0.0), ("std", 1.0)))
+  return np.clip(np.asarray(images, np.float32) * std + mean, 0, 1)[:EXAMPLES]
+
+
+def similarity_figures(workdir, config, results):
+  """Similarity to a clicked patch beside the object that was clicked, before and after pretraining."""
+  measured = {model: result["prompt_segmentation"] for model, result in results.items() if "prompt_segmentation" in result}
+  entry = config.evaluation.test_scenes
+  if not measured:
+    return
+  scenes = evaluate.in_memory(data.load(entry.name, split=entry.split, **entry.options))
+  images, segments = scenes["image"][:EXAMPLES], scenes["segments"][:EXAMPLES]
+  for model, random in (("pretrained", False), ("random weights", True)):
+    if model in measured:
+      features = evaluate.load_frozen(workdir, random=random).feature_model(model)
+      patches, grid = features.patch_features(images), features.grid
+      clicks = [_click(segment, grid) for segment in segments]
+      maps = [np.asarray(cosine_similarity(p[None, c], p[None]))[0].reshape(grid) for p, c in zip(patches, clicks)]
+      threshold = measured[model]["metrics"]["threshold"]
+      yield (f"{model}: a click, the similarity of every patch to it (-1 to 1), what is above {threshold:g}, the object",
+             similarity_figure(images, maps, segments, clicks, threshold=threshold))
+
+
+def _click(segments, grid) -> int:
+  """The patch in the middle of the largest object."""
+  found = objects_of(belonging_patches(segments, grid))
+  members = max(found.values(), key=len) if found else np.arange(grid[0] * grid[1])
+  places = np.stack(np.divmod(members, grid[1]), -1)
+  return int(members[np.argmin(np.square(places - places.mean(0)).sum(-1))])

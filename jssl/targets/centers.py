@@ -1,0 +1,60 @@
+"""A teacher's distributions, centred so that no prototype wins everything."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jssl.stateful import Stateful
+
+Views = jax.Array | Sequence[jax.Array]
+
+
+def _init(logits: Views) -> jax.Array:
+  views = logits if isinstance(logits, (list, tuple)) else [logits]
+  return jnp.zeros(views[0].shape[-1:], jnp.float32)
+
+
+def _apply(center: jax.Array, logits: Views, *, temp: float, momentum: float = 0.9,
+           axis_name: str | None = None) -> tuple[Views, jax.Array]:
+  """The teacher's probabilities in DINO, iBOT and MC-SSL: `softmax((logits - center) / temp)`.
+
+      center <- momentum * center + (1 - momentum) * mean(logits)
+
+  The mean runs over the global batch, the views, and the positions of patch logits; the new center is used from the
+  next step on. It starts at zero.
+
+  Args:
+    center: `[prototypes]`, the state.
+    logits: `[batch, prototypes]` or `[batch, patches, prototypes]` of the teacher, or a sequence of views of it.
+    temp: teacher temperature > 0; below the student's, it sharpens. May be a schedule.
+    momentum: of the center, 0.9 in all three.
+    axis_name: mapped axis over which the batch is split.
+
+  Returns:
+    float32 probabilities of the logits' shape, an array for an array and a list for a sequence; and the new center.
+
+  References:
+    Caron et al. 2021, arXiv 2104.14294, section 3.1 and equation 4; facebookresearch/dino, main_dino.py (`DINOLoss`).
+    For patches: Zhou et al. 2022 (iBOT), arXiv 2111.07832; bytedance/ibot, main_ibot.py.
+
+  Example:
+
+    >>> logits = jnp.array([[2.0, 0.0], [2.0, 0.0]])
+    >>> center = centered_softmax.init(logits)
+    >>> probs, center = centered_softmax.apply(center, logits, temp=1.0, momentum=0.0)
+    >>> probs, center = centered_softmax.apply(center, logits, temp=1.0)   # the first entry's lead is gone
+    >>> probs[0].tolist(), center.tolist()
+    ([0.5, 0.5], [2.0, 0.0])
+  """
+  several = isinstance(logits, (list, tuple))
+  views = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (logits if several else [logits])]
+  probs = [jax.nn.softmax((x - center) / temp, axis=-1) for x in views]
+  rows = [x.reshape(-1, x.shape[-1]) for x in views]
+  mean = sum(jnp.sum(x, axis=0) for x in rows) / sum(len(x) for x in rows)
+  mean = jax.lax.stop_gradient(mean if axis_name is None else jax.lax.pmean(mean, axis_name))
+  moved = (momentum * center + (1 - momentum) * mean).astype(center.dtype)
+  return (probs if several else probs[0]), moved
+
+
+centered_softmax = Stateful(_init, _apply)

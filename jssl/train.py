@@ -1,0 +1,328 @@
+"""The training loop: `python -m jssl.train --config mmc:demo --workdir runs/mmc [--config.optim.lr=1e-3] [--explain]`.
+
+It knows steps, devices, checkpoints and logs; what is trained is the config's affair.
+"""
+
+import argparse
+import pathlib
+import signal
+import sys
+import threading
+from typing import Any
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jssl import checkpoint, config as configs, data, logging, optim, phases, workdirs
+from jssl.errors import ConfigError, NonFiniteError
+from jssl.method import Method, Variables
+from jssl.parallel import Parallel
+from jssl.schedules import Horizon
+
+
+@struct.dataclass
+class TrainState:
+  """Everything that changes from step to step; everything that a checkpoint holds.
+
+  Attributes:
+    step: updates done, int32.
+    variables: the method's.
+    opt_state: the optimizer's.
+    nonfinite: updates whose loss or gradient was not finite, int32: counted here, so that watching costs no transfer.
+  """
+
+  step: jax.Array
+  variables: Variables
+  opt_state: Any
+  nonfinite: jax.Array
+
+
+def run_key(seed: int) -> jax.Array:
+  return jax.random.key(seed, impl="threefry2x32")
+
+
+def make_train_step(method: Method, optimizer: optax.GradientTransformation, parallel: Parallel, *, seed: int,
+                    accumulate: int = 1):
+  """One update as a function `(state, arrays, batch) -> (state, metrics)`, to be compiled by `parallel`.
+
+  `arrays` is a data set that lives on the device, or empty; `batch` then only holds each example's `index`.
+  """
+  def loss(params, variables, batch, positions, step):
+    return method.loss(params, variables, batch, key=run_key(seed), step=step, positions=positions)
+
+  differentiate = _accumulated(parallel.value_and_grad(loss), accumulate)
+
+  def train_step(state: TrainState, arrays, batch):
+    batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
+    params = state.variables.params
+    (value, (variables, metrics)), gradients = differentiate(
+        params, state.variables, batch, parallel.positions(), state.step)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, params)
+    params = optax.apply_updates(params, updates)
+    teachers = method.update_teachers(variables.teachers, params, state.step)
+    gradient_norm = optax.global_norm(gradients)
+    finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
+    state = TrainState(state.step + 1, variables.replace(params=params, teachers=teachers), opt_state,
+                       state.nonfinite + ~finite)
+    return state, metrics | {"gradient_norm": gradient_norm, "nonfinite": state.nonfinite}
+
+  return train_step
+
+
+def _accumulated(differentiate, parts: int):
+  """The same gradient from `parts` smaller batches, one after the other; only where the loss is a mean over examples."""
+  if parts == 1:
+    return differentiate
+
+  def split(x):  # Every part takes an equal share of each device's examples.
+    return jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0)
+
+  def accumulated(params, variables, batch, positions, step):
+    def one_part(total, part):
+      (value, (_, metrics)), gradients = differentiate(params, variables, *part, step)
+      return jax.tree.map(jnp.add, total, (value, metrics, gradients)), None
+
+    batch, positions = jax.tree.map(split, (batch, positions))
+    first = jax.tree.map(lambda x: x[0], (batch, positions))
+    (value, (_, metrics)), gradients = jax.eval_shape(differentiate, params, variables, *first, step)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (value, metrics, gradients))
+    total, _ = jax.lax.scan(one_part, zeros, (batch, positions))
+    value, metrics, gradients = jax.tree.map(lambda x: x / parts, total)
+    return (value, (variables, metrics)), gradients
+
+  return accumulated
+
+
+class Trainer:
+  """A config, its data and its devices, ready to step. `train_and_evaluate` drives it; tools may take it apart.
+
+  Args:
+    config: as `configs/*.py` return it.
+    source: the data; by default what `config.data` names.
+    devices: default all.
+
+  Raises:
+    ConfigError: for whatever cannot work, before a step is run.
+  """
+
+  def __init__(self, config, source: data.Source | None = None, *, devices=None):
+    configs.check_config(config)
+    self.config = config
+    self.parallel = Parallel(config.parallel.mode, config.batch_size, shard_state=config.parallel.shard_state,
+                             devices=devices)
+    if source is None:
+      source = data.load(config.data.name, split=config.data.split, **config.data.options)
+    self.source = source
+    if len(source) < config.batch_size:
+      raise ConfigError(f"config.batch_size={config.batch_size}: {source.name} has only {len(source)} examples")
+    self.horizon = Horizon(configs.total_steps(config, len(source)), len(source) // config.batch_size, config.batch_size)
+    self.phases = phases.split(config, self.horizon)
+    self.spec = {name: jax.ShapeDtypeStruct((config.batch_size, *x.shape), x.dtype)
+                 for name, x in {**source.element_spec, "index": np.int32(0)}.items()}
+    self.arrays = {}
+    self.start_phase(0)
+
+  def start_phase(self, step: int) -> None:
+    """Builds what the phase of `step` trains, and compiles its step at its first call."""
+    self.phase = phases.at(self.phases, step)
+    config = self.phase.config
+    self.method = self.make_method(self.parallel.axis_name)
+    self.single_method = self.make_method(None)  # without a mapped axis: for initialising and looking
+    self.abstract = jax.eval_shape(self._init_variables)
+    self.optimizer, self.optim_info = optim.make_optimizer(
+        config.optim, self.abstract.params, **self.horizon._asdict())
+    self._check_accumulation()
+    self._load_arrays()
+
+  def make_method(self, axis_name: str | None) -> Method:
+    return Method(self.phase.config, num_examples=len(self.source), horizon=self.horizon, axis_name=axis_name)
+
+  def _check_accumulation(self) -> None:
+    reasons = self.method.coupled(self.abstract)
+    if self.config.accumulate > 1 and reasons:
+      raise ConfigError(f"config.accumulate={self.config.accumulate} would change the loss: {reasons[0]}")
+    if self.parallel.local_batch_size % self.config.accumulate:
+      raise ConfigError(f"config.accumulate={self.config.accumulate} does not divide the {self.parallel.local_batch_size} "
+                        "examples of a device")
+
+  def _load_arrays(self) -> None:
+    """Puts what the method reads of a small data set on the device."""
+    arrays = self.source.arrays
+    names = [name for name in self.method.batch_names if name != "index"]
+    self.resident = arrays is not None and sum(arrays[n].nbytes for n in names) <= self.config.data.device_bytes
+    if self.resident and set(self.arrays) != set(names):
+      self.arrays = self.parallel.put_replicated({name: arrays[name] for name in names})
+
+  def init_state(self) -> TrainState:
+    """The state before the first step, warm starts included."""
+    variables = checkpoint.warm_start(self.single_method.networks, self._init_variables())
+    state = TrainState(jnp.int32(0), variables, self.optimizer.init(variables.params), jnp.int32(0))
+    return self.parallel.put_state(state)
+
+  def _init_variables(self) -> Variables:
+    variables = self.single_method.init(run_key(self.config.seed), self.spec)
+    return variables.replace(tables=phases.initial_tables(self.single_method, self.spec))
+
+  def compile_step(self, state: TrainState):
+    step = make_train_step(self.method, self.optimizer, self.parallel, seed=self.config.seed,
+                           accumulate=self.config.accumulate)
+    return self.parallel.compile(step, donate=True, state=state if self.parallel.shard_state else None)
+
+  def lower_single(self):
+    """The step on one device, traced for the global batch but not compiled: for costs."""
+    config = self.config
+    parallel = Parallel("jit", config.batch_size, devices=self.parallel.devices[:1])
+    step = make_train_step(self.single_method, self.optimizer, parallel, seed=config.seed, accumulate=config.accumulate)
+    state = jax.eval_shape(lambda v: TrainState(jnp.int32(0), v, self.optimizer.init(v.params), jnp.int32(0)), self.abstract)
+    batch = {name: spec for name, spec in self.spec.items() if name in (*self.method.batch_names, "index")}
+    return jax.jit(step, donate_argnums=0).lower(state, {}, batch)
+
+  def batches(self, start: int, stop: int):
+    """Global batches of steps `start` to `stop`, on the devices; only indices if the data lives there already."""
+    config = self.config
+    if self.resident:
+      for step in range(start, stop):
+        index = data.batch_indices(step, seed=config.seed, num_examples=len(self.source), batch_size=config.batch_size)
+        yield self.parallel.put_batch({"index": index.astype(np.int32)})
+    else:
+      keys = tuple({*self.method.batch_names, "index"})
+      for batch in data.batches(self.source, batch_size=config.batch_size, seed=config.seed, start_step=start,
+                                stop_step=stop, keys=keys, threads=config.data.threads, prefetch=config.data.prefetch):
+        yield self.parallel.put_batch(batch)
+
+
+def train_and_evaluate(config, workdir, *, source: data.Source | None = None, devices=None) -> TrainState:
+  """Trains `config` to its end in `workdir`, from its last checkpoint if there is one.
+
+  Args:
+    config: as `configs/*.py` return it.
+    workdir: for `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints.
+    source: data instead of what `config.data` names, as `data.from_arrays` or `data.from_iterator` make it.
+    devices: default all.
+
+  Returns:
+    The final state; the state so far if SIGTERM stopped the run.
+
+  Raises:
+    ConfigError: before any training, for what cannot work.
+    NonFiniteError: when the loss or a gradient stops being finite; the last good checkpoint stays.
+  """
+  trainer = Trainer(config, source, devices=devices)
+  workdirs.claim(workdir, config)
+  saved = checkpoint.Checkpoints(workdir, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best)
+  state = trainer.init_state()
+  if saved.latest_step() is not None:
+    state = saved.restore(state)
+    logging.log.info("going on from step %d", int(state.step))
+  logging.log.info(trainer.optim_info["summary"])
+  writer = logging.MetricsWriter(workdir, int(state.step))
+  with _Interrupt() as interrupt:
+    try:
+      return _loop(trainer, state, saved, writer, interrupt)
+    finally:
+      writer.close()
+      saved.close()
+
+
+def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> TrainState:
+  config, total = trainer.config, trainer.horizon.total_steps
+  step = int(state.step)
+  progress = logging.Progress(step, total, config.batch_size)
+  while step < total:
+    trainer.start_phase(step)
+    train_step = trainer.compile_step(state)
+    for batch in trainer.batches(step, min(trainer.phase.stop, total)):
+      state = phases.refresh(trainer, state, step)
+      state, metrics = train_step(state, trainer.arrays, batch)
+      step += 1
+      if step == 1 or step % config.log_every_steps == 0 or step == total:
+        _log(step, metrics, writer, progress, saved, trainer.source)
+      if step % config.checkpoint_every_steps == 0 or step == total or interrupt.requested:
+        _save(step, state, metrics, saved, trainer.parallel)
+      if interrupt.requested:
+        saved.wait()
+        logging.log.info("stopped by a signal at step %d; the same command goes on from there", step)
+        return state
+  saved.wait()
+  return state
+
+
+def _log(step, metrics, writer, progress, saved, source) -> None:
+  metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+  _check_finite(step, metrics, saved)
+  speed = progress.update(step)
+  row = metrics | {"images_per_second": speed}
+  if source.unreadable:
+    row["unreadable"] = len(source.unreadable)
+  writer.write(step, row)
+  logging.log.info(progress.line(step, metrics["loss"], speed))
+
+
+def _save(step, state, metrics, saved, parallel) -> None:
+  metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+  _check_finite(step, metrics, saved)
+  difference = parallel.replica_difference(state.variables)
+  if difference:
+    logging.log.warning("step %d: the devices' copies of the state differ by %g", step, difference)
+  saved.save(step, state, metrics)
+
+
+def _check_finite(step, metrics, saved) -> None:
+  if metrics["nonfinite"]:
+    saved.wait()
+    bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+    raise NonFiniteError(f"step {step}: {int(metrics['nonfinite'])} update(s) with a loss or gradient that is not finite"
+                         f"{' (now: ' + ', '.join(bad) + ')' if bad else ''}; last good checkpoint: step {saved.latest_step()}")
+
+
+class _Interrupt:
+  """Turns SIGTERM and SIGINT into a request that the loop honours after the step in progress."""
+
+  def __init__(self):
+    self.requested = False
+
+  def __enter__(self):
+    self._before = {}
+    if threading.current_thread() is threading.main_thread():
+      for number in (signal.SIGTERM, signal.SIGINT):
+        self._before[number] = signal.signal(number, self._request)
+    return self
+
+  def _request(self, number, frame):
+    if self.requested and number == signal.SIGINT:
+      raise KeyboardInterrupt
+    self.requested = True
+
+  def __exit__(self, *exception):
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+
+def main(argv: list[str] | None = None) -> int:
+  parser = argparse.ArgumentParser(prog="python -m jssl.train", description=__doc__.splitlines()[0],
+                                   epilog="--config.key=value changes any key of the config")
+  parser.add_argument("--config", required=True, help="file.py[:arg], or the name of one of jssl's, such as mmc:demo")
+  parser.add_argument("--workdir", help="where the run is kept; a run that is there is continued")
+  parser.add_argument("--explain", action="store_true", help="print the expanded method and its cost, and stop")
+  arguments, overrides = parser.parse_known_args(argv)
+  logging.setup()
+  try:
+    config = configs.override(configs.load_config(arguments.config), overrides)
+    if arguments.explain:
+      from jssl import explain  # pylint: disable=g-import-not-at-top
+      print(explain.explain(Trainer(config)))
+    elif not arguments.workdir:
+      raise ConfigError("--workdir is missing")
+    else:
+      train_and_evaluate(config, pathlib.Path(arguments.workdir))
+  except (ConfigError, NonFiniteError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,188 @@
+"""Colour, blur, solarisation and normalisation: `image [height, width, channels]` float32 in [0, 1] -> the same shape.
+
+The deterministic functions are torchvision's on float tensors: blend, then clip to [0, 1]. Grey is Pillow's ITU-R 601-2
+luma 0.299 R + 0.587 G + 0.114 B; torchvision's tensors use 0.2989 for red, which would darken white by 1e-4.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+LUMA = (0.299, 0.587, 0.114)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR_STD = (0.247, 0.2435, 0.2616)
+
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+
+
+def adjust_brightness(image, factor):
+  """clip(factor * image); any number of channels. 0 is black, 1 changes nothing."""
+  return _blend(image, 0.0, factor)
+
+
+def adjust_contrast(image, factor):
+  """Blends with the mean grey of the whole image; 3 channels. 0 is that grey, 1 changes nothing."""
+  return _blend(image, jnp.mean(_luma(_planes(image, "adjust_contrast"))), factor)
+
+
+def adjust_saturation(image, factor):
+  """Blends with the grey image; 3 channels. 0 is grey, 1 changes nothing."""
+  return _blend(image, grayscale(image), factor)
+
+
+def adjust_hue(image, shift):
+  """Turns the hue of the HSV representation by `shift` in [-0.5, 0.5] turns; 3 channels."""
+  return _unplanes(_shift_hue(_planes(image, "adjust_hue"), shift))
+
+
+def grayscale(image):
+  """Grey in all 3 channels: 0.299 R + 0.587 G + 0.114 B."""
+  return jnp.broadcast_to(_luma(_planes(image, "grayscale"))[..., None], image.shape)
+
+
+def random_grayscale(rng, image, *, prob):
+  """`grayscale` with probability `prob`."""
+  return jnp.where(jax.random.bernoulli(rng, prob), grayscale(image), image)
+
+
+def adjust_colors(image, order, factors):
+  """Brightness, contrast, saturation and hue, one after the other in a traced order.
+
+  Every step evaluates one blend and one turn of the hue and keeps one of them, because the three blends differ only in
+  two scalars. So a random order costs about four times one order, without gathers or branches.
+
+  Args:
+    image: [height, width, 3].
+    order: [steps] ints, 0 brightness, 1 contrast, 2 saturation, 3 hue; what is left out is not done.
+    factors: [4], the factor (or the shift, for hue) of each of the four operations.
+  """
+  order = jnp.asarray(order)
+  chosen = jnp.sum(jnp.where(order[:, None] == jnp.arange(4), jnp.asarray(factors), 0.0), axis=1)
+
+  def step(planes, op_and_factor):
+    op, factor = op_and_factor
+    grey = _luma(planes)
+    other = jnp.where(op == CONTRAST, grey.mean(), jnp.where(op == SATURATION, grey, 0.0))
+    return jnp.where(op == HUE, _shift_hue(planes, factor), _blend(planes, other, factor)), None
+
+  return _unplanes(jax.lax.scan(step, _planes(image, "adjust_colors"), (order, chosen))[0])
+
+
+def color_jitter(rng, image, brightness, contrast, saturation, hue, prob=1.0):
+  """torchvision's `ColorJitter` with probability `prob`: random factors, in a random order for each image.
+
+  Factors are U(max(0, 1 - strength), 1 + strength), the hue's shift is U(-hue, hue). An operation of strength 0 is left
+  out, which does not change the distribution.
+
+  Args:
+    rng: a key.
+    image: [height, width, 3] in [0, 1].
+    brightness, contrast, saturation: static strengths >= 0.
+    hue: static strength in [0, 0.5], in turns.
+    prob: probability that anything is done at all.
+
+  Raises:
+    ValueError: for strengths out of range or an image without 3 channels.
+  """
+  strengths = (brightness, contrast, saturation, hue)
+  if min(strengths) < 0 or hue > 0.5:
+    raise ValueError(f"jitter strengths must be >= 0 and hue <= 0.5, got {strengths}")
+  low = np.array([max(0.0, 1 - s) for s in strengths[:3]] + [-hue], np.float32)
+  high = np.array([1.0 + s for s in strengths[:3]] + [hue], np.float32)
+  active = np.array([op for op, strength in enumerate(strengths) if strength > 0], np.int32)
+  if not active.size:
+    return image
+  draws = jax.random.uniform(rng, (5 + active.size,))
+  order = jnp.asarray(active)[jnp.argsort(draws[5:])]
+  jittered = adjust_colors(image, order, low + (high - low) * draws[1:5])
+  return jnp.where(draws[0] < prob, jittered, image)
+
+
+def gaussian_blur(image, sigma, *, radius):
+  """Convolves with a Gaussian of `sigma` pixels (may be traced), cut at `radius` pixels and normalised to sum 1.
+
+  The border is extended by its edge pixels, as in Pillow. Pillow's own `GaussianBlur(radius=sigma)` only approximates
+  this by three box blurs. Any number of channels. A radius of at least 3 sigma leaves less than 0.3 % of the Gaussian
+  out.
+  """
+  offsets = jnp.arange(-radius, radius + 1)
+  kernel = jax.nn.softmax(-0.5 * (offsets / sigma) ** 2)
+
+  def band(pixels):
+    reached = jnp.clip(jnp.arange(pixels)[:, None] + offsets, 0, pixels - 1)
+    return jnp.einsum("o,ioj->ij", kernel, jax.nn.one_hot(reached, pixels))
+
+  # Two matrix products: a sum of shifted images is fewer operations, but XLA fuses what made the image into every
+  # shift.
+  rows, columns = band(image.shape[0]), band(image.shape[1])
+  return jnp.einsum("hy,yxc,wx->hwc", rows, image, columns, precision=jax.lax.Precision.HIGHEST)
+
+
+def random_gaussian_blur(rng, image, *, prob, sigma=(0.1, 2.0)):
+  """`gaussian_blur` with probability `prob`, a standard deviation U(sigma) in pixels and a radius of 3 * max(sigma).
+
+  Raises:
+    ValueError: unless 0 < sigma[0] <= sigma[1].
+  """
+  if not 0 < sigma[0] <= sigma[1]:
+    raise ValueError(f"blur sigma must satisfy 0 < low <= high, got {sigma}")
+  coin, share = jax.random.uniform(rng, (2,))
+  blurred = gaussian_blur(image, sigma[0] + (sigma[1] - sigma[0]) * share, radius=int(np.ceil(3 * sigma[1])))
+  return jnp.where(coin < prob, blurred, image)
+
+
+def solarize(image, threshold=128 / 255):
+  """Inverts the values at or above the threshold: x -> 1 - x where x >= threshold."""
+  return jnp.where(image >= threshold, 1.0 - image, image)
+
+
+def random_solarize(rng, image, *, prob, threshold=128 / 255):
+  """`solarize` with probability `prob`."""
+  return jnp.where(jax.random.bernoulli(rng, prob), solarize(image, threshold), image)
+
+
+def normalize(image, mean, std):
+  """(image - mean) / std; `mean` and `std` are scalars or one number a channel.
+
+  Raises:
+    ValueError: if their number is neither 1 nor the number of channels, or a std is not positive.
+  """
+  mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+  if mean.size not in (1, image.shape[-1]) or std.size not in (1, image.shape[-1]) or not np.all(std > 0):
+    raise ValueError(f"mean {mean} and positive std {std} do not fit {image.shape[-1]} channels")
+  return (image - mean) / std
+
+
+def _blend(image, other, factor):
+  return jnp.clip(factor * image + (1.0 - factor) * other, 0.0, 1.0)
+
+
+def _planes(image, name):
+  """[height, width, 3] -> [3, height, width], the layout in which colour arithmetic vectorises."""
+  if image.ndim != 3 or image.shape[-1] != 3:
+    raise ValueError(f"{name} needs an image with 3 channels, got shape {image.shape}")
+  return jnp.moveaxis(image, -1, 0)
+
+
+def _unplanes(planes):
+  return jnp.moveaxis(planes, 0, -1)
+
+
+def _luma(planes):
+  return LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
+
+
+def _shift_hue(planes, shift):
+  """HSV and back in closed form: channel n in (5, 3, 1) is v - c * clip(min(k, 4 - k), 0, 1), k = (n + 6 hue) mod 6."""
+  red, green, blue = planes
+  value = planes.max(axis=0)
+  chroma = value - planes.min(axis=0)
+  inverse = 1.0 / jnp.where(chroma > 0, chroma, 1.0)
+  sextant = jnp.where(value == red, (green - blue) * inverse,
+                      jnp.where(value == green, 2.0 + (blue - red) * inverse, 4.0 + (red - green) * inverse))
+  k = sextant + 6.0 * shift + jnp.array([5.0, 3.0, 1.0])[:, None, None]
+  k = k - 6.0 * jnp.floor(k / 6.0)
+  return value - chroma * jnp.clip(jnp.minimum(k, 4.0 - k), 0.0, 1.0)

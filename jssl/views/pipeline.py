@@ -1,0 +1,82 @@
+"""Whole views of one image: the training pipeline and the evaluation view, from [0, 1] to normalised float32."""
+
+import jax
+
+from jssl.views import colour, geometry
+from jssl.views.colour import IMAGENET_MEAN, IMAGENET_STD
+
+
+def augment(rng, image, extent=None, *, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation="bicubic",
+            flip=0.5, jitter=None, jitter_prob=0.8, grayscale=0.0, blur=0.0, blur_sigma=(0.1, 2.0), solarize=0.0,
+            mean=IMAGENET_MEAN, std=IMAGENET_STD):
+  """One random view: resized crop, flip, colour jitter, grey, blur, solarisation, normalisation, in this order.
+
+  This is the pipeline of SimCLR (arXiv 2002.05709), MoCo v2 (2003.04297), BYOL (2006.07733), Barlow Twins (2103.03230)
+  and DINO (2104.14294), which differ in its numbers; crop and flip alone are MAE's (2111.06377). Probabilities are
+  drawn for each image. What has probability 0 or no strength is not compiled at all.
+
+  Args:
+    rng: the image's key. Operations draw from keys of their own, so that switching one off leaves the others' draws
+      alone.
+    image: [height, width, channels] float32 in [0, 1]; 3 channels where `jitter` or `grayscale` is used.
+    extent: [2] ints, the valid (height, width) at the top left of the image; None where all of it is.
+    size: the view's side in pixels, or its (height, width).
+    scale: range of the crop's share of the area.
+    ratio: range of the crop's width / height.
+    interpolation: "bicubic" or "bilinear".
+    flip: probability of a horizontal flip.
+    jitter: None or strengths (brightness, contrast, saturation, hue).
+    jitter_prob: probability of the jitter.
+    grayscale: probability of grey.
+    blur: probability of a Gaussian blur.
+    blur_sigma: range of its standard deviation in pixels of the view.
+    solarize: probability of solarisation at 128/255.
+    mean, std: of each channel, or scalars.
+
+  Returns:
+    [size, size, channels] float32, normalised.
+
+  Raises:
+    ValueError: for probabilities outside [0, 1] and whatever the operations refuse.
+  """
+  probabilities = dict(flip=flip, jitter_prob=jitter_prob, grayscale=grayscale, blur=blur, solarize=solarize)
+  for name, prob in probabilities.items():
+    if not 0 <= prob <= 1:
+      raise ValueError(f"{name} must be a probability, got {prob}")
+  crop_key, flip_key, jitter_key, grey_key, blur_key, solarize_key = jax.random.split(rng, 6)
+  image = geometry.random_resized_crop(crop_key, image, size=size, scale=scale, ratio=ratio, extent=extent,
+                                       method=interpolation)
+  if flip > 0:
+    image = geometry.random_horizontal_flip(flip_key, image, prob=flip)
+  if jitter is not None and jitter_prob > 0 and any(jitter):
+    image = colour.color_jitter(jitter_key, image, *jitter, prob=jitter_prob)
+  if grayscale > 0:
+    image = colour.random_grayscale(grey_key, image, prob=grayscale)
+  if blur > 0:
+    image = colour.random_gaussian_blur(blur_key, image, prob=blur, sigma=blur_sigma)
+  if solarize > 0:
+    image = colour.random_solarize(solarize_key, image, prob=solarize)
+  return colour.normalize(image, mean, std)
+
+
+def resize_view(rng, image, extent=None, *, size, resize_to=None, interpolation="bicubic", mean=IMAGENET_MEAN,
+                std=IMAGENET_STD):
+  """The evaluation view: shorter side to `resize_to`, center crop of `size`, normalisation. Nothing is random.
+
+  Args:
+    rng: unused; here so that views are interchangeable.
+    image: [height, width, channels] float32 in [0, 1].
+    extent: [2] ints, the valid (height, width) at the top left of the image; None where all of it is.
+    size: the view's side in pixels, or its (height, width).
+    resize_to: pixels of the shorter side before the crop, 256 for the usual 224; by default the larger side of `size`,
+      which keeps as much of the image as a crop can.
+    interpolation: "bicubic" or "bilinear".
+    mean, std: of each channel, or scalars.
+
+  Returns:
+    [size, size, channels] float32, normalised.
+  """
+  del rng
+  resize_to = max(geometry.to_pair(size)) if resize_to is None else resize_to
+  image = geometry.resize_shorter_side(image, size, resize_to, interpolation, extent=extent)
+  return colour.normalize(image, mean, std)

@@ -1,0 +1,78 @@
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from jssl import data
+from jssl.data import sprites
+
+RNG = np.random.default_rng(0)
+
+
+def idx(array: np.ndarray) -> bytes:
+  return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+  for name, n in (("train", 6), ("t10k", 3)):
+    images = RNG.integers(0, 256, (n, 28, 28)).astype(np.uint8)
+    (tmp_path / f"{name}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+    (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.arange(n, dtype=np.uint8)))
+  return tmp_path
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3), (2, 3, 4), (0, 28, 28)])
+def test_idx_files_are_read(tmp_path, shape):
+  array = RNG.integers(0, 256, shape).astype(np.uint8)
+  for name, content in (("a", idx(array)), ("a.gz", gzip.compress(idx(array)))):
+    (tmp_path / name).write_bytes(content)
+    np.testing.assert_array_equal(data.read_idx(tmp_path / name), array)
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"", "starts with nothing"),
+    (b"\0\0\x0d\x01" + bytes(8), "starts with 00000d01"),
+    (b"\x89PNG....", "starts with 89504e47"),
+    (idx(np.zeros((2, 3), np.uint8))[:7], "within its header"),
+    (idx(np.zeros((2, 3), np.uint8))[:-1], r"says \[2, 3\], 6 bytes, but holds 5"),
+    (idx(np.zeros((2, 3), np.uint8)) + b"\0", "but holds 7"),
+    (gzip.compress(idx(np.zeros((20, 30), np.uint8)))[:-12], "cannot be read"),
+    (gzip.compress(bytes(100))[:15] + b"garbage garbage garbage", "cannot be read"),
+    (None, "cannot be read"),
+])
+def test_damaged_files_say_what_is_wrong(tmp_path, content, message):
+  if content is not None:
+    (tmp_path / "bad").write_bytes(content)
+  with pytest.raises(data.DataError, match=message):
+    data.read_idx(tmp_path / "bad")
+
+
+def test_fashion_mnist_is_read_from_its_files(folder):
+  source = data.load(f"fashion_mnist:{folder}", split="test")
+  assert len(source) == 3 and source.num_classes == 3 and source.name == "fashion_mnist"
+  assert source.element_spec["image"].shape == (28, 28, 1)
+  np.testing.assert_array_equal(source.arrays["label"], [0, 1, 2])
+
+
+def test_missing_and_unfitting_files_are_named(folder, tmp_path_factory):
+  with pytest.raises(data.DataError, match="apt-get install dataset-fashion-mnist"):
+    data.load(f"fashion_mnist:{tmp_path_factory.mktemp('empty')}")
+  (folder / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(5, np.uint8)))
+  with pytest.raises(data.DataError, match="not Fashion-MNIST"):
+    data.load(f"fashion_mnist:{folder}")
+
+
+def test_fashion_sprites_split_by_sample(folder, monkeypatch):
+  monkeypatch.setattr(sprites, "_FASHION_TRAIN", 4)
+  parts = {split: sprites.fashion_sprites(split, str(folder)) for split in sprites.SPLITS}
+  assert {split: part.sample.tolist() for split, part in parts.items()} == {
+      "train": [0, 1, 2, 3], "calibration": [4, 5], "test": [60000, 60001, 60002]}
+  assert all(part.alpha.dtype == np.float32 and 0.9 < part.alpha.max() <= 1 for part in parts.values())
+
+
+def test_scenes_of_fashion_items(folder, monkeypatch):
+  monkeypatch.setattr(sprites, "_FASHION_TRAIN", 4)
+  arrays = data.load("scenes", num_examples=3, sprites=f"fashion_mnist:{folder}").arrays
+  assert arrays["segments"].max() >= 2 and arrays["segment_label"].max() < 4

@@ -1,0 +1,75 @@
+"""Barlow Twins and VICReg."""
+
+import functools
+
+import jax.numpy as jnp
+from loss_checks import check_loss, finite, normals
+import numpy as np
+import pytest
+
+from jssl.losses import barlow_twins_loss, vicreg_loss
+
+
+def barlow(a, b, lambd, scale=1.0, eps=1e-5):
+  hat = lambda z: (z - z.mean(0)) / np.sqrt(((z - z.mean(0)) ** 2).mean(0) + eps)
+  c = hat(a).T @ hat(b) / len(a)
+  loss = 0
+  for i, j in np.ndindex(c.shape):
+    loss = loss + ((1 - c[i, i]) ** 2 if i == j else lambd * c[i, j] ** 2)
+  return scale * loss
+
+
+def vicreg(a, b, s_weight, v_weight, c_weight):
+  loss = s_weight * ((a - b) ** 2).mean()
+  for z in (a, b):
+    batch, dim = z.shape
+    centered = z - z.mean(0)
+    cov = centered.T @ centered / (batch - 1)
+    gap = 1 - np.sqrt(np.diag(cov) + 1e-4)
+    loss = loss + v_weight * np.where(gap.real > 0, gap, 0).mean() / 2
+    loss = loss + c_weight * sum(cov[i, j] ** 2 for i, j in np.ndindex(cov.shape) if i != j) / dim
+  return loss
+
+
+def test_barlow_twins():
+  check_loss(functools.partial(barlow_twins_loss, lambd=0.1, scale=0.5), lambda a, b: barlow(a, b, 0.1, 0.5),
+             normals((8, 3), (8, 3)))
+
+
+def test_vicreg():
+  a, b = normals((8, 3), (8, 3))
+  a[:, 0] *= 3      # one dimension above the hinge, the others below
+  check_loss(vicreg_loss, lambda a, b: vicreg(a, b, 25, 25, 1), [a, b])
+  loss = functools.partial(vicreg_loss, invariance_weight=1.0, variance_weight=2.0, covariance_weight=3.0)
+  check_loss(loss, lambda a, b: vicreg(a, b, 1, 2, 3), [a, b])
+
+
+def test_barlow_twins_ignores_scale_and_shift_and_joint_permutation():
+  a, b = (jnp.asarray(x, jnp.float32) for x in normals((16, 4), (16, 4)))
+  loss = lambda a, b: barlow_twins_loss(a, b, lambd=0.1, eps=0.0)[0]
+  want = loss(a, b)
+  np.testing.assert_allclose(loss(a * jnp.array([1.0, 2.0, 3.0, 4.0]) + 5, b), want, rtol=1e-4)
+  order = jnp.array([2, 0, 3, 1])
+  np.testing.assert_allclose(loss(a[:, order], b[:, order]), want, rtol=1e-5)
+  assert abs(loss(a[:, order], b) - want) > 1e-2
+
+
+def test_barlow_twins_vanishes_only_at_the_identity():
+  z = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+  loss, metrics = barlow_twins_loss(z, 3 * z + 1, lambd=1.0)
+  np.testing.assert_allclose(loss, 0, atol=1e-8)
+  np.testing.assert_allclose([metrics["diagonal"], metrics["off_diagonal"]], [1, 0], atol=1e-4)
+  np.testing.assert_allclose(barlow_twins_loss(z, -z, lambd=1.0)[0], 8, rtol=1e-4)
+
+
+def test_vicreg_of_collapsed_embeddings_is_the_variance_term():
+  _, metrics = vicreg_loss(jnp.ones((4, 3)), jnp.ones((4, 3)))
+  terms = [metrics["invariance"], metrics["variance"], metrics["covariance"]]
+  np.testing.assert_allclose(terms, [0, 0.99, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 3)), np.ones((4, 3)), np.ones((1, 3)), 1e4 * np.eye(3)])
+def test_degenerate_batches(array):
+  array = jnp.asarray(array, jnp.float32)
+  finite(functools.partial(barlow_twins_loss, lambd=0.1), [array, array])
+  finite(vicreg_loss, [array, array])

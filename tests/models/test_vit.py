@@ -1,0 +1,296 @@
+"""The Vision Transformer: names, masks, dropped tokens, positions, stochastic depth, precision."""
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jssl.models import count_parameters, vit
+from jssl.models import parts
+from jssl.models.positions import relative_offsets, sincos2d
+
+IMAGES = jax.random.uniform(jax.random.key(1), (3, 8, 12, 3))  # a grid of 2x3 patches
+
+
+def small(**numbers):
+  return vit(**dict(dict(image_size=(8, 12), width=16, depth=2, num_heads=2, patch_size=4, mlp_ratio=2.0), **numbers))
+
+
+def initialise(module, images=IMAGES, scale=0.2):
+  """Random variables, so that no parameter hides behind an initial 0 or 1 (and nothing is compiled to make them)."""
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(module.init, jax.random.key(0), images)
+  return jax.tree.map(lambda leaf: jnp.asarray(scale * rng.normal(size=leaf.shape), leaf.dtype), shapes)
+
+
+def run(module, variables, images=IMAGES, **arrays):
+  return module.apply(variables, images, **arrays)
+
+
+def test_parameter_names_are_those_of_big_vision():
+  params = jax.eval_shape(small(registers=2, mask_token=True).init, jax.random.key(0), IMAGES)["params"]
+  shapes = {"/".join(path): leaf.shape for path, leaf in flax.traverse_util.flatten_dict(params).items()}
+  block, attention = "Transformer/encoderblock_1/", "Transformer/encoderblock_1/MultiHeadDotProductAttention_0/"
+  wanted = {
+      "embedding/kernel": (4, 4, 3, 16), "embedding/bias": (16,), "cls": (1, 1, 16), "registers": (1, 2, 16),
+      "mask_token": (1, 1, 16), "pos_embedding": (1, 6, 16), block + "LayerNorm_0/scale": (16,),
+      block + "LayerNorm_1/bias": (16,), attention + "query/kernel": (16, 2, 8), attention + "key/kernel": (16, 2, 8),
+      attention + "value/bias": (2, 8), attention + "out/kernel": (2, 8, 16), attention + "out/bias": (16,),
+      block + "MlpBlock_0/Dense_0/kernel": (16, 32), block + "MlpBlock_0/Dense_1/kernel": (32, 16),
+      "Transformer/encoder_norm/scale": (16,)}
+  assert wanted.items() <= shapes.items()
+  assert len(shapes) == 2 * 16 + 2 + 2 + 4
+
+
+@pytest.mark.parametrize("variant, count", [("Ti/16", 5_524_416 - 192), ("S/16", 21_665_664 - 384),
+                                            ("B/16", 85_798_656 - 768)])
+def test_parameter_counts(variant, count):
+  """timm's numbers without a classifier, less the position of the class token."""
+  params = jax.eval_shape(vit(variant=variant).init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
+  assert count_parameters(params) == count
+
+
+def test_outputs_by_name():
+  module = small(registers=2, readout=(1, 2))
+  features, out = run(module, initialise(module))
+  shapes = dict(tokens=(3, 9, 16), cls=(3, 16), registers=(3, 2, 16), register01=(3, 16), register02=(3, 16),
+                patch_tokens=(3, 6, 16), mean=(3, 16), readout=(3, 6, 16), block01=(3, 9, 16), block02=(3, 9, 16))
+  assert {name: array.shape for name, array in out.items()} == shapes
+  np.testing.assert_array_equal(features, out["cls"])
+  parts_of_it = jnp.concatenate([out["cls"][:, None], out["registers"], out["patch_tokens"]], axis=1)
+  np.testing.assert_array_equal(out["tokens"], parts_of_it)
+  np.testing.assert_array_equal(out["register02"], out["registers"][:, 1])
+  np.testing.assert_allclose(out["mean"], np.mean(out["patch_tokens"], axis=1), atol=1e-6)
+
+
+def test_without_cls_the_features_are_the_mean():
+  module = small(cls_token=False)
+  features, out = run(module, initialise(module))
+  assert "cls" not in out and out["tokens"].shape == (3, 6, 16)
+  np.testing.assert_array_equal(features, out["mean"])
+
+
+def test_readout_is_the_final_norm_of_the_mean_of_blocks():
+  module = small(readout=(1, 2))
+  variables = initialise(module)
+  _, out = run(module, variables)
+  norm = variables["params"]["Transformer"]["encoder_norm"]
+  x = np.float64(out["block01"] + out["block02"])[:, 1:] / 2
+  x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * norm["scale"] + norm["bias"]
+  np.testing.assert_allclose(out["readout"], x, atol=1e-5)
+  _, last = run(small(readout=(2,)), variables)
+  np.testing.assert_array_equal(last["readout"], last["patch_tokens"])
+
+
+def test_numbers_override_a_variant():
+  module = vit(variant="S/16", num_heads=12, patch_size=8, image_size=32)
+  assert (module.width, module.depth, module.block.num_heads, module.patch_size) == (384, 12, 12, 8)
+
+
+@pytest.mark.parametrize("numbers, message", [
+    (dict(variant="S16"), "unknown variant 'S16'"), (dict(variant="XL/16"), "unknown variant"),
+    (dict(width=16), "needs width, depth"), (dict(variant="S/16", num_heads=7), "not divisible by num_heads"),
+    (dict(variant="S/16", position="rope"), "position must be"), (dict(variant="S/16", readout=(0,)), "outside 1..12"),
+    (dict(variant="S/15"), "image size 224x224 is not divisible by the patch size 15")])
+def test_wrong_numbers(numbers, message):
+  with pytest.raises(ValueError, match=message):
+    vit(**numbers)
+
+
+def test_grid():
+  module = small()
+  assert module.grid((8, 12, 3)) == module.grid((5, 8, 12, 3)) == (2, 3)
+  with pytest.raises(ValueError, match="image size 8x10 is not divisible by the patch size 4"):
+    module.grid((8, 10, 3))
+
+
+def test_mask_token_goes_before_positions():
+  """A hidden patch has no content but keeps its place."""
+  module = small(depth=1, mask_token=True)
+  variables = initialise(module)
+  mask = jnp.zeros((3, 6), bool).at[:, 2].set(True)
+  changed = IMAGES.at[:, :4, 8:].set(0.0)  # patch 2: row 0, column 2
+  _, out = run(module, variables, mask=mask)
+  np.testing.assert_array_equal(out["tokens"], run(module, variables, changed, mask=mask)[1]["tokens"])
+  assert np.abs(out["tokens"] - run(module, variables)[1]["tokens"]).max() > 1e-3
+  _, hidden = run(module, variables, mask=jnp.ones((3, 6), bool))
+  assert np.abs(hidden["patch_tokens"][:, 0] - hidden["patch_tokens"][:, 1]).max() > 1e-3
+  np.testing.assert_array_equal(hidden["tokens"][0], hidden["tokens"][1])
+
+
+def test_mask_errors():
+  module, hidden = small(), jnp.ones((3, 6), bool)
+  with pytest.raises(ValueError, match="mask_token=True"):
+    jax.eval_shape(module.init, jax.random.key(0), IMAGES, mask=hidden)
+  with pytest.raises(ValueError, match="must have the shape"):
+    jax.eval_shape(small(mask_token=True).init, jax.random.key(0), IMAGES, mask=hidden[:, :1])
+
+
+@pytest.mark.parametrize("position", ["learned", "sincos2d", "relative_bias"])
+def test_keeping_all_tokens_in_any_order_changes_nothing(position):
+  module = small(position=position, registers=1)
+  variables = initialise(module, scale=0.5)
+  order = jnp.stack([jax.random.permutation(jax.random.key(i), 6) for i in range(3)])
+  _, full = run(module, variables)
+  _, out = run(module, variables, ids_keep=order)
+  np.testing.assert_allclose(out["cls"], full["cls"], atol=2e-5)
+  np.testing.assert_allclose(
+      out["patch_tokens"], jnp.take_along_axis(full["patch_tokens"], order[:, :, None], 1), atol=2e-5)
+  _, fewer = run(module, variables, ids_keep=order[:, :2])
+  assert fewer["patch_tokens"].shape == (3, 2, 16)
+
+
+def test_dropped_tokens_do_not_matter():
+  module = small()
+  variables = initialise(module)
+  keep = jnp.tile(jnp.array([5, 0]), (3, 1))
+  changed = IMAGES.at[:, :, 4:8].set(0.0)  # patches 1 and 4
+  np.testing.assert_array_equal(
+      run(module, variables, ids_keep=keep)[0], run(module, variables, changed, ids_keep=keep)[0])
+
+
+def test_class_token_has_no_position():
+  """With attention and MLP silenced, the first block's output is what went in."""
+  module = small(depth=1, layer_scale=1.0, registers=1)
+  variables = initialise(module)
+  for name in ("layer_scale_0", "layer_scale_1"):
+    variables["params"]["Transformer"]["encoderblock_0"][name] *= 0.0
+  params = variables["params"]
+  block = run(module, variables)[1]["block01"]
+  np.testing.assert_array_equal(block[:, :1], jnp.tile(params["cls"], (3, 1, 1)))
+  np.testing.assert_array_equal(block[:, 1:2], jnp.tile(params["registers"], (3, 1, 1)))
+  convolution = jax.lax.conv_general_dilated(
+      IMAGES, params["embedding"]["kernel"], (4, 4), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+  patches = convolution.reshape(3, 6, 16) + params["embedding"]["bias"] + params["pos_embedding"]
+  np.testing.assert_allclose(block[:, 2:], patches, atol=1e-5)
+
+
+@pytest.mark.parametrize("position", ["learned", "sincos2d", "relative_bias", "none"])
+def test_another_image_size(position):
+  module = small(position=position, image_size=(12, 12))
+  features, out = run(module, initialise(module, jnp.zeros((1, 12, 12, 3))))
+  assert out["patch_tokens"].shape == (3, 6, 16) and np.isfinite(features).all()
+
+
+def test_without_positions_the_order_of_patches_does_not_matter():
+  module = small(position="none")
+  variables = initialise(module)
+  np.testing.assert_allclose(
+      run(module, variables)[0], run(module, variables, jnp.roll(IMAGES, 4, axis=2))[0], atol=1e-5)
+
+
+def test_sincos2d_values():
+  table = sincos2d((2, 3), 8)
+  row, column = 1, 2
+  wanted = [np.sin(column), np.sin(column / 100), np.cos(column), np.cos(column / 100),
+            np.sin(row), np.sin(row / 100), np.cos(row), np.cos(row / 100)]
+  np.testing.assert_allclose(table[row * 3 + column], wanted, atol=1e-7)
+  with pytest.raises(ValueError, match="divisible by 4"):
+    sincos2d((2, 2), 6)
+
+
+def test_relative_offsets():
+  index = relative_offsets((2, 3), (2, 3), 1)
+  assert index[0, 0] == 17 and set(index[0, 1:]) == {15} and set(index[1:, 0]) == {16}
+  patches = index[1:, 1:]
+  assert len(np.unique(patches)) == 15 and set(np.diag(patches)) == {7}
+  assert patches[0, 1] == patches[3, 4] != patches[1, 0]
+  np.testing.assert_array_equal(relative_offsets((2, 3), (2, 2), 0), patches[np.ix_([0, 1, 3, 4], [0, 1, 3, 4])])
+  with pytest.raises(ValueError, match="2x3 patches, not 3x3"):
+    relative_offsets((2, 3), (3, 3), 1)
+
+
+def test_drop_path_keeps_the_expectation():
+  keys = jax.random.split(jax.random.key(0), 4000)
+  dropped = parts.drop_path(jnp.ones((4000, 2, 3)), keys, rate=0.25, number=1)
+  values = np.asarray(dropped[:, 0, 0])
+  np.testing.assert_array_equal(dropped, values[:, None, None] * np.ones((1, 2, 3)))
+  assert set(np.unique(values)) == {np.float32(0.0), np.float32(1 / 0.75)}
+  assert abs(values.mean() - 1.0) < 4 * np.sqrt(0.25 / 0.75 / 4000)
+  other = parts.drop_path(jnp.ones((4000, 2, 3)), keys, rate=0.25, number=2)[:, 0, 0]
+  assert abs(np.corrcoef(values, other)[0, 1]) < 0.07
+
+
+def test_drop_path_is_off_without_keys_and_follows_the_example():
+  module = small(drop_path=0.9)
+  variables = initialise(module)
+  plain = run(small(), variables)[0]
+  np.testing.assert_array_equal(run(module, variables)[0], plain)
+  keys = jax.random.split(jax.random.key(3), 3)
+  whole = run(module, variables, keys=keys)[0]
+  assert np.abs(whole - plain).max() > 1e-3
+  pieces = [module.apply(variables, IMAGES[i:i + 1], keys=keys[i:i + 1])[0] for i in range(3)]
+  np.testing.assert_allclose(whole, jnp.concatenate(pieces), atol=1e-5)
+
+
+def test_drop_path_rate_grows_from_zero():
+  """The first block never drops; at rate 1 - tiny the last is the identity for every example."""
+  module = small(drop_path=0.999999)
+  variables = initialise(module)
+  keys = jax.random.split(jax.random.key(3), 3)
+  _, plain = run(module, variables)
+  _, out = run(module, variables, keys=keys)
+  np.testing.assert_array_equal(out["block01"], plain["block01"])
+  np.testing.assert_array_equal(out["block02"], out["block01"])
+
+
+def test_remat_gives_the_same_gradients():
+  variables = initialise(small(depth=1))
+  grads = [jax.jit(jax.grad(lambda v, m=m: jnp.sum(m.apply(v, IMAGES)[0] ** 2)))(variables)
+           for m in (small(depth=1), small(depth=1, remat=True))]
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *grads)
+
+
+def test_bfloat16_computes_in_half_and_returns_float32():
+  module = small(depth=1, dtype="bfloat16", layer_scale=0.5, position="relative_bias")
+  variables = initialise(module)
+  assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+  features, out = run(module, variables)
+  assert {array.dtype for array in out.values()} == {jnp.dtype("float32")}
+  exact = run(small(depth=1, layer_scale=0.5, position="relative_bias"), variables)[0]
+  assert 0 < np.abs(features - exact).max() < 0.1
+  grads = jax.jit(jax.grad(lambda v: jnp.sum(module.apply(v, IMAGES)[0] ** 2)))(variables)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_gelu_forms():
+  x = jnp.linspace(-6, 6, 101)
+  np.testing.assert_allclose(parts.gelu(x), jax.nn.gelu(x, approximate=False), atol=1e-6)
+  assert 1e-4 < np.abs(parts.gelu(x) - parts.gelu(x, "tanh")).max() < 5e-4
+  assert parts.gelu(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+  with pytest.raises(ValueError, match="'exact' or 'tanh'"):
+    parts.gelu(x, "fast")
+
+
+@pytest.mark.parametrize("init, numbers, deviation", [
+    ("dino", {}, 0.02), ("dino", dict(joint=3, layer=2), 0.02),
+    ("mae", {}, (2 / (96 + 64)) ** 0.5), ("mae", dict(layer=2), (2 / (96 + 64)) ** 0.5),
+    ("beit", dict(joint=3), 0.02), ("beit", dict(layer=2), 0.01)])
+def test_kernel_init_deviations(init, numbers, deviation):
+  kernel = parts.kernel_init(init, **numbers)(jax.random.key(0), (96, 64))
+  assert abs(kernel.std() / deviation - 1) < 0.05
+
+
+def test_mae_counts_query_key_and_value_as_one_matrix():
+  kernel = parts.kernel_init("mae", joint=3)(jax.random.key(0), (64, 64))
+  bound = (6 / (64 + 3 * 64)) ** 0.5
+  assert 0.99 * bound < np.abs(kernel).max() <= bound
+  with pytest.raises(ValueError, match="'dino', 'mae' or 'beit'"):
+    parts.kernel_init("xavier")
+
+
+def test_where_the_initialisation_counts(monkeypatch):
+  """Block 2 asks for three joint kernels, and for two that write to the residual stream."""
+  asked, original = [], parts.kernel_init
+
+  def record(init, **numbers):
+    asked.append((init, *numbers.items()))
+    return original(init, **numbers)
+
+  monkeypatch.setattr(parts, "kernel_init", record)
+  jax.eval_shape(small(init="beit").init, jax.random.key(0), IMAGES)
+  assert asked[0] == ("beit",)  # the patch embedding
+  for layer in (1, 2):
+    block = [("beit", ("joint", 3))] * 3 + [("beit", ("layer", layer))] + [("beit",), ("beit", ("layer", layer))]
+    assert asked[6 * layer - 5:6 * layer + 1] == block

@@ -1,0 +1,80 @@
+"""The teacher's centre over several steps, and targets made of tokens."""
+
+import doctest
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jssl.targets import centered_softmax, centers, layer_norm_tokens, same, take_tokens, tokens
+
+
+def logits(*shape, seed=0):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def softmax(x):
+  e = np.exp(x - x.max(-1, keepdims=True))
+  return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 3, 5)])
+def test_the_centre_follows_the_batch_one_step_behind(shape):
+  """Two views over three steps with a moving temperature; the loop is the equation in float64."""
+  center, by_hand = centered_softmax.init([jax.ShapeDtypeStruct(shape, jnp.bfloat16)] * 2), np.zeros(5)
+  assert center.dtype == jnp.float32 and center.shape == (5,)
+  step = jax.jit(functools.partial(centered_softmax.apply, momentum=0.8))
+  for i, temp in enumerate((0.5, 0.6, 0.7)):
+    views = [logits(*shape, seed=2 * i), logits(*shape, seed=2 * i + 1) + 1]
+    probs, center = step(center, views, temp=temp)
+    for got, view in zip(probs, views, strict=True):
+      np.testing.assert_allclose(got, softmax((view - by_hand) / temp), rtol=2e-5, atol=1e-7)
+    by_hand = 0.8 * by_hand + 0.2 * np.mean([view.reshape(-1, 5).mean(0) for view in views], axis=0, dtype=np.float64)
+    np.testing.assert_allclose(center, by_hand, rtol=1e-5, atol=1e-6)
+
+
+def test_an_array_gives_an_array():
+  x = jnp.asarray(logits(4, 5))
+  center = centered_softmax.init(x)
+  probs, center = centered_softmax.apply(center, x, temp=0.1)
+  (listed,), same_center = centered_softmax.apply(centered_softmax.init(x), [x], temp=0.1)
+  np.testing.assert_array_equal(probs, listed)
+  np.testing.assert_array_equal(center, same_center)
+  assert centered_softmax.apply(center, x.astype(jnp.bfloat16), temp=0.1)[0].dtype == jnp.float32
+
+
+def test_four_shards_have_the_centre_of_one():
+  views = [jnp.asarray(logits(8, 3, 5, seed=s)) for s in (0, 1)]
+  center = jnp.asarray(logits(5, seed=2))
+  want, want_center = centered_softmax.apply(center, views, temp=0.1)
+  split = [x.reshape(4, 2, 3, 5) for x in views]
+  apply = functools.partial(centered_softmax.apply, temp=0.1, axis_name="batch")
+  got, centers = jax.vmap(apply, (None, 0), axis_name="batch")(center, split)
+  for a, b in zip(got, want, strict=True):
+    np.testing.assert_allclose(a.reshape(b.shape), b, rtol=1e-5)
+  np.testing.assert_allclose(centers, np.broadcast_to(want_center, (4, 5)), rtol=1e-5)
+
+
+def test_tokens():
+  x = jnp.asarray(logits(2, 4, 6))
+  ids = jnp.array([[3, 0], [1, 1]])
+  got = take_tokens(x, ids)
+  for b in range(2):
+    np.testing.assert_array_equal(got[b], x[b][ids[b]])
+  np.testing.assert_array_equal(same(x), x)
+
+
+def test_layer_norm_is_torchs():
+  torch = pytest.importorskip("torch")
+  x = logits(2, 4, 6)
+  want = torch.nn.functional.layer_norm(torch.tensor(x), (6,))
+  np.testing.assert_allclose(layer_norm_tokens(jnp.asarray(x)), want, rtol=1e-5, atol=1e-6)
+  np.testing.assert_array_equal(layer_norm_tokens(jnp.ones((1, 6))), 0)
+
+
+@pytest.mark.parametrize("module", [tokens, centers])
+def test_examples(module):
+  results = doctest.testmod(module)
+  assert results.attempted and not results.failed

@@ -1,0 +1,121 @@
+"""What a config may hold, and what is said when it holds something else."""
+
+import pytest
+
+from jssl import config as configs
+from jssl.errors import ConfigError
+from jssl.method import Method
+from jssl.schedules import Horizon
+from tests import methods
+
+
+def build(config):
+  return Method(config, num_examples=64, horizon=Horizon(20, 4, 16))
+
+
+def test_every_preset_of_every_config_is_checked_and_survives_json():
+  for name in methods.NAMES:
+    for preset in ("demo", "cifar10", "imagenet"):
+      config = configs.load_config(f"{name}:{preset}")
+      configs.check_config(config)
+      again = configs.from_json(configs.to_json(config))
+      assert configs.flatten(again) == configs.flatten(config)
+      build(again)
+
+
+def test_overrides_change_numbers_of_any_kind():
+  config = configs.load_config("mmc:demo")
+  configs.override(config, [
+      "--config.optim.lr=1e-3", "--config.views.a.scale=(0.5,1.0)", "--config.losses.md.weight=0", "--config.seed=3",
+      "--config.optim.weight_decay=0.1", "--config.networks.teacher.decay.start=0.9", "--config.data.name=folder:/x",
+      "--config.optim.clip=None"])
+  assert config.optim.lr == 1e-3 and config.views.a.scale == (0.5, 1.0) and config.losses.md.weight == 0.0
+  assert config.seed == 3 and config.optim.weight_decay == 0.1 and config.networks.teacher.decay.start == 0.9
+  assert config.data.name == "folder:/x" and config.optim.clip is None
+
+
+def test_a_duration_takes_the_place_of_another():
+  config = configs.override(configs.load_config("mae:imagenet"), ["--config.total_steps=10"])
+  assert configs.total_steps(config, 10**6) == 10 and config.total_epochs is None
+  config.total_epochs = 2.0
+  with pytest.raises(ConfigError, match="exactly one of total_steps, total_epochs, total_examples"):
+    configs.check_config(config)
+
+
+def test_durations_in_epochs_and_examples():
+  config = methods.small("mae", total_steps=None)
+  config.total_epochs = 2.5
+  assert configs.total_steps(config, 64) == 10
+  config.total_epochs, config.total_examples = None, 100
+  assert configs.total_steps(config, 64) == 7
+
+
+@pytest.mark.parametrize("argument, message", [
+    ("--config.optim.lrr=1", r"config\.optim\.lrr: unknown key; did you mean 'lr'"),
+    ("--config.optim.lr=fast", r"config\.optim\.lr='fast': .* another type"),
+    ("--config.losses.l2.weight=0", r"config\.losses\.l2: unknown key"),
+    ("--optim.lr=1", r"write --config\.key=value"),
+])
+def test_wrong_overrides(argument, message):
+  with pytest.raises(ConfigError, match=message):
+    configs.override(configs.load_config("mmc:demo"), [argument])
+
+
+def test_unknown_configs_presets_and_keys():
+  with pytest.raises(ConfigError, match="no such config; did you mean 'mae'"):
+    configs.load_config("maee")
+  with pytest.raises(ConfigError, match="mae has no preset .*there are demo, cifar10, imagenet"):
+    configs.load_config("mae:cifar100")
+  with pytest.raises(ConfigError, match="there is no such file"):
+    configs.load_config("nowhere/mae.py")
+  config = methods.small("mae")
+  config.optim.learning_rate = 1.0
+  with pytest.raises(ConfigError, match=r"config\.optim\.learning_rate: unknown key"):
+    configs.check_config(config)
+
+
+def changed(name, path, value):
+  config = methods.small(name)
+  *parents, key = path.split(".")
+  place = config
+  for parent in parents:
+    place = place[parent]
+  with place.ignore_type():
+    place[key] = value
+  return config
+
+
+@pytest.mark.parametrize("name, path, value, message", [
+    ("mae", "losses.rec.fn", "mae_lss", r"config\.losses\.rec: jssl\.losses has no 'mae_lss'; did you mean 'mae_loss'"),
+    ("mae", "losses.rec.fn", "nowhere:loss", r"config\.losses\.rec: fn='nowhere:loss': No module named 'nowhere'"),
+    ("mae", "views.v.sise", 3, r"config\.views\.v: augment has no number 'sise'; did you mean 'size'"),
+    ("mae", "masking.m.rate", 0.5, r"config\.masking\.m: .* no number 'rate'"),
+    ("mae", "passes.d.nett", "decoder", r"config\.passes\.d: unknown key 'nett'; did you mean 'net'"),
+    ("mae", "passes.d.net", "decodr", r"config\.passes\.d: no network 'decodr'; did you mean 'decoder'"),
+    ("mae", "networks.encoder.widht", 3, r"config\.networks\.encoder: vit has no number 'widht'; did you mean 'width'"),
+    ("dino", "networks.teacher.ema", "studnt", r"config\.networks\.teacher: ema='studnt' is not a trained network"),
+    ("dino", "networks.spare", dict(fn="vit", variant="Ti/4", image_size=16), r"config\.networks\.spare: no pass uses it"),
+    ("mae", "views.w", dict(fn="augment", reads=("image",), size=16), r"config\.views\.w: no loss reads 'w'"),
+    ("mae", "targets.v", dict(fn="patch_pixels", reads=("v",), patch=4), r"another entry is called 'v' too"),
+    ("mae", "passes.e.reads", ("d/tokens",), r"read each other in a circle"),
+    ("mae", "passes.e.reads", "v", r"config\.passes\.e\.reads: 'v' is a string; write \('v',\)"),
+    ("dino", "targets.y.temp", dict(schedule="cosin", start=0, end=1), r"schedule 'cosin' is not known; did you mean 'cosine'"),
+])
+def test_mistakes_are_named_with_their_place(name, path, value, message):
+  with pytest.raises(ConfigError, match=message):
+    build(changed(name, path, value))
+
+
+@pytest.mark.parametrize("name, path, value, message", [
+    ("mae", "views.v.size", 18, r"image size 18x18 is not divisible by the patch size 4"),
+    ("mae", "masking.m.ratio", 0.0, r"config\.masking\.m: .*hide"),
+    ("mae", "masking.m.ratio", 1.0, r"config\.masking\.m: .*hide"),
+    ("gmml", "masking.drop_a.area", 0.0, r"config\.masking\.drop_a: .*area"),
+    ("mae", "losses.rec.reads", ("d/pixel", "y", "m/mask"), r"reads 'd/pixel', which nothing writes; did you mean 'd/pixels'"),
+    ("mae", "views.v.reads", ("imge",), r"config\.views\.v reads 'imge', which neither .* did you mean 'image'"),
+    ("mae", "masking.m.ratio", dict(schedule="cosine", start=0.5, end=0.75), r"config\.masking\.m: .*cannot be a schedule"),
+])
+def test_what_only_shapes_can_tell(name, path, value, message):
+  spec = {k: v for k, v in methods.source(16).arrays.items()}
+  with pytest.raises(ConfigError, match=message):
+    build(changed(name, path, value)).abstract_environment(spec)

@@ -1,0 +1,161 @@
+"""A method as pure functions: order, names, draws, joined passes, teachers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from jssl.config import default_config
+from jssl.environment import spread
+from jssl.errors import ConfigError
+from jssl.method import Method
+from jssl.schedules import Horizon, linear
+from jssl.stateful import Stateful
+from tests import methods
+
+KEY = jax.random.key(0, impl="threefry2x32")
+
+
+def noise_view(rng, image, *, strength):
+  return image + strength * jax.random.normal(rng, image.shape)
+
+
+def difference_loss(a, b, *, power=2):
+  return jnp.mean(jnp.abs(a - b) ** power), {"largest": jnp.max(jnp.abs(a - b))}
+
+
+def make(stages, batch=8, **numbers):
+  config = default_config()
+  config.update(dict(total_steps=10, batch_size=batch, **stages))
+  return Method(config, num_examples=32, horizon=Horizon(10, 2, batch), **numbers)
+
+
+def views_only(**more):
+  return dict(
+      views=dict(a=dict(fn=noise_view, reads=("image",), strength=0.1), b=dict(fn=noise_view, reads=("image",), strength=0.1)),
+      losses=dict(l=dict(fn=difference_loss, reads=("a", "b"), **more)))
+
+
+def batch_of(size=8):
+  return dict(image=np.random.default_rng(0).integers(0, 255, (size, 4, 4, 3)).astype(np.uint8))
+
+
+def test_equal_views_run_as_one_and_draw_apart():
+  method = make(views_only())
+  assert [[node.name for node in unit] for unit in method.units] == [["a", "b"], ["l"]]
+  env = method.environment(method.init(KEY, batch_of()), batch_of(), key=KEY, step=0)
+  apart = make(dict(views_only(), views=dict(
+      a=dict(fn=noise_view, reads=("image",), strength=0.1), b=dict(fn=noise_view, reads=("image",), strength=0.2))))
+  assert len(apart.units) == 3
+  alone = apart.environment(apart.init(KEY, batch_of()), batch_of(), key=KEY, step=0)
+  np.testing.assert_array_equal(env["a"], alone["a"])
+  assert np.abs(env["a"] - env["b"]).max() > 0.1
+
+
+def test_draws_belong_to_examples():
+  method = make(views_only())
+  variables, batch = method.init(KEY, batch_of()), batch_of()
+  whole = method.environment(variables, batch, key=KEY, step=3)
+  part = method.environment(variables, {"image": batch["image"][4:]}, key=KEY, step=3, positions=jnp.arange(4, 8))
+  np.testing.assert_array_equal(whole["a"][4:], part["a"])
+  later = method.environment(variables, batch, key=KEY, step=4)
+  assert np.abs(later["a"] - whole["a"]).max() > 0.1
+
+
+def test_weights_and_numbers_may_be_schedules():
+  method = make(views_only(weight=linear(0.0, 2.0), power=linear(1.0, 2.0)))
+  variables, batch = method.init(KEY, batch_of()), batch_of()
+  values = []
+  for step in (0, 5, 10):
+    loss, (_, metrics) = method.loss(variables.params, variables, batch, key=KEY, step=step)
+    np.testing.assert_allclose(loss, metrics["l/weight"] * metrics["l"], rtol=1e-6)
+    values.append((float(metrics["l/weight"]), float(metrics["l/power"])))
+  np.testing.assert_allclose(values, [(0, 1), (1, 1.5), (2, 2)], rtol=1e-6)
+
+
+def test_terms_are_summed():
+  one = make(views_only())
+  two = make(dict(views_only(), losses=dict(l=dict(fn=difference_loss, terms=(("a", "b"), ("b", "a"))))))
+  variables, batch = one.init(KEY, batch_of()), batch_of()
+  loss, (_, metrics) = one.loss(variables.params, variables, batch, key=KEY, step=0)
+  loss_two, (_, metrics_two) = two.loss(variables.params, variables, batch, key=KEY, step=0)
+  np.testing.assert_allclose(loss_two, 2 * loss, rtol=1e-6)
+  np.testing.assert_allclose(metrics_two["l/largest"], metrics["l/largest"], rtol=1e-6)
+
+
+def counter_init(x, *, start=0.0):
+  return jnp.float32(start)
+
+
+def counter_apply(state, x):
+  return (jnp.mean(x) * 0 + state, {}), state + 1
+
+
+def test_state_is_applied_once_a_step():
+  method = make(dict(views_only(), losses=dict(
+      l=dict(fn=difference_loss, reads=("a", "b")), c=dict(fn=Stateful(counter_init, counter_apply), reads=("a",), start=5.0))))
+  variables, batch = method.init(KEY, batch_of()), batch_of()
+  assert variables.memory == {"c": 5.0}
+  for expected in (5.0, 6.0):
+    _, (variables, metrics) = method.loss(variables.params, variables, batch, key=KEY, step=0)
+    assert metrics["c"] == expected
+  assert variables.memory == {"c": 7.0}
+
+
+def test_joined_passes_are_the_passes_apart():
+  joined = methods.small("dino")
+  apart = joined.copy_and_resolve_references()
+  for node in apart.passes.values():
+    del node["join"]
+  batch = {"image": methods.source(8).arrays["image"], "extent": methods.source(8).arrays["extent"]}
+  losses = []
+  for config in (joined, apart):
+    method = Method(config, num_examples=64, horizon=Horizon(20, 4, 8))
+    variables = method.init(KEY, batch)
+    losses.append(jax.jit(lambda v, b: method.loss(v.params, v, b, key=KEY, step=1)[0])(variables, batch))
+  np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_joined_passes_need_equal_shapes():
+  config = methods.small("dino")
+  config.passes.s_l1.join = "large"
+  method = Method(config, num_examples=64, horizon=Horizon(20, 4, 8))
+  with pytest.raises(ConfigError, match=r"config\.passes\.s_l1: join='large' needs equal shapes"):
+    method.abstract_environment(methods.source(8).arrays)
+
+
+def test_gradients_reach_students_only():
+  config = methods.small("mmc")
+  method = Method(config, num_examples=64, horizon=Horizon(20, 4, 8))
+  arrays = methods.source(8).arrays
+  variables = method.init(KEY, arrays)
+
+  @jax.jit
+  @functools.partial(jax.grad, argnums=(0, 1))
+  def gradients(teachers, params, batch):
+    return method.loss(params, variables.replace(teachers=teachers), batch, key=KEY, step=0)[0]
+
+  batch = {name: arrays[name] for name in method.batch_names}
+  teachers, params = gradients(variables.teachers, variables.params, batch)
+  assert all(not np.any(x) for x in jax.tree.leaves(teachers))
+  assert sum(bool(np.any(x)) for x in jax.tree.leaves(params)) > 0.9 * len(jax.tree.leaves(params))
+
+
+def test_teachers_follow_by_their_decay():
+  config = methods.small("dino")
+  config.networks.teacher.decay = ml_collections.ConfigDict(linear(0.5, 1.0))
+  method = Method(config, num_examples=64, horizon=Horizon(20, 4, 8))
+  teachers, params = {"teacher": {"w": jnp.ones(2)}}, {"student": {"w": jnp.zeros(2)}}
+  np.testing.assert_allclose(method.update_teachers(teachers, params, 0)["teacher"]["w"], 0.5)
+  np.testing.assert_allclose(method.update_teachers(teachers, params, 10)["teacher"]["w"], 0.75)
+
+
+def test_spread_of_embeddings():
+  assert float(spread(jnp.ones((8, 4)))) == pytest.approx(0, abs=1e-3)
+  assert float(spread(jnp.concatenate([jnp.eye(4), -jnp.eye(4)]))) == pytest.approx(1)
+  x = jax.random.normal(KEY, (8, 4)) + 1
+  split = jax.vmap(lambda x: spread(x, axis_name="batch"), axis_name="batch")(x.reshape(4, 2, 4))
+  np.testing.assert_allclose(split, spread(x), rtol=1e-5)
