@@ -236,13 +236,13 @@ class AbstractEnvironment(Environment):
 def spread(embeddings: jax.Array, *, axis_name: str | None = None) -> jax.Array:
   """How far apart embeddings `[batch, dim]` point: 0 when all are parallel, 1 when they point everywhere.
 
-  It is the root of `1 - |mean of the L2-normalised embeddings|^2`; SimSiam (Chen and He, arXiv 2011.10566) watches the
-  same variance by dimension.
+  It is the root mean square distance of the L2-normalised embeddings from their mean; SimSiam (Chen and He, arXiv
+  2011.10566) watches the same deviation by dimension.
   """
+  mean = lambda x: jnp.mean(x, axis=0) if axis_name is None else jax.lax.pmean(jnp.mean(x, axis=0), axis_name)
   x = jax.lax.stop_gradient(embeddings).astype(jnp.float32)
-  center = jnp.mean(x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12), axis=0)
-  center = center if axis_name is None else jax.lax.pmean(center, axis_name)
-  return jnp.sqrt(jnp.maximum(1 - jnp.sum(center**2), 0))
+  x = x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
+  return jnp.sqrt(mean(jnp.sum((x - mean(x)) ** 2, axis=-1)))
 
 
 def specs(tree):

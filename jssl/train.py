@@ -63,7 +63,7 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, par
     updates, opt_state = optimizer.update(gradients, state.opt_state, params)
     params = optax.apply_updates(params, updates)
     teachers = method.update_teachers(variables.teachers, params, state.step)
-    gradient_norm = optax.global_norm(gradients)
+    gradient_norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
     state = TrainState(state.step + 1, variables.replace(params=params, teachers=teachers), opt_state,
                        state.nonfinite + ~finite)

@@ -115,7 +115,8 @@ def _prepared_folder(name: str, data_dir: str | None) -> pathlib.Path:
            if version in ("", info.parent.name) and re.fullmatch(r"\d+\.\d+\.\d+", info.parent.name)] if path else []
   configs = {folder.parent for folder in found}
   if not found:
-    have = sorted({info.relative_to(root).parts[0] for info in root.glob("*/**/dataset_info.json")})
+    have = sorted({info.relative_to(root).parts[0] for pattern in ("*/*", "*/*/*")
+                   for info in root.glob(f"{pattern}/dataset_info.json")})
     there = f" (there are: {', '.join(have)})" if have else ""
     option = f" --data_dir {data_dir}" if data_dir else ""
     raise DataError(f"tfds:{name} is not prepared in {root}{there}; run: {_command(name)}{option}")

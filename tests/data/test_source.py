@@ -83,7 +83,7 @@ def test_load_names_the_nearest(spec, options, message):
 
 
 def test_importing_needs_no_tensorflow():
-  code = "import sys, jssl.data; sys.exit(any(m in sys.modules for m in ('tensorflow', 'tensorflow_datasets', 'torch')))"
+  code = "import sys, jssl.data; sys.exit(bool({'tensorflow', 'tensorflow_datasets', 'torch'} & set(sys.modules)))"
   subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -72,11 +72,9 @@ def test_one_channel_without_colour():
   assert jax.eval_shape(lambda i: views.resize_view(None, i, size=(4, 8), mean=0.5, std=0.25), image).shape == (4, 8, 1)
 
 
-def test_errors():
-  image, key = make_images()[0], jax.random.key(0)
-  with pytest.raises(ValueError, match="blur must be a probability"):
-    views.augment(key, image, size=4, blur=1.2)
-  with pytest.raises(ValueError, match="3 channels"):
-    views.augment(key, image[..., :1], size=4, grayscale=0.2, mean=0.5, std=0.2)
-  with pytest.raises(ValueError, match="1 channels"):
-    views.augment(key, image[..., :1], size=4)
+@pytest.mark.parametrize("channels, numbers, message", [(3, dict(blur=1.2), "blur must be a probability"),
+                                                        (1, dict(grayscale=0.2, mean=0.5, std=0.2), "3 channels"),
+                                                        (1, {}, "1 channels")])
+def test_errors_are_found_while_tracing(channels, numbers, message):
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(functools.partial(views.augment, size=4, **numbers), jax.random.key(0), jnp.ones((6, 6, channels)))
