@@ -3,7 +3,7 @@
 Zbontar, Jing, Misra, LeCun, Deny, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", arXiv 2103.03230;
 code facebookresearch/barlowtwins.
 
-    demo       ViT of width 96, 64 px, on a CPU
+    demo       ViT of width 96, crops of 32 px, patch 4, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 92.10 % online linear after 1000 epochs there
     imagenet   ResNet-50, 224 px, batch 2048, 1000 epochs: 73.2 % linear in the paper
 
@@ -16,10 +16,10 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, dim, lambd, scale, net = dict(
-      demo=(64, 256, 5e-3, 0.1, dict(fn="vit", image_size=64, patch_size=8, width=96, depth=4, num_heads=3)),
+      demo=(32, 256, 5e-3, 0.1, dict(fn="vit", image_size=32, patch_size=4, width=96, depth=4, num_heads=3)),
       cifar10=(32, 2048, 5e-3, 0.1, dict(fn="resnet", depth=18, stem="cifar")),
       imagenet=(224, 8192, 0.0051, 1.0, dict(fn="resnet", depth=50)))[preset]
-  config.views = common.asymmetric_pair(preset, size=size, scale=(0.08, 1.0), blur=preset != "cifar10")
+  config.views = common.asymmetric_pair(preset, size=size, scale=(0.08, 1.0), blur=preset == "imagenet")
   config.networks = dict(
       student=dict(**net, heads=dict(
           z=dict(fn="mlp_head", reads=("features",), hidden=dim, output=dim, layers=3, bias=False, last_bias=False))))

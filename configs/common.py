@@ -27,9 +27,7 @@ def base(preset: str) -> ml_collections.ConfigDict:
   evaluation = config.evaluation
   if preset == "demo":
     config.update(dict(log_every_steps=50, checkpoint_every_steps=500))
-    config.data.options = dict(image_size=64)
-    for name in ("train", "test", "calibration_scenes", "test_scenes"):
-      evaluation[name].options = dict(image_size=64)
+    evaluation.size = 64  # at the images' own size; crops of 32 px show about as much of the objects
     evaluation.protocols = ("knn", "linear", "prompt_segmentation", "object_similarity", "rankme")
   elif preset == "cifar10":
     config.update(dict(log_every_steps=100, checkpoint_every_steps=2000, dtype="bfloat16"))
@@ -67,10 +65,11 @@ def asymmetric_pair(preset: str, *, size: int, scale: tuple[float, float], blur:
               b=view(preset, **numbers, blur=0.1 if blur else 0.0, solarize=0.2))
 
 
-def multi_crop(preset: str, *, sizes: tuple[int, int], global_scale, local_scale, local_crops: int) -> dict:
+def multi_crop(preset: str, *, sizes: tuple[int, int], global_scale, local_scale, local_crops: int,
+               blur: bool = True) -> dict:
   """DINO's views: the asymmetric pair as `a` and `b`, and small ones as `l1`, `l2`, ..."""
-  views = asymmetric_pair(preset, size=sizes[0], scale=global_scale)
-  local = view(preset, size=sizes[1], scale=local_scale, **COLOUR, blur=0.5)
+  views = asymmetric_pair(preset, size=sizes[0], scale=global_scale, blur=blur)
+  local = view(preset, size=sizes[1], scale=local_scale, **COLOUR, blur=0.5 if blur else 0.0)
   return views | {f"l{i + 1}": dict(local) for i in range(local_crops)}
 
 

@@ -3,7 +3,7 @@
 He, Chen, Xie, Li, Dollar, Girshick, "Masked Autoencoders Are Scalable Vision Learners", arXiv 2111.06377; code
 facebookresearch/mae.
 
-    demo       width 96, 64 px, on a CPU
+    demo       width 96, crops of 32 px, patch 4, on a CPU
     cifar10    our choice: native 32 px, patch 4, a decoder of two blocks
     imagenet   ViT-B/16, 224 px, batch 4096, 1600 epochs: 83.6 % fine-tuned, 67.8-68.0 % linear in the paper
 """
@@ -14,7 +14,7 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, net, decoder = dict(
-      demo=(64, 8, dict(width=96, depth=4, num_heads=3), dict(width=64, depth=1, num_heads=2)),
+      demo=(32, 4, dict(width=96, depth=4, num_heads=3), dict(width=64, depth=1, num_heads=2)),
       cifar10=(32, 4, dict(width=192, depth=12, num_heads=3), dict(width=128, depth=2, num_heads=4)),
       imagenet=(224, 16, dict(variant="B/16"), dict(width=512, depth=8, num_heads=16)))[preset]
   config.views = dict(v=common.view(preset, size=size, scale=(0.2, 1.0)))

@@ -8,7 +8,7 @@ ours, too. `--config.losses.<rec|md|gc>.weight=0` switches a part off.
 
 Clean views go to the EMA teacher; the student sees them corrupted by blocks of zeros, or of another image's content.
 
-    demo       width 96, 64 px; pretrains in about five minutes on two cores
+    demo       width 96, crops of 32 px, patch 4; pretrains in about five minutes on two cores
     cifar10    our choice for one GPU
     imagenet   MC-SSL's setting without its local crops: ViT-S/16, 224 px, batch 512, 800 epochs
 """
@@ -22,10 +22,10 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, head, net = dict(
-      demo=(64, 8, dict(hidden=256, bottleneck=64, prototypes=256), dict(width=96, depth=4, num_heads=3)),
+      demo=(32, 4, dict(hidden=256, bottleneck=64, prototypes=256), dict(width=96, depth=4, num_heads=3)),
       cifar10=(32, 4, dict(hidden=1024, bottleneck=256, prototypes=1024), dict(width=192, depth=12, num_heads=3)),
       imagenet=(224, 16, dict(hidden=2048, bottleneck=256, prototypes=8192), dict(variant="S/16")))[preset]
-  config.views = common.asymmetric_pair(preset, size=size, scale=(0.25, 1.0), blur=preset != "cifar10")
+  config.views = common.asymmetric_pair(preset, size=size, scale=(0.25, 1.0), blur=preset == "imagenet")
   config.masking = common.gmml_masks(VIEWS, area=0.5, fill="zeros")
   config.networks = dict(
       student=dict(fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(

@@ -3,7 +3,7 @@
 Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu, "SimMIM: A Simple Framework for Masked Image Modeling", arXiv 2111.09886; code
 microsoft/SimMIM.
 
-    demo       width 96, 64 px, on a CPU
+    demo       width 96, crops of 32 px, patch 4, on a CPU
     cifar10    our choice: native 32 px, patch 4, cells of 8 px
     imagenet   ViT-B/16, 224 px, batch 2048, 800 epochs, lr x 0.1 at epoch 700: 83.8 % fine-tuned in the paper
 """
@@ -14,7 +14,7 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, cell, net = dict(
-      demo=(64, 8, 2, dict(width=96, depth=4, num_heads=3)),
+      demo=(32, 4, 2, dict(width=96, depth=4, num_heads=3)),
       cifar10=(32, 4, 2, dict(width=192, depth=12, num_heads=3, drop_path=0.1)),
       imagenet=(224, 16, 2, dict(variant="B/16", drop_path=0.1, position="relative_bias", layer_scale=0.1)))[preset]
   config.views = dict(v=common.view(preset, size=size, scale=(0.67, 1.0)))

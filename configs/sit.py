@@ -4,7 +4,7 @@ Atito, Awais, Kittler, "SiT: Self-supervised vIsion Transformer", arXiv 2104.036
 (December 2022), which the losses, heads and corruption follow. Its defaults: half of the images lose 50 % of their area
 to zeros, half have 30 % replaced by another image's blocks.
 
-    demo       width 96, 64 px, on a CPU
+    demo       width 96, crops of 32 px, patch 4, on a CPU
     cifar10    our choice: native 32 px, patch 4, weight 5 on the reconstruction as for small data
     imagenet   ViT-S/16, 224 px, batch 256, 801 epochs
 
@@ -20,10 +20,10 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, hidden, lambd, net = dict(
-      demo=(64, 8, 256, 5.0, dict(width=96, depth=4, num_heads=3)),
+      demo=(32, 4, 256, 5.0, dict(width=96, depth=4, num_heads=3)),
       cifar10=(32, 4, 1024, 5.0, dict(width=192, depth=12, num_heads=3)),
       imagenet=(224, 16, 4096, 1.0, dict(variant="S/16")))[preset]
-  config.views = common.asymmetric_pair(preset, size=size, scale=(0.2, 1.0), blur=preset != "cifar10")
+  config.views = common.asymmetric_pair(preset, size=size, scale=(0.2, 1.0), blur=preset == "imagenet")
   config.masking = common.gmml_masks(VIEWS, area=0.5, fill="zeros")
   config.networks = dict(
       student=dict(fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(

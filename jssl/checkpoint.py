@@ -34,7 +34,7 @@ class Checkpoints:
       policies.append(lowest)
     self.directory = pathlib.Path(workdir).absolute() / "checkpoints"
     self._manager = ocp.CheckpointManager(
-        self.directory, item_names=("state", "metadata"),
+        self.directory, item_handlers=_handlers(),
         options=ocp.CheckpointManagerOptions(
             preservation_policy=keeping.AnyPreservationPolicy(policies), cleanup_tmp_directories=True,
             best_fn=(lambda m: m[keep_best]) if keep_best else None, best_mode="min"))
@@ -62,7 +62,7 @@ class Checkpoints:
     saved = _saved_spec(self._manager, step)
     require_same(f"{self.directory}/{step}", saved, "this run", target)
     restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
-    return jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(restored))
+    return jax.tree.unflatten(jax.tree.structure(state), [restored[name] for name in _as_tree(state)])
 
   def wait(self) -> None:
     """Returns when all that was saved is on disk."""
@@ -70,6 +70,10 @@ class Checkpoints:
 
   def close(self) -> None:
     self._manager.close()
+
+
+def _handlers() -> dict[str, ocp.CheckpointHandler]:
+  return {"state": ocp.StandardCheckpointHandler(), "metadata": ocp.JsonCheckpointHandler()}
 
 
 def _as_tree(state) -> dict[str, Any]:
@@ -90,13 +94,12 @@ def load_variables(workdir: str | pathlib.Path, step: int | None = None) -> dict
     ConfigError: if the workdir holds no checkpoint.
   """
   directory = pathlib.Path(workdir).absolute() / "checkpoints"
-  with ocp.CheckpointManager(directory, item_names=("state", "metadata"),
+  with ocp.CheckpointManager(directory, item_handlers=_handlers(),
                              options=ocp.CheckpointManagerOptions(create=False, read_only=True)) as manager:
     step = manager.latest_step() if step is None else step
     if step is None:
       raise ConfigError(f"{workdir} holds no checkpoint")
-    wanted = {name: spec for name, spec in _saved_spec(manager, step).items()}
-    target = {name: np.zeros(spec.shape, spec.dtype) for name, spec in wanted.items()}
+    target = {name: np.zeros(spec.shape, spec.dtype) for name, spec in _saved_spec(manager, step).items()}
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
   prefix = "variables/"
   return {name[len(prefix):]: np.asarray(x) for name, x in state.items() if name.startswith(prefix)}

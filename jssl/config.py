@@ -161,7 +161,8 @@ def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_coll
     *parents, key = path.split(".")
     place, where = config, "config"
     for name in [*parents, key]:
-      if not hasattr(place, "keys") or name not in place:
+      free = name is key and where.endswith(".options")  # whatever the kind of data knows
+      if not free and (not hasattr(place, "keys") or name not in place):
         known = place.keys() if hasattr(place, "keys") else ()
         raise ConfigError(f"{where}.{name}: unknown key; {nearest(name, known)}")
       if name is not key:
@@ -180,8 +181,8 @@ def _literal(text: str) -> Any:
 
 
 def _assign(place: ml_collections.ConfigDict, key: str, value: Any, where: str) -> None:
-  before = place[key]
-  if value is None or (hasattr(before, "keys") and ("schedule" in before or not before)):
+  before = place.get(key)
+  if value is None or before is None or (hasattr(before, "keys") and ("schedule" in before or not before)):
     with place.ignore_type():  # A schedule may become a number, and anything nothing.
       place[key] = value
     return

@@ -16,7 +16,7 @@ import numpy as np
 
 from jssl import checkpoint, data, environment, logging, networks, views, workdirs
 from jssl.errors import ConfigError, NonFiniteError, nearest
-from jssl.evaluation import protocols
+from jssl.evaluation import format_table, protocols
 from jssl.evaluation.features import extract_features
 from jssl.schedules import Horizon
 
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
   names = arguments.protocols.split(",") if arguments.protocols else None
   try:
     results = evaluate(arguments.workdir, names, step=arguments.step, baselines=arguments.baselines)
-    print(protocols.format_table(results))
+    print(format_table(results))
     if arguments.report:
       from jssl.report import run_report  # pylint: disable=g-import-not-at-top
       print(f"report: {run_report.write(arguments.workdir, results)}")

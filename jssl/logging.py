@@ -13,7 +13,7 @@ log = logging.getLogger("jssl")
 
 
 def setup(level=logging.INFO) -> None:
-  """Sends jssl's messages to stderr, once; orbax and absl keep to warnings."""
+  """Sends jssl's messages to stderr, once; orbax and absl keep to errors."""
   if not log.handlers:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -21,7 +21,7 @@ def setup(level=logging.INFO) -> None:
     log.propagate = False
   log.setLevel(level)
   for name in ("absl", "orbax"):
-    logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class MetricsWriter:

@@ -12,8 +12,9 @@ def small(name: str, *, size: int = 16, width: int = 16, depth: int = 2, batch_s
   """The `demo` preset of a method with images of `size` pixels, patches of a quarter of it, and narrow networks."""
   config = load_config(f"{name}:demo")
   patch = size // 4
+  largest = max(view.size for view in config.views.values())
   for view in config.views.values():
-    view.size = size if view.size == 64 else size // 2
+    view.size = size * view.size // largest
   for node in (*config.masking.values(), *config.targets.values()):
     if "patch" in node:
       node.patch = patch

@@ -78,7 +78,7 @@ def make_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torch
 
 def from_jssl(params: Mapping[str, Any]) -> dict[str, torch.Tensor]:
   """The state dict of `SimMIM` from a tree of the shape of jssl's parameters: weights, or their gradients."""
-  backbone, head = params["backbone"], params["heads_pixels"]["Dense_0"]
+  backbone, head = params["backbone"], params["heads_pixels"]["pixels"]
   transformer = backbone["Transformer"]
   state = {name: backbone[name] for name in ("mask_token", "pos_embedding", "cls")}
 

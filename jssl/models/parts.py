@@ -14,13 +14,17 @@ Initializer = Callable[..., jax.Array]
 def gelu(x: jax.Array, form: str = "exact") -> jax.Array:
   """GELU, `x * Phi(x)`: "exact" as torch has it, or the "tanh" approximation that Flax and big_vision use.
 
+  The backward pass keeps x alone and computes the rest again, which costs less than to read it back.
+
   Raises:
     ValueError: another form.
   """
-  if form == "tanh":
-    return nn.gelu(x, approximate=True)
-  if form != "exact":
+  if form not in ("exact", "tanh"):
     raise ValueError(f"gelu must be 'exact' or 'tanh', not {form!r}")
+  return jax.checkpoint(nn.gelu if form == "tanh" else _exact_gelu)(x)
+
+
+def _exact_gelu(x):
   # jax.nn.gelu takes erfc, which costs XLA on a CPU more than the two matrix products around it. 1 + erf cancels where
   # x is very negative, hence float32.
   wide = x.astype(jnp.float32)

@@ -9,6 +9,7 @@ import pytest
 from jssl.models import count_parameters, vit
 from jssl.models import parts
 from jssl.models.positions import relative_offsets, sincos2d
+from jssl.models.transformer import attend
 
 IMAGES = jax.random.uniform(jax.random.key(1), (3, 8, 12, 3))  # a grid of 2x3 patches
 
@@ -252,6 +253,18 @@ def test_bfloat16_computes_in_half_and_returns_float32():
   assert 0 < np.abs(features - exact).max() < 0.1
   grads = jax.jit(jax.grad(lambda v: jnp.sum(module.apply(v, IMAGES)[0] ** 2)))(variables)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("bfloat16", 2e-2)])
+def test_attention_is_that_of_jax(dtype, tolerance):
+  *arrays, cotangent = 3.0 * jax.random.normal(jax.random.key(0), (4, 2, 5, 2, 8))
+  bias = jax.random.normal(jax.random.key(1), (1, 2, 5, 5))
+  value, pull = jax.vjp(lambda *x: attend(*(a.astype(dtype) for a in x), bias).astype(jnp.float32), *arrays)
+  expected, expected_pull = jax.vjp(lambda *x: jax.nn.dot_product_attention(*x, bias), *arrays)
+  results, references = (value, *pull(cotangent)), (expected, *expected_pull(cotangent))
+  for result, reference in zip(results, references):
+    np.testing.assert_allclose(result, reference, atol=tolerance * float(jnp.abs(reference).max()))
+  assert np.isfinite(attend(*(100.0 * a for a in arrays))).all()
 
 
 def test_gelu_forms():
