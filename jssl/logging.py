@@ -66,6 +66,30 @@ def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
   return rows
 
 
+class CollapseWatch:
+  """Warns, once for each name, when embeddings point the same way or teachers say the same of everything or nothing.
+
+  Args:
+    first_step: before it nothing is said: an untrained network may well see little difference.
+  """
+
+  def __init__(self, first_step: int):
+    self._first_step, self._said = first_step, set()
+
+  def look(self, step: int, metrics: dict[str, float]) -> None:
+    for name, value in metrics.items():
+      trouble = None
+      if name.startswith("spread/") and value < 0.01:
+        trouble = "all examples have nearly the same embedding"
+      elif name.endswith("teacher_entropy") and value > 0.99:
+        trouble = "the teacher's distribution is uniform, so the loss stays at ln K"
+      elif name.endswith("teacher_entropy") and value < 0.01:
+        trouble = "the teacher puts everything on one prototype"
+      if trouble and step >= self._first_step and name not in self._said:
+        self._said.add(name)
+        log.warning("step %d: collapse? %s is %.4f: %s", step, name, value, trouble)
+
+
 class Progress:
   """Speed and the time that is left, between log steps."""
 

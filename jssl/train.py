@@ -231,6 +231,7 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
   config, total = trainer.config, trainer.horizon.total_steps
   step = int(state.step)
   progress = logging.Progress(step, total, config.batch_size)
+  watch = logging.CollapseWatch(first_step=total // 10)
   while step < total:
     trainer.start_phase(step)
     train_step = trainer.compile_step(state)
@@ -239,9 +240,11 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
       state, metrics = train_step(state, trainer.arrays, batch)
       step += 1
       if step == 1 or step % config.log_every_steps == 0 or step == total:
-        _log(step, metrics, writer, progress, saved, trainer.source)
+        metrics = _fetch(step, metrics, saved)
+        watch.look(step, metrics)
+        _log(step, metrics, writer, progress, trainer.source)
       if step % config.checkpoint_every_steps == 0 or step == total or interrupt.requested:
-        _save(step, state, metrics, saved, trainer.parallel)
+        _save(step, state, _fetch(step, metrics, saved), saved, trainer.parallel)
       if interrupt.requested:
         saved.wait()
         logging.log.info("stopped by a signal at step %d; the same command goes on from there", step)
@@ -250,9 +253,22 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
   return state
 
 
-def _log(step, metrics, writer, progress, saved, source) -> None:
+def _fetch(step, metrics, saved) -> dict[str, float]:
+  """The metrics as numbers: the only place where the loop waits for the device.
+
+  Raises:
+    NonFiniteError: if any update so far was not finite.
+  """
   metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
-  _check_finite(step, metrics, saved)
+  if metrics["nonfinite"]:
+    saved.wait()
+    bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+    raise NonFiniteError(f"step {step}: {int(metrics['nonfinite'])} update(s) with a loss or gradient that is not finite"
+                         f"{' (now: ' + ', '.join(bad) + ')' if bad else ''}; last good checkpoint: step {saved.latest_step()}")
+  return metrics
+
+
+def _log(step, metrics, writer, progress, source) -> None:
   speed = progress.update(step)
   row = metrics | {"images_per_second": speed}
   if source.unreadable:
@@ -262,20 +278,10 @@ def _log(step, metrics, writer, progress, saved, source) -> None:
 
 
 def _save(step, state, metrics, saved, parallel) -> None:
-  metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
-  _check_finite(step, metrics, saved)
   difference = parallel.replica_difference(state.variables)
   if difference:
     logging.log.warning("step %d: the devices' copies of the state differ by %g", step, difference)
   saved.save(step, state, metrics)
-
-
-def _check_finite(step, metrics, saved) -> None:
-  if metrics["nonfinite"]:
-    saved.wait()
-    bad = [name for name, value in metrics.items() if not np.isfinite(value)]
-    raise NonFiniteError(f"step {step}: {int(metrics['nonfinite'])} update(s) with a loss or gradient that is not finite"
-                         f"{' (now: ' + ', '.join(bad) + ')' if bad else ''}; last good checkpoint: step {saved.latest_step()}")
 
 
 class _Interrupt:

@@ -58,7 +58,7 @@ def part(name: str) -> str:
 
 def main() -> None:
   side = jssl_side.build(bench.make_images(bench.BATCH), **bench.OPTIM)
-  names = {op: name for op, name in re.findall(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*?op_name="([^"]*)"', side.step.as_text(), re.M)}
+  names = dict(re.findall(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*?op_name="([^"]*)"', side.step.as_text(), re.M))
   table = collections.defaultdict(lambda: [0.0, 0.0])
   products = 0.0
   for op, milliseconds in trace(side.step, side.state, side.batch).items():
@@ -74,7 +74,8 @@ def main() -> None:
   print(f"| all | {sum(f for f, _ in table.values()):.0f} | {sum(b for _, b in table.values()):.0f} | {total:.0f} ms |")
   memory = side.step.memory_analysis()
   print(f"\nmatrix products and what is fused with them: {products:.0f} ms; "
-        f"temporaries {memory.temp_size_in_bytes / 2**20:.0f} MiB, state {memory.argument_size_in_bytes / 2**20:.0f} MiB")
+        f"temporaries {memory.temp_size_in_bytes / 2**20:.0f} MiB, state and batch "
+        f"{memory.argument_size_in_bytes / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,59 @@
+"""MMC on the embedded scenes over several seeds: `python experiments/mmc_scenes/run.py --seeds 0 1 2 --workdir runs/mmc_scenes`.
+
+Each seed is pretrained by `mmc:demo` and evaluated beside what it must beat: the same network with the weights that the
+seed began with, raw pixels, and the patches' positions. Prints mean and standard deviation over the seeds, and each
+seed's margin over its own random weights. What is there already is not run again. `--weights md=0 rec=0` ablates.
+"""
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+
+from jssl import config as configs, evaluate, logging
+from jssl.train import train_and_evaluate
+
+METRICS = {"kNN k=20": ("knn", "k20"), "overlap": ("object_similarity", "overlap"),
+           "prompt mIoU": ("prompt_segmentation", "miou_random_fixed"), "RankMe": ("rankme", "rankme")}
+
+
+def run(workdir: pathlib.Path, seed: int, weights: dict[str, float], overrides: list[str]) -> dict:
+  config = configs.load_config("mmc:demo")
+  config.seed = seed
+  for name, weight in weights.items():
+    config.losses[name].weight = weight
+  configs.override(config, overrides)
+  train_and_evaluate(config, workdir)
+  path = workdir / "evaluation.json"
+  return json.loads(path.read_text()) if path.exists() else evaluate.evaluate(workdir, baselines=True)
+
+
+def table(results: list[dict]) -> str:
+  lines = [f"{'':24}" + "".join(f"{name:>20}" for name in METRICS)]
+  for model in results[0]:
+    cells = []
+    for protocol, metric in METRICS.values():
+      values = [r[model][protocol]["metrics"][metric] for r in results if protocol in r[model]]
+      cells.append(f"{np.mean(values):.4f} +- {np.std(values):.4f}" if values else "-")
+    lines.append(f"{model:24}" + "".join(f"{cell:>20}" for cell in cells))
+  for i, result in enumerate(results):
+    margins = [result["pretrained"][p]["metrics"][m] - result["random weights"][p]["metrics"][m] for p, m in METRICS.values()]
+    lines.append(f"{f'margin of run {i}':24}" + "".join(f"{margin:>+20.4f}" for margin in margins))
+  return "\n".join(lines)
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+  parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/mmc_scenes"))
+  parser.add_argument("--weights", nargs="*", default=[], help="loss=weight, such as md=0")
+  arguments, overrides = parser.parse_known_args()
+  logging.setup()
+  weights = {name: float(value) for name, _, value in (w.partition("=") for w in arguments.weights)}
+  name = "_".join(["mmc", *arguments.weights])
+  print(table([run(arguments.workdir / f"{name}_seed{seed}", seed, weights, overrides) for seed in arguments.seeds]))
+
+
+if __name__ == "__main__":
+  main()
