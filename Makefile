@@ -11,7 +11,7 @@ demo: $(VENV)/base
 	$(RUN) jssl.evaluate --workdir $(WORKDIR) --baselines --report
 
 test: $(VENV)/test
-	$(RUN) pytest $(TESTS)
+	$(RUN) pytest -n 2 $(TESTS)
 
 $(VENV)/base: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

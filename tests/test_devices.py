@@ -10,8 +10,9 @@ from jssl.parallel import Parallel
 from jssl.train import Trainer
 from tests import methods
 
-# What is left between two orders of summation in float32.
+# What is left between two orders of summation in float32: of a gradient, and of arrays after three steps.
 GRADIENTS = 1e-5
+WEIGHTS = 2e-4
 
 
 def trained(config, devices: int, mode: str, steps: int = 3):
@@ -44,7 +45,7 @@ def assert_same(one, many):
   for part in ("params", "teachers", "stats", "memory"):
     leaves = jax.tree_util.tree_leaves_with_path(getattr(variables, part))
     for (path, x), y in zip(leaves, jax.tree.leaves(getattr(variables_many, part)), strict=True):
-      np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5, err_msg=part + jax.tree_util.keystr(path))
+      assert norm(np.subtract(x, y)) <= WEIGHTS * norm(x) + 2e-5, part + jax.tree_util.keystr(path)
 
 
 def with_sgd(config):

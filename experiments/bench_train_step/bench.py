@@ -27,7 +27,7 @@ SIDES = ("jssl", "torch", "torch.compile")
 BATCH, SIDE, PATCH, WIDTH, DEPTH, HEADS, HIDDEN = 128, 32, 4, 192, 12, 3, 10
 TOKENS = (SIDE // PATCH) ** 2
 OPTIM = dict(lr=1e-4, weight_decay=0.05)
-PAUSE = 0.5  # seconds for which the machine has to be idle before a turn; the other side's threads stop spinning by then
+PAUSE = 0.5  # seconds that the machine has to be idle before a turn; by then the other side's threads spin no more
 QUIET = 0.05  # cores that others may use
 PRODUCTS = 10  # matrix products in a turn
 
@@ -194,15 +194,17 @@ def measure(rounds: int, minutes: float) -> dict[str, Worker]:
       for worker in workers.values():
         wait_until_idle(deadline)
         worker.run(what)
-  for worker in workers.values():
+  for side, worker in workers.items():
     worker.close()
+    if not worker.steps or not worker.products:
+      raise SystemExit(f"the machine was never idle for a whole turn of {side}")
   return workers
 
 
 def report(workers: dict[str, Worker]) -> None:
   gflops, product = step_gflops(BATCH), PRODUCTS * 2 * BATCH * (TOKENS + 1) * 768**2 / 1e9
-  print("| side | ms/step: median (min, max) | images/s | CPU s/step | GFLOP/s | its matrix product | peak RSS stepping "
-        "| with start | start | steps (not counted) |")
+  print("| side | ms/step: median (min, max) | images/s | CPU s/step | GFLOP/s | its matrix product "
+        "| peak RSS stepping | with start | start | steps (not counted) |")
   print("|---" * 10 + "|")
   median = {}
   for side, worker in workers.items():
@@ -212,8 +214,8 @@ def report(workers: dict[str, Worker]) -> None:
     cpu = statistics.median(step["cpu"] for step in worker.steps)
     peak = max(step["peak"] for step in worker.steps)
     print(f"| {side} | {median[side] * 1e3:.0f} ({min(wall) * 1e3:.0f}, {max(wall) * 1e3:.0f}) "
-          f"| {BATCH / median[side]:.0f} | {cpu:.2f} | {gflops / median[side]:.0f} | {best_product:.0f} | {peak:.0f} MiB "
-          f"| {max(peak, worker.start['start_peak']):.0f} MiB | {worker.start['ready']:.0f} s "
+          f"| {BATCH / median[side]:.0f} | {cpu:.2f} | {gflops / median[side]:.0f} | {best_product:.0f} "
+          f"| {peak:.0f} MiB | {max(peak, worker.start['start_peak']):.0f} MiB | {worker.start['ready']:.0f} s "
           f"| {len(wall)} ({worker.disturbed}) |")
   best = min(median["torch"], median["torch.compile"])
   print(f"\nspeed of jssl / best torch: {best / median['jssl']:.2f}")

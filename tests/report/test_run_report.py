@@ -1,0 +1,27 @@
+"""The report of a run, from its workdir alone."""
+
+import jax
+import pytest
+
+from jssl import evaluate
+from jssl.report import run_report
+from jssl.train import train_and_evaluate
+from tests import methods
+
+
+@pytest.mark.parametrize("name", ["mae", "mmc"])
+def test_report_of_a_run(name, tmp_path):
+  config = methods.small(name, total_steps=2)
+  config.data.options = dict(num_examples=32, image_size=32)
+  config.evaluation.size = 32
+  for split, options in dict(train=dict(num_examples=40), test=dict(num_examples=20), calibration_scenes=dict(num_examples=6),
+                             test_scenes=dict(num_examples=6)).items():
+    config.evaluation[split].options = dict(image_size=32, **options)
+  train_and_evaluate(config, tmp_path, devices=jax.devices()[:1])
+  results = evaluate.evaluate(tmp_path, ["knn", "prompt_segmentation", "object_similarity"], baselines=True)
+  assert {"pretrained", "random weights", "raw pixels", "position only"} <= results.keys()
+  assert results["pretrained"] != results["random weights"]
+  assert (tmp_path / "evaluation.json").exists()
+  text = run_report.write(tmp_path, results).read_text()
+  assert text.count("data:image/png") == 3 and "rec: clean, as the network sees it, reconstructed" in text
+  assert "random weights: a click" in text
