@@ -41,7 +41,10 @@ def assert_same(one, many):
   assert 0 < norm(gradient) and norm(difference) <= GRADIENTS * norm(gradient)
   for row, row_many in zip(rows, rows_many, strict=True):
     for name in row:
-      assert row[name] == pytest.approx(row_many[name], rel=2e-4, abs=2e-5), name
+      # An accuracy counts: a tie that breaks the other way moves it by one example.
+      bound = dict(abs=1.5 / 16) if name.endswith("accuracy") else dict(rel=1e-3, abs=2e-5)
+      assert row[name] == pytest.approx(row_many[name], **bound), name
+  assert rows[0]["loss"] == pytest.approx(rows_many[0]["loss"], rel=1e-5)
   for part in ("params", "teachers", "stats", "memory"):
     leaves = jax.tree_util.tree_leaves_with_path(getattr(variables, part))
     for (path, x), y in zip(leaves, jax.tree.leaves(getattr(variables_many, part)), strict=True):
@@ -50,7 +53,7 @@ def assert_same(one, many):
 
 def with_sgd(config):
   """Adam magnifies rounding on parameters whose gradient is zero; SGD does not."""
-  config.optim.update(dict(name="sgd", lr=0.1, lr_scale=None, momentum=0.9, warmup_fraction=None, end_lr=None))
+  config.optim.update(dict(name="sgd", lr=0.02, lr_scale=None, momentum=0.9, warmup_fraction=None, end_lr=None))
   with config.optim.ignore_type():
     config.optim.clip = config.optim.weight_decay = None
   return config

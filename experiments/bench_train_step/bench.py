@@ -9,6 +9,9 @@ used more than a twentieth of a core is not counted.
     --check         only compare the two sides
     --rounds 15     steps of each side that are to count
     --minutes 20    stop with fewer after this long
+    --cores 1       of those that there are; default all
+    --busy          wait for nothing and count every step: on a machine that others use, the CPU seconds still tell
+                    something, with --cores 1 (threads that wait for each other burn them)
 """
 
 import argparse
@@ -135,11 +138,11 @@ class Worker:
       raise RuntimeError(f"a worker stopped with exit code {self.process.wait()}")
     return json.loads(line)
 
-  def run(self, what: str) -> None:
+  def run(self, what: str, busy: bool) -> None:
     self.process.stdin.write(what + "\n")
     self.process.stdin.flush()
     result = self._read()
-    if result["others"] > QUIET * result["wall"] + 0.02:  # the kernel counts in hundredths of a second
+    if not busy and result["others"] > QUIET * result["wall"] + 0.02:  # the kernel counts in hundredths of a second
       self.disturbed += 1
     else:
       (self.steps if what == "step" else self.products).append(result)
@@ -186,14 +189,15 @@ def wait_until_idle(deadline: float) -> None:
       return
 
 
-def measure(rounds: int, minutes: float) -> dict[str, Worker]:
+def measure(rounds: int, minutes: float, busy: bool) -> dict[str, Worker]:
   workers = {side: Worker(side) for side in SIDES}
   deadline = time.monotonic() + 60 * minutes
   for what in ("product", "step"):
     while time.monotonic() < deadline and any(len(getattr(w, f"{what}s")) < rounds for w in workers.values()):
       for worker in workers.values():
-        wait_until_idle(deadline)
-        worker.run(what)
+        if not busy:
+          wait_until_idle(deadline)
+        worker.run(what, busy)
   for side, worker in workers.items():
     worker.close()
     if not worker.steps or not worker.products:
@@ -206,19 +210,19 @@ def report(workers: dict[str, Worker]) -> None:
   print("| side | ms/step: median (min, max) | images/s | CPU s/step | GFLOP/s | its matrix product "
         "| peak RSS stepping | with start | start | steps (not counted) |")
   print("|---" * 10 + "|")
-  median = {}
+  median, median_cpu = {}, {}
   for side, worker in workers.items():
     wall = [step["wall"] for step in worker.steps]
     median[side] = statistics.median(wall)
     best_product = product / min(p["wall"] for p in worker.products)
-    cpu = statistics.median(step["cpu"] for step in worker.steps)
+    cpu = median_cpu[side] = statistics.median(step["cpu"] for step in worker.steps)
     peak = max(step["peak"] for step in worker.steps)
     print(f"| {side} | {median[side] * 1e3:.0f} ({min(wall) * 1e3:.0f}, {max(wall) * 1e3:.0f}) "
           f"| {BATCH / median[side]:.0f} | {cpu:.2f} | {gflops / median[side]:.0f} | {best_product:.0f} "
           f"| {peak:.0f} MiB | {max(peak, worker.start['start_peak']):.0f} MiB | {worker.start['ready']:.0f} s "
           f"| {len(wall)} ({worker.disturbed}) |")
-  best = min(median["torch"], median["torch.compile"])
-  print(f"\nspeed of jssl / best torch: {best / median['jssl']:.2f}")
+  ratios = [min(m["torch"], m["torch.compile"]) / m["jssl"] for m in (median, median_cpu)]
+  print("\nspeed of jssl / best torch: %.2f by time, %.2f by CPU seconds" % tuple(ratios))
 
 
 def main() -> None:
@@ -226,10 +230,14 @@ def main() -> None:
   parser.add_argument("--check", action="store_true")
   parser.add_argument("--rounds", type=int, default=15)
   parser.add_argument("--minutes", type=float, default=20)
+  parser.add_argument("--cores", type=int)
+  parser.add_argument("--busy", action="store_true")
   parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.worker:
     return work(arguments.worker)
+  if arguments.cores:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:arguments.cores])
   versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "flax", "torch"))
   load = "%.2f %.2f %.2f" % os.getloadavg()
   print(f"{time.strftime('%Y-%m-%d')}, {len(os.sched_getaffinity(0))} cores, load before {load}, Python "
@@ -237,7 +245,7 @@ def main() -> None:
   if arguments.check:
     return check()
   subprocess.run([sys.executable, __file__, "--check"], check=True, stdout=subprocess.DEVNULL)
-  report(measure(arguments.rounds, arguments.minutes))
+  report(measure(arguments.rounds, arguments.minutes, arguments.busy))
 
 
 if __name__ == "__main__":
