@@ -3,15 +3,16 @@
 ViT-Ti (width 192, depth 12, 3 heads, patches of 4, 32 px), batch 128, float32, SimMIM: 10 of 16 cells become the mask
 token, a linear head, the mean absolute error on hidden pixels, AdamW. Images are normalised beforehand, the masks are
 drawn in the step. First it is checked that both sides compute the same loss and gradients from the same weights; then
-each side has a process of its own, and they step in turns, each when the machine is idle. A step during which others
-used more than a twentieth of a core is not counted.
+each side has a process of its own, and they take turns of one step that is not counted and three that are, each turn
+when the machine is idle. A step during which others used more than a twentieth of a core is not counted either.
 
     --check         only compare the two sides
-    --rounds 15     steps of each side that are to count
+    --steps 15      steps of each side that are to count
     --minutes 20    stop with fewer after this long
     --cores 1       of those that there are; default all
     --busy          wait for nothing and count every step: on a machine that others use, the CPU seconds still tell
                     something, with --cores 1 (threads that wait for each other burn them)
+    --huge-pages    let glibc ask the kernel for pages of 2 MiB, on all sides: GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 """
 
 import argparse
@@ -32,7 +33,8 @@ TOKENS = (SIDE // PATCH) ** 2
 OPTIM = dict(lr=1e-4, weight_decay=0.05)
 PAUSE = 0.5  # seconds that the machine has to be idle before a turn; by then the other side's threads spin no more
 QUIET = 0.05  # cores that others may use
-PRODUCTS = 10  # matrix products in a turn
+PRODUCTS = 10  # matrix products that are timed as one
+TURN = 3  # steps; another before them faults the memory in that the process gave back
 
 
 def step_gflops(batch: int) -> float:
@@ -54,6 +56,7 @@ def make_torch_model():
 
 def jssl_worker():
   """Returns `(step, product)`: functions that run one step, and matrix products as large as the MLP's."""
+  sys.modules["torch"] = None  # tensorboardX loads it where it finds it; jssl does without
   import jax  # pylint: disable=g-import-not-at-top
   import jssl_side  # pylint: disable=g-import-not-at-top
   side = jssl_side.build(make_images(BATCH), **OPTIM)
@@ -101,10 +104,16 @@ def work(side: str) -> None:
   pathlib.Path("/proc/self/clear_refs").write_text("5")  # from here on VmHWM is the peak of stepping alone
   for line in sys.stdin:
     run = dict(step=step, product=product)[line.strip()]
-    before = np.array([time.perf_counter(), time.process_time(), _busy()])
     run()
-    wall, cpu, busy = np.array([time.perf_counter(), time.process_time(), _busy()]) - before
-    _answer(wall=wall, cpu=cpu, others=max(busy - cpu, 0.0), peak=_peak())
+    _answer(turn=[_timed(run) for _ in range(TURN)])
+
+
+def _timed(run) -> dict[str, float]:
+  """Seconds of time, of this process's CPU, of it the kernel's, and of other processes' CPU; and the peak memory."""
+  before = np.array([time.perf_counter(), time.process_time(), os.times().system, _busy()])
+  run()
+  wall, cpu, system, busy = np.array([time.perf_counter(), time.process_time(), os.times().system, _busy()]) - before
+  return dict(wall=wall, cpu=cpu, system=system, others=max(busy - cpu, 0.0), peak=_peak())
 
 
 def _answer(**values) -> None:
@@ -141,11 +150,11 @@ class Worker:
   def run(self, what: str, busy: bool) -> None:
     self.process.stdin.write(what + "\n")
     self.process.stdin.flush()
-    result = self._read()
-    if not busy and result["others"] > QUIET * result["wall"] + 0.02:  # the kernel counts in hundredths of a second
-      self.disturbed += 1
-    else:
-      (self.steps if what == "step" else self.products).append(result)
+    for result in self._read()["turn"]:
+      if not busy and result["others"] > QUIET * result["wall"] + 0.02:  # the kernel counts in hundredths of a second
+        self.disturbed += 1
+      else:
+        (self.steps if what == "step" else self.products).append(result)
 
   def close(self) -> None:
     self.process.stdin.close()
@@ -153,7 +162,7 @@ class Worker:
 
 
 def check(batch: int = 16) -> None:
-  """Asserts that the loss and the gradient of every tensor agree, from the same weights, images and masks."""
+  """Asserts that the loss and the gradient of every tensor agree to 1e-4, from the same weights, images and masks."""
   import jax  # pylint: disable=g-import-not-at-top
   import torch  # pylint: disable=g-import-not-at-top
   import jssl_side  # pylint: disable=g-import-not-at-top
@@ -189,11 +198,11 @@ def wait_until_idle(deadline: float) -> None:
       return
 
 
-def measure(rounds: int, minutes: float, busy: bool) -> dict[str, Worker]:
+def measure(count: int, minutes: float, busy: bool) -> dict[str, Worker]:
   workers = {side: Worker(side) for side in SIDES}
   deadline = time.monotonic() + 60 * minutes
   for what in ("product", "step"):
-    while time.monotonic() < deadline and any(len(getattr(w, f"{what}s")) < rounds for w in workers.values()):
+    while time.monotonic() < deadline and any(len(getattr(w, f"{what}s")) < count for w in workers.values()):
       for worker in workers.values():
         if not busy:
           wait_until_idle(deadline)
@@ -207,18 +216,19 @@ def measure(rounds: int, minutes: float, busy: bool) -> dict[str, Worker]:
 
 def report(workers: dict[str, Worker]) -> None:
   gflops, product = step_gflops(BATCH), PRODUCTS * 2 * BATCH * (TOKENS + 1) * 768**2 / 1e9
-  print("| side | ms/step: median (min, max) | images/s | CPU s/step | GFLOP/s | its matrix product "
-        "| peak RSS stepping | with start | start | steps (not counted) |")
+  print("| side | ms/step: median (min, max) | images/s | CPU s/step (kernel's) | GFLOP/s "
+        "| its matrix product | peak RSS stepping | with start | start | steps (not counted) |")
   print("|---" * 10 + "|")
   median, median_cpu = {}, {}
   for side, worker in workers.items():
     wall = [step["wall"] for step in worker.steps]
     median[side] = statistics.median(wall)
     best_product = product / min(p["wall"] for p in worker.products)
-    cpu = median_cpu[side] = statistics.median(step["cpu"] for step in worker.steps)
+    cpu, system = (statistics.median(step[name] for step in worker.steps) for name in ("cpu", "system"))
+    median_cpu[side] = cpu
     peak = max(step["peak"] for step in worker.steps)
     print(f"| {side} | {median[side] * 1e3:.0f} ({min(wall) * 1e3:.0f}, {max(wall) * 1e3:.0f}) "
-          f"| {BATCH / median[side]:.0f} | {cpu:.2f} | {gflops / median[side]:.0f} | {best_product:.0f} "
+          f"| {BATCH / median[side]:.0f} | {cpu:.2f} ({system:.2f}) | {gflops / median[side]:.0f} | {best_product:.0f} "
           f"| {peak:.0f} MiB | {max(peak, worker.start['start_peak']):.0f} MiB | {worker.start['ready']:.0f} s "
           f"| {len(wall)} ({worker.disturbed}) |")
   ratios = [min(m["torch"], m["torch.compile"]) / m["jssl"] for m in (median, median_cpu)]
@@ -228,16 +238,19 @@ def report(workers: dict[str, Worker]) -> None:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--check", action="store_true")
-  parser.add_argument("--rounds", type=int, default=15)
+  parser.add_argument("--steps", type=int, default=15)
   parser.add_argument("--minutes", type=float, default=20)
   parser.add_argument("--cores", type=int)
   parser.add_argument("--busy", action="store_true")
+  parser.add_argument("--huge-pages", action="store_true")
   parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.worker:
     return work(arguments.worker)
   if arguments.cores:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:arguments.cores])
+  if arguments.huge_pages:
+    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
   versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "flax", "torch"))
   load = "%.2f %.2f %.2f" % os.getloadavg()
   print(f"{time.strftime('%Y-%m-%d')}, {len(os.sched_getaffinity(0))} cores, load before {load}, Python "
@@ -245,7 +258,7 @@ def main() -> None:
   if arguments.check:
     return check()
   subprocess.run([sys.executable, __file__, "--check"], check=True, stdout=subprocess.DEVNULL)
-  report(measure(arguments.rounds, arguments.minutes, arguments.busy))
+  report(measure(arguments.steps, arguments.minutes, arguments.busy))
 
 
 if __name__ == "__main__":
