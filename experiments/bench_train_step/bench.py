@@ -16,6 +16,7 @@ when the machine is idle. A step during which others used more than a twentieth 
 """
 
 import argparse
+import importlib
 import importlib.metadata
 import json
 import os
@@ -57,6 +58,8 @@ def make_torch_model():
 def jssl_worker():
   """Returns `(step, product)`: functions that run one step, and matrix products as large as the MLP's."""
   sys.modules["torch"] = None  # tensorboardX loads it where it finds it; jssl does without
+  importlib.import_module("tensorboardX")
+  del sys.modules["torch"]
   import jax  # pylint: disable=g-import-not-at-top
   import jssl_side  # pylint: disable=g-import-not-at-top
   side = jssl_side.build(make_images(BATCH), **OPTIM)
