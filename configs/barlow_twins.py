@@ -15,27 +15,20 @@ from jssl.configs import common
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  size, dim, lambd, scale, net = dict(
-      demo=(32, 256, 5e-3, 0.1, dict(fn="vit", image_size=32, patch_size=4, width=96, depth=4, num_heads=3)),
-      cifar10=(32, 2048, 5e-3, 0.1, dict(fn="resnet", depth=18, stem="cifar")),
-      imagenet=(224, 8192, 0.0051, 1.0, dict(fn="resnet", depth=50)))[preset]
-  config.views = common.asymmetric_pair(preset, size=size, scale=(0.08, 1.0), blur=preset == "imagenet")
+  dim, lambd, scale = dict(demo=(256, 5e-3, 0.1), cifar10=(2048, 5e-3, 0.1), imagenet=(8192, 0.0051, 1.0))[preset]
+  config.views = common.asymmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), blur=preset == "imagenet")
   config.networks = dict(
-      student=dict(**net, heads=dict(
+      student=dict(**common.BACKBONES[preset], heads=dict(
           z=dict(fn="mlp_head", reads=("features",), hidden=dim, output=dim, layers=3, bias=False, last_bias=False))))
   config.passes = common.passes("s", ("a", "b"), "student")
   config.losses = dict(
       bt=dict(fn="barlow_twins_loss", reads=("s_a/z", "s_b/z"), lambd=lambd, scale=scale))
 
   if preset == "demo":
-    config.update(dict(batch_size=64, total_steps=1000))
-    config.optim.update(dict(name="adamw", lr=1e-3, weight_decay=0.05, warmup_fraction=0.1))
+    common.demo_run(config)
   elif preset == "cifar10":
-    config.update(dict(batch_size=256, total_epochs=1000.0))
-    config.optim.update(dict(name="lars", eta=0.02, lars_clip=True, lr=0.3, lr_scale="linear", weight_decay=1e-4,
-                             warmup_epochs=10, warmup_start_lr=3e-5))
+    common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-4)
   else:
-    config.update(dict(batch_size=2048, total_epochs=1000.0))
-    config.optim.update(dict(name="lars", eta=1e-3, lr=0.2, lr_scale="linear", weight_decay=1e-6, warmup_epochs=10,
-                             end_lr_fraction=1e-3, lr_mults=((r"/(bias|scale)$", 0.0048 / 0.2),)))
+    common.lars_run(config, batch_size=2048, epochs=1000, lr=0.2, weight_decay=1e-6, end_lr_fraction=1e-3,
+                    lr_mults=((r"/(bias|scale)$", 0.0048 / 0.2),))
   return config

@@ -10,8 +10,21 @@ from jssl.views import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD
 IMAGE = ("image", "extent=extent")
 # Colours of BYOL, MoCo v3, Barlow Twins, DINO, SiT: the order and the probabilities are those of jssl.views.augment.
 COLOUR = dict(jitter=(0.4, 0.4, 0.2, 0.1), jitter_prob=0.8, grayscale=0.2)
+# Those of SimCLR at strength 1, and of MoCo v2, DenseCL, SupCon and iSogCLR.
+SIMCLR_COLOUR = COLOUR | dict(jitter=(0.8, 0.8, 0.8, 0.2))
+MOCO_COLOUR = COLOUR | dict(jitter=(0.4, 0.4, 0.4, 0.1))
 
 PRESETS = ("demo", "cifar10", "imagenet")
+# Backbones of the demos. They start from Xavier's initialisation whatever their method's own is: N(0, 0.02), made for
+# widths of 384 and more, leaves so narrow a ViT at chance for a whole demo even when it is trained with labels.
+TINY = dict(width=64, depth=3, num_heads=2, init="mae")
+SMALL = dict(width=96, depth=4, num_heads=3, init="mae")
+# What methods without masks train, and on how many pixels.
+BACKBONES = dict(demo=dict(fn="vit", image_size=32, patch_size=4, **SMALL),
+                 cifar10=dict(fn="resnet", depth=18, stem="cifar"), imagenet=dict(fn="resnet", depth=50))
+# The same where several crops or a teacher would make a demo long.
+SMALL_BACKBONES = BACKBONES | dict(demo=BACKBONES["demo"] | TINY)
+SIZES = dict(demo=32, cifar10=32, imagenet=224)
 
 
 def base(preset: str) -> ml_collections.ConfigDict:
@@ -54,13 +67,19 @@ def view(preset: str, **numbers) -> dict:
   return dict(fn="augment", reads=IMAGE, **colour_statistics(preset), **numbers)
 
 
-def asymmetric_pair(preset: str, *, size: int, scale: tuple[float, float], blur: bool = True) -> dict:
+def symmetric_pair(preset: str, **numbers) -> dict:
+  """Two views `a` and `b` of the same numbers, see `jssl.views.augment`."""
+  return {name: view(preset, **numbers) for name in ("a", "b")}
+
+
+def asymmetric_pair(preset: str, *, size: int, scale: tuple[float, float], blur: bool = True, **numbers) -> dict:
   """BYOL's two views `a` and `b`: the first blurred, the second rarely, but sometimes solarised.
 
   Args:
     blur: without it (32-px images) only the solarisation tells the two apart.
+    **numbers: of both views.
   """
-  numbers = dict(size=size, scale=scale, **COLOUR)
+  numbers = dict(size=size, scale=scale, **COLOUR) | numbers
   return dict(a=view(preset, **numbers, blur=1.0 if blur else 0.0),
               b=view(preset, **numbers, blur=0.1 if blur else 0.0, solarize=0.2))
 
@@ -71,6 +90,20 @@ def multi_crop(preset: str, *, sizes: tuple[int, int], global_scale, local_scale
   views = asymmetric_pair(preset, size=sizes[0], scale=global_scale, blur=blur)
   local = view(preset, size=sizes[1], scale=local_scale, **COLOUR, blur=0.5 if blur else 0.0)
   return views | {f"l{i + 1}": dict(local) for i in range(local_crops)}
+
+
+def swav_crops(preset: str) -> tuple[dict, tuple[str, ...], tuple[str, ...]]:
+  """Views of SwAV and DeepCluster-v2, all with SimCLR's colours, and the names of the large and of the small ones.
+
+  Six small crops on ImageNet, two in the demo, none on CIFAR-10.
+  """
+  small_size, scale, small_scale, crops = dict(
+      demo=(16, (0.25, 1.0), (0.08, 0.25), 2), cifar10=(None, (0.08, 1.0), None, 0),
+      imagenet=(96, (0.14, 1.0), (0.05, 0.14), 6))[preset]
+  colour = SIMCLR_COLOUR | dict(interpolation="bilinear", blur=0.0 if preset == "demo" else 0.5)
+  views = symmetric_pair(preset, size=SIZES[preset], scale=scale, **colour)
+  small = tuple(f"l{i + 1}" for i in range(crops))
+  return views | {v: view(preset, size=small_size, scale=small_scale, **colour) for v in small}, ("a", "b"), small
 
 
 def passes(prefix: str, views: Sequence[str], net: str, *, join: str | None = None,
@@ -99,13 +132,39 @@ def gmml_masks(views: Sequence[str], *, area: float, fill: str, replace_area: fl
   return masks
 
 
-def gmml_reconstruction(views: Sequence[str], *, patch: int, prefix: str = "s", weight: float = 1.0) -> dict:
+def gmml_reconstruction(views: Sequence[str], *, patch: int, prefix: str = "s", weight: float = 1.0,
+                        fn: str = "masked_l1_loss") -> dict:
   """Targets and the loss that go with `gmml_masks`: the clean pixels of what was hidden, of all views together."""
   targets = {f"pixels_{v}": dict(fn="patch_pixels", reads=(v,), patch=patch) for v in views}
   targets |= {f"where_{v}": dict(fn="patchify_mask", reads=(f"hidden_{v}/mask",), patch=patch) for v in views}
-  loss = dict(fn="masked_l1_loss", weight=weight, reads=(
+  loss = dict(fn=fn, weight=weight, reads=(
       outputs(prefix, views, "pixels"), tuple(f"pixels_{v}" for v in views), tuple(f"where_{v}" for v in views)))
   return dict(targets=targets, losses=dict(rec=loss))
+
+
+def masked_distillation(large: Sequence[str], small: Sequence[str], *, masks: Sequence[str], target: dict,
+                        logits: tuple[str, str], hidden_only: bool = False) -> dict:
+  """iBOT: DINO on the class tokens of all views, and each hidden patch against what the teacher says of it.
+
+  Args:
+    large, small: names of the views; the teacher sees the large ones whole, the student hidden by `masks`.
+    masks: names of the large views' masks.
+    target: the entry that turns the teacher's logits into probabilities, without its `reads`.
+    logits: what the networks' heads write for class tokens and for patches.
+    hidden_only: balance the teacher's patches over the hidden ones (DINOv2) rather than over all (iBOT).
+  """
+  cls, patch = logits
+  mask_of = dict(zip(large, masks))
+  teacher_patches = (outputs("t", large, patch), *((tuple(masks),) if hidden_only else ()))
+  return dict(
+      passes=passes("s", large, "student", join="large", reads=lambda v: (v, f"mask={mask_of[v]}"))
+      | passes("s", small, "student", join="small") | passes("t", large, "teacher", join="large"),
+      targets=dict(y=target | dict(reads=(outputs("t", large, cls),)), y_patch=target | dict(reads=teacher_patches)),
+      losses=dict(
+          cls=dict(fn="dino_loss", student_temp=0.1, weight=1.0, reads=(
+              outputs("s", (*large, *small), cls), ("y/0", "y/1"))),
+          patch=dict(fn="patch_distillation_loss", student_temp=0.1, weight=1.0, reads=(
+              outputs("s", large, patch), ("y_patch/0", "y_patch/1"), tuple(masks)))))
 
 
 def dino_optim(config, *, lr: float = 5e-4, weight_decay, warmup: dict, end_lr: float = 1e-6) -> None:
@@ -114,3 +173,40 @@ def dino_optim(config, *, lr: float = 5e-4, weight_decay, warmup: dict, end_lr: 
   with config.optim.ignore_type():
     config.optim.weight_decay = weight_decay
     config.optim.clip = dict(per_tensor=3.0)
+
+
+def beit_optim(config, *, lr: float) -> None:
+  """AdamW as BEiT and data2vec use it: a peak that does not depend on the batch."""
+  config.optim.update(dict(name="adamw", lr=lr, end_lr=1e-5, warmup_epochs=10, weight_decay=0.05))
+  with config.optim.ignore_type():
+    config.optim.clip = dict(global_norm=3.0)
+
+
+def demo_run(config, *, lr: float = 1e-3, weight_decay: float = 0.05) -> None:
+  """1000 steps of AdamW on batches of 64, with a tenth of them to warm up."""
+  config.update(dict(batch_size=64, total_steps=1000))
+  config.optim.update(dict(name="adamw", lr=lr, weight_decay=weight_decay, warmup_fraction=0.1))
+
+
+def solo_learn_run(config, *, name: str, lr: float, weight_decay: float) -> None:
+  """1000 epochs on CIFAR at batch 256 as in vturrisi/solo-learn, scripts/pretrain/cifar: `name` is "lars" or "sgd"."""
+  config.update(dict(batch_size=256, total_epochs=1000.0))
+  config.optim.update(dict(name=name, lr=lr, lr_scale="linear", weight_decay=weight_decay, warmup_epochs=10,
+                           warmup_start_lr=3e-5))
+  if name == "lars":
+    config.optim.update(dict(eta=0.02, lars_clip=True))
+
+
+def lars_run(config, *, batch_size: int, epochs: float, lr: float, weight_decay: float, **numbers) -> None:
+  """LARS with ten epochs of warm-up and a learning rate for 256 examples, as SimCLR introduced it."""
+  config.update(dict(batch_size=batch_size, total_epochs=float(epochs)))
+  optim = dict(name="lars", lr=lr, lr_scale="linear", weight_decay=weight_decay, warmup_epochs=10)
+  config.optim.update(optim | numbers)
+
+
+def adamw_run(config, *, batch_size: int, epochs: float, lr: float = 5e-4, weight_decay: float = 0.05,
+              **numbers) -> None:
+  """AdamW with ten epochs of warm-up and a learning rate for 256 examples."""
+  config.update(dict(batch_size=batch_size, total_epochs=float(epochs)))
+  optim = dict(name="adamw", lr=lr, lr_scale="linear", weight_decay=weight_decay, warmup_epochs=10)
+  config.optim.update(optim | numbers)

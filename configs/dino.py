@@ -15,7 +15,7 @@ from jssl.schedules import cosine, linear
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, local_crops, head, net = dict(
-      demo=(32, 4, 2, dict(hidden=256, bottleneck=64, prototypes=256), dict(width=96, depth=4, num_heads=3)),
+      demo=(32, 4, 2, dict(hidden=256, bottleneck=64, prototypes=256), common.SMALL),
       cifar10=(32, 4, 0, dict(hidden=1024, bottleneck=256, prototypes=4096), dict(width=192, depth=12, num_heads=3)),
       imagenet=(224, 16, 8, dict(prototypes=65536, norm_last_layer=False), dict(variant="S/16")))[preset]
   large = ("a", "b")
@@ -28,7 +28,7 @@ def get_config(preset: str = "demo"):
     config.views = common.asymmetric_pair(preset, size=size, scale=(0.14, 1.0), blur=False)
   config.networks = dict(
       student=dict(fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(
-          logits=dict(fn="dino_head", reads=("cls",), **head))),
+          logits=dict(fn="dino_head", reads=("features",), **head))),
       teacher=dict(ema="student", decay=cosine(0.99 if preset == "demo" else 0.996, 1.0)))
   config.passes = (
       common.passes("s", large, "student", join="large") | common.passes("s", small, "student", join="small")

@@ -16,7 +16,7 @@ from jssl.schedules import cosine
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, scale, views, net = dict(
-      demo=(32, 4, (0.2, 1.0), ("a",), dict(width=96, depth=4, num_heads=3, readout=(1, 2, 3, 4))),
+      demo=(32, 4, (0.2, 1.0), ("a",), dict(**common.SMALL, readout=(1, 2, 3, 4))),
       cifar10=(32, 4, (0.2, 1.0), ("a",), dict(width=192, depth=12, num_heads=3, readout=(6, 8, 10, 12))),
       imagenet=(224, 16, (0.05, 1.0), ("a", "b"), dict(variant="S/16", readout=(6, 8, 10, 12))))[preset]
   light = common.view(preset, size=size, scale=scale, jitter=(0.1, 0.1, 0.1, 0.01), jitter_prob=0.3, blur=0.1)

@@ -22,7 +22,7 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, head, net = dict(
-      demo=(32, 4, dict(hidden=128, bottleneck=64, prototypes=256), dict(width=64, depth=3, num_heads=2)),
+      demo=(32, 4, dict(hidden=128, bottleneck=64, prototypes=256), common.TINY),
       cifar10=(32, 4, dict(hidden=1024, bottleneck=256, prototypes=1024), dict(width=192, depth=12, num_heads=3, drop_path=0.1)),
       imagenet=(224, 16, dict(hidden=2048, bottleneck=256, prototypes=8192), dict(variant="S/16", drop_path=0.1)))[preset]
   config.views = common.asymmetric_pair(preset, size=size, scale=(0.25, 1.0), blur=preset == "imagenet")
@@ -32,7 +32,7 @@ def get_config(preset: str = "demo"):
   config.masking = common.gmml_masks(VIEWS, area=0.5, fill="zeros")
   config.networks = dict(
       student=dict(fn="vit", image_size=size, patch_size=patch, **net, heads=dict(
-          trunk=dict(fn="shared_trunk_head", reads=("cls", "patch_tokens"), **head),
+          trunk=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), **head),
           pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=patch))),
       teacher=dict(ema="student", decay=cosine(0.99 if preset == "demo" else 0.996, 1.0)))
   config.passes = (

@@ -14,13 +14,13 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, cell, net = dict(
-      demo=(32, 4, 2, dict(width=96, depth=4, num_heads=3)),
+      demo=(32, 4, 2, common.SMALL),
       cifar10=(32, 4, 2, dict(width=192, depth=12, num_heads=3, drop_path=0.1)),
       imagenet=(224, 16, 2, dict(variant="B/16", drop_path=0.1, position="relative_bias", layer_scale=0.1)))[preset]
   config.views = dict(v=common.view(preset, size=size, scale=(0.67, 1.0)))
   config.masking = dict(m=dict(fn="cell_mask", grid=("v", "encoder"), cell=cell, ratio=0.6))
   config.networks = dict(
-      encoder=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True, init="beit", **net, heads=dict(
+      encoder=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True, **(dict(init="beit") | net), heads=dict(
           pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=0, patch_size=patch))))
   config.passes = dict(e=dict(net="encoder", reads=("v", "mask=m/mask")))
   config.targets = dict(y=dict(fn="patch_pixels", reads=("v",), patch=patch))

@@ -20,14 +20,14 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, hidden, lambd, net = dict(
-      demo=(32, 4, 256, 5.0, dict(width=96, depth=4, num_heads=3)),
+      demo=(32, 4, 256, 5.0, common.SMALL),
       cifar10=(32, 4, 1024, 5.0, dict(width=192, depth=12, num_heads=3)),
       imagenet=(224, 16, 4096, 1.0, dict(variant="S/16")))[preset]
   config.views = common.asymmetric_pair(preset, size=size, scale=(0.2, 1.0), blur=preset == "imagenet")
   config.masking = common.gmml_masks(VIEWS, area=0.5, fill="zeros")
   config.networks = dict(
       student=dict(fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(
-          z=dict(fn="mlp_head", reads=("cls",), hidden=hidden, output=256, layers=3, activation=("relu", "gelu"),
+          z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=256, layers=3, activation=("relu", "gelu"),
                  last_batch_norm="plain"),
           pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=patch))),
       teacher=dict(ema="student", decay=cosine(0.996, 1.0)))

@@ -46,7 +46,7 @@ class Checkpoints:
     """Starts writing; the state may be donated to the next step as soon as this returns."""
     metadata = dict(format_version=FORMAT_VERSION, step=step, metrics=metrics)
     self._manager.save(step, metrics=metrics, args=ocp.args.Composite(
-        state=ocp.args.StandardSave(_as_tree(state)), metadata=ocp.args.JsonSave(metadata)))
+        state=ocp.args.StandardSave(named_leaves(state)), metadata=ocp.args.JsonSave(metadata)))
 
   def restore(self, state, step: int | None = None):
     """Reads a checkpoint into the layout of `state` (arrays, whose values do not matter).
@@ -58,11 +58,11 @@ class Checkpoints:
     metadata = self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())).metadata
     if metadata["format_version"] != FORMAT_VERSION:
       raise ConfigError(f"{self.directory}/{step} has format {metadata['format_version']}, this jssl reads {FORMAT_VERSION}")
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), _as_tree(state))
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), named_leaves(state))
     saved = _saved_spec(self._manager, step)
     require_same(f"{self.directory}/{step}", saved, "this run", target)
     restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
-    return jax.tree.unflatten(jax.tree.structure(state), [restored[name] for name in _as_tree(state)])
+    return jax.tree.unflatten(jax.tree.structure(state), [restored[name] for name in named_leaves(state)])
 
   def wait(self) -> None:
     """Returns when all that was saved is on disk."""
@@ -76,7 +76,7 @@ def _handlers() -> dict[str, ocp.CheckpointHandler]:
   return {"state": ocp.StandardCheckpointHandler(), "metadata": ocp.JsonCheckpointHandler()}
 
 
-def _as_tree(state) -> dict[str, Any]:
+def named_leaves(state) -> dict[str, Any]:
   """Nested dicts by field name: what is on disk does not depend on the classes of the code."""
   return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
           for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
@@ -99,6 +99,8 @@ def load_variables(workdir: str | pathlib.Path, step: int | None = None) -> dict
     step = manager.latest_step() if step is None else step
     if step is None:
       raise ConfigError(f"{workdir} holds no checkpoint")
+    if step not in manager.all_steps():
+      raise ConfigError(f"{workdir} holds no checkpoint of step {step}; known: {sorted(manager.all_steps())}")
     target = {name: np.zeros(spec.shape, spec.dtype) for name, spec in _saved_spec(manager, step).items()}
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
   prefix = "variables/"
@@ -126,7 +128,7 @@ def load_network(source: str, params, stats):
   """Fills one network from another run: a strict warm start.
 
   Args:
-    source: `"workdir:network"`.
+    source: `"workdir:network"`, or `"workdir@step:network"` for another checkpoint than the last.
     params, stats: trees of arrays to fill; every name and shape must be the same.
 
   Returns:
@@ -137,8 +139,10 @@ def load_network(source: str, params, stats):
   """
   workdir, _, network = source.rpartition(":")
   if not workdir:
-    raise ConfigError(f"load='{source}': write 'workdir:network'")
-  found_params, found_stats = network_arrays(load_variables(workdir), network)
+    raise ConfigError(f"load='{source}': write 'workdir:network' or 'workdir@step:network'")
+  place, at, step = workdir.rpartition("@")
+  arrays = load_variables(place, int(step)) if at and step.isdigit() else load_variables(workdir)
+  found_params, found_stats = network_arrays(arrays, network)
   return (fill(f"{source} (params)", params, found_params), fill(f"{source} (statistics)", stats, found_stats))
 
 
@@ -166,8 +170,8 @@ def fill(source: str, tree, found: dict[str, np.ndarray]):
   Raises:
     ConfigError: with what each side has and the other has not.
   """
-  require_same(source, found, "this config", _as_tree(tree))
-  leaves = [found[name] for name in _as_tree(tree)]
+  require_same(source, found, "this config", named_leaves(tree))
+  leaves = [found[name] for name in named_leaves(tree)]
   return jax.tree.unflatten(jax.tree.structure(tree), [jax.numpy.asarray(x) for x in leaves])
 
 

@@ -22,7 +22,7 @@ class Environment:
 
   Attributes:
     arrays: name -> array; whatever is not a table has the example as its first axis.
-    losses: name -> (weight, float32 loss).
+    losses: name -> (float32 loss, what it adds to the total).
     metrics: scalars by name: what the losses report, and the value of each scheduled number.
     stats, memory: the statistics and the state after this step.
   """
@@ -62,6 +62,10 @@ class Environment:
   def keys(self, name: str) -> jax.Array:
     """One key for each example, of the stream of `name`: `[batch]`."""
     return jax.vmap(lambda key: name_key(key, name))(self.example_keys)
+
+  def _batch_key(self, node) -> jax.Array:
+    """The step's key of a node that sees the whole batch, the same on all devices."""
+    return name_key(jax.random.fold_in(self.step_key, 0xFFFFFFFF), node.name)
 
   def _reads(self, node, reads=None):
     fetch = lambda read: graph.fetch(self.arrays, node.where, read)
@@ -103,8 +107,8 @@ class Environment:
     args, kwargs = self._reads(node)
     numbers = self._numbers(node)
     if node.options.get("scope", "example") == "batch":
-      key = name_key(jax.random.fold_in(self.step_key, 0xFFFFFFFF), node.name)
-      graph.store(self.arrays, node.name, self._call(node, node.fn, key, *args, **kwargs, **numbers))
+      output = self._call(node, node.fn, self._batch_key(node), *args, **kwargs, **numbers)
+      graph.store(self.arrays, node.name, output)
       return
 
     def one_example(key, args, kwargs):
@@ -168,7 +172,7 @@ class Environment:
   def _run_target(self, unit):
     node, = unit
     args, kwargs = jax.lax.stop_gradient(self._reads(node))
-    numbers = self._numbers(node)
+    numbers = self._numbers(node) | dict(rng=self._batch_key(node))
     if isinstance(node.fn, Stateful):
       output = self.remember(node, args, kwargs, numbers)
     else:
@@ -177,7 +181,7 @@ class Environment:
 
   def _run_loss(self, unit):
     node, = unit
-    numbers = self._numbers(node)
+    numbers = self._numbers(node) | dict(rng=self._batch_key(node))
     results = []
     for reads in node.options.get("terms", (node.reads,)):
       args, kwargs = self._reads(node, reads)
@@ -190,7 +194,12 @@ class Environment:
     weight = node.options.get("weight", 1.0)
     if callable(weight):
       weight = self.metrics[f"{node.name}/weight"] = weight(self.step)
-    self.losses[node.name] = (weight, loss)
+    total = weight * loss
+    if "log_variance" in node.options:
+      s = jnp.mean(graph.fetch(self.arrays, node.where, node.options["log_variance"]))
+      self.metrics[f"{node.name}/log_variance"] = s
+      total = jnp.exp(-s) * total + s / 2
+    self.losses[node.name] = (loss, total)
     self.metrics |= {f"{node.name}/{key}": value for key, value in metrics.items()}
     self._watch(node)
 

@@ -29,6 +29,7 @@ class Frozen(NamedTuple):
     variables: `params` and `batch_stats`.
     size, mean, std: of the view through which it sees images, see `jssl.views.resize_view`.
     feature: which of its outputs stands for the image.
+    grayscale: whether it sees images in grey.
   """
 
   module: Any
@@ -37,6 +38,7 @@ class Frozen(NamedTuple):
   mean: tuple[float, ...]
   std: tuple[float, ...]
   feature: str = "features"
+  grayscale: bool = False
 
   def outputs(self, images) -> dict[str, jax.Array]:
     """Everything that the network says of `images [n, H, W, C]` uint8."""
@@ -58,7 +60,8 @@ class Frozen(NamedTuple):
 
 
 def _outputs(frozen: Frozen, variables, images):
-  view = lambda image: views.resize_view(None, image, size=frozen.size, mean=frozen.mean, std=frozen.std)
+  view = lambda image: views.resize_view(None, image, size=frozen.size, grayscale=frozen.grayscale, mean=frozen.mean,
+                                         std=frozen.std)
   return frozen.module.apply(variables, jax.vmap(view)(environment.as_float(images)), train=False)
 
 
@@ -95,7 +98,8 @@ def load_frozen(workdir: str | pathlib.Path, *, step: int | None = None, random:
     params, stats = checkpoint.network_arrays(checkpoint.load_variables(workdir, step), name)
     variables = {"params": traverse_util.unflatten_dict(params, sep="/"),
                  "batch_stats": traverse_util.unflatten_dict(stats, sep="/")}
-  return Frozen(module, jax.device_put(variables), feature=chosen.feature or "features", **view)
+  return Frozen(module, jax.device_put(variables), feature=chosen.feature or "features",
+                grayscale=chosen.get("grayscale", False), **view)
 
 
 def load_data(config, names) -> protocols.EvaluationData:

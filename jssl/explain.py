@@ -31,7 +31,9 @@ def _networks(trainer) -> str:
   for name, network in trainer.single_method.networks.items():
     params = {**trainer.abstract.params, **trainer.abstract.teachers}[name]
     note = "trained" if network.trained else (f"EMA of {network.ema_of}" if network.ema_of else "frozen")
-    rows.append((name, f"{count_parameters(params):,}", note + (f", from {network.load}" if network.load else "")))
+    note += f", from {network.load}" if network.load else ""
+    note += f", starts near {network.near[0]}" if network.near else ""
+    rows.append((name, f"{count_parameters(params):,}", note))
   return _table(rows)
 
 
@@ -65,6 +67,17 @@ def _shape(array) -> str:
 
 
 def _cost(trainer) -> str:
+  if len(trainer.phases) == 1:
+    return _cost_of_phase(trainer)
+  costs = []
+  for phase in trainer.phases:
+    trainer.start_phase(phase.start)
+    costs.append(f"phase {phase.name}: {_cost_of_phase(trainer)}")
+  trainer.start_phase(0)
+  return "\n".join(costs)
+
+
+def _cost_of_phase(trainer) -> str:
   compiled = trainer.lower_single().compile()
   cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
   flops = (cost[0] if isinstance(cost, (list, tuple)) else cost or {}).get("flops", float("nan"))

@@ -21,12 +21,13 @@ _OPTIONS = {
     "masking": ("fn", "reads", "scope", "grid"),
     "passes": ("net", "reads", "join", "train"),
     "targets": ("fn", "reads"),
-    "losses": ("fn", "reads", "terms", "weight"),
-    "refresh": ("fn", "reads", "every_epochs", "every_steps"),
+    "losses": ("fn", "reads", "terms", "weight", "log_variance"),
+    "refresh": ("fn", "reads", *(f"every_{unit}" for unit in schedules.UNITS)),
 }
 
-# Keyword arguments that the engine fills where a signature has them; a config cannot.
-ENGINE = ("axis_name", "num_examples", "dtype")
+# Keyword arguments that the engine fills where a signature has them; a config cannot. `rng` is a key that is new in
+# each step and the same on all devices, for targets and losses that draw.
+ENGINE = ("axis_name", "num_examples", "dtype", "rng")
 
 
 class Node(NamedTuple):
@@ -40,7 +41,9 @@ class Node(NamedTuple):
     numbers: the function's static keyword arguments.
     schedules: those that change with the step: `step -> float32`.
     options: the entry's other keys (`net`, `join`, `scope`, `grid`, `weight`, ...). A loss with `terms` is the sum of
-      what its function gives for each of several `reads`: `terms=(("s_a/z", "t_b/z"), ("s_b/z", "t_a/z"))`.
+      what its function gives for each of several `reads`: `terms=(("s_a/z", "t_b/z"), ("s_b/z", "t_a/z"))`. One with
+      `log_variance="u/name"` learns its weight: `exp(-s) * loss + s / 2`, s being the mean of that array (Kendall, Gal,
+      Cipolla, arXiv 1705.07115).
   """
 
   stage: str
@@ -59,6 +62,8 @@ class Node(NamedTuple):
   def names(self) -> tuple[str, ...]:
     """Every name that the node reads."""
     names = [*flat_names(self.reads), *flat_names(tuple(self.keywords.values())), *flat_names(self.options.get("terms", ()))]
+    if "log_variance" in self.options:
+      names.append(self.options["log_variance"])
     grid = self.options.get("grid")
     if grid and isinstance(grid[0], str):
       names.append(grid[0])

@@ -84,13 +84,18 @@ class Method:
         (params if network.trained else teachers)[name] = variables.get("params", {})
         stats[name] = variables.get("batch_stats", {})
     for name, network in self.networks.items():
+      if network.near:
+        own = params if network.trained else teachers
+        own[name] = networks.start_near(network, own[name], {**params, **teachers})
+    for name, network in self.networks.items():
       if network.ema_of:
         teachers[name] = jax.tree.map(jnp.copy, params[network.ema_of])
         stats[name] = jax.tree.map(jnp.copy, stats[network.ema_of])
     memory = {}
     for name, (args, kwargs) in abstract.initial.items():
       node = self.nodes[name]
-      memory[name] = graph.call(node.fn.init, *args, **kwargs, **node.numbers, engine=self.engine)
+      numbers = node.numbers | dict(rng=name_key(key, name))
+      memory[name] = graph.call(node.fn.init, *args, **kwargs, **numbers, engine=self.engine)
     return Variables(params, teachers, stats, memory, {})
 
   def abstract_environment(self, batch: Mapping[str, Any]) -> AbstractEnvironment:
@@ -131,8 +136,8 @@ class Method:
     """
     variables = variables.replace(params=params)
     run = Environment(self, variables, batch, key=key, step=step, positions=positions)
-    total = sum(weight * loss for weight, loss in run.losses.values())
-    metrics = {name: loss for name, (_, loss) in run.losses.items()} | run.metrics | {"loss": total}
+    total = sum(weighted for _, weighted in run.losses.values())
+    metrics = {name: loss for name, (loss, _) in run.losses.items()} | run.metrics | {"loss": total}
     return total, (variables.replace(stats=run.stats, memory=run.memory), metrics)
 
   def update_teachers(self, teachers, params, step):

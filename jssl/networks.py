@@ -1,6 +1,7 @@
 """The networks that a config names: trained ones, EMA teachers and frozen ones."""
 
 from collections.abc import Callable, Mapping
+import math
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,7 +12,7 @@ from jssl import graph, schedules
 from jssl.errors import ConfigError, nearest
 from jssl.models.network import Network
 
-_OPTIONS = ("fn", "heads", "ema", "decay", "frozen", "load")
+_OPTIONS = ("fn", "heads", "ema", "decay", "frozen", "load", "near")
 
 
 class NetworkSpec(NamedTuple):
@@ -23,7 +24,8 @@ class NetworkSpec(NamedTuple):
     trained: whether the optimizer moves it.
     ema_of: the network that it follows, or None.
     decay: of the moving average: a number, or a function of the step.
-    load: `"workdir:network"` whose parameters it starts from, or None.
+    load: `"workdir:network"` or `"workdir@step:network"`, whose parameters it starts from, or None.
+    near: `(network, alpha)`: it starts between that network and a draw of its own, see `interpolate`; or None.
   """
 
   name: str
@@ -32,6 +34,7 @@ class NetworkSpec(NamedTuple):
   ema_of: str | None = None
   decay: float | Callable = 0.0
   load: str | None = None
+  near: tuple[str, float] | None = None
 
   def decay_at(self, step):
     return self.decay(step) if callable(self.decay) else self.decay
@@ -46,6 +49,8 @@ def build(config: Mapping[str, Any], horizon: schedules.Horizon, engine: Mapping
   for name, entry in config.items():
     if "ema" in entry:
       specs[name] = _ema_network(name, dict(entry), specs, horizon)
+  for spec in specs.values():
+    _check_near(spec, specs)
   return specs
 
 
@@ -55,7 +60,20 @@ def _own_network(name, entry, engine) -> NetworkSpec:
            for head, spec in entry.get("heads", {}).items()}
   reads = {head: tuple(spec.get("reads", ("features",))) for head, spec in entry.get("heads", {}).items()}
   module = Network(_module(where, entry, engine, _OPTIONS), heads, reads)
-  return NetworkSpec(name, module, trained=not entry.get("frozen", False), load=entry.get("load"))
+  return NetworkSpec(name, module, trained=not entry.get("frozen", False), load=entry.get("load"),
+                     near=entry.get("near"))
+
+
+def _check_near(spec: NetworkSpec, specs: Mapping[str, NetworkSpec]) -> None:
+  """The other network must be drawn, not follow from something else, when this one starts near it."""
+  if spec.near is None:
+    return
+  where, (source, alpha) = f"config.networks.{spec.name}.near", spec.near
+  drawn = [n for n, s in specs.items() if n != spec.name and not (s.ema_of or s.near or s.load)]
+  if source not in drawn:
+    raise ConfigError(f"{where}: '{source}' is not a network with a random start of its own; {nearest(source, drawn)}")
+  if spec.load or not 0 <= alpha <= 1:
+    raise ConfigError(f"{where}: alpha must be in [0, 1], not {alpha}, and 'load' absent")
 
 
 def _ema_network(name, entry, specs, horizon) -> NetworkSpec:
@@ -94,3 +112,40 @@ def initialise(module: nn.Module, key: jax.Array, arguments) -> dict[str, Any]:
   """
   args, kwargs = jax.tree.map(lambda a: jnp.zeros((1, *a.shape[1:]), a.dtype), arguments)
   return jax.jit(lambda key: module.init(key, *args, **kwargs))(key)
+
+
+def start_near(spec: NetworkSpec, own: Any, drawn: Mapping[str, Any]) -> Any:
+  """The parameters from which a network with `near` starts.
+
+  Args:
+    own: its own draw.
+    drawn: network -> parameters; the other network's among them.
+
+  Raises:
+    ConfigError: if the two are of different architectures.
+  """
+  source, alpha = spec.near
+  if jax.tree.map(jnp.shape, drawn[source]) != jax.tree.map(jnp.shape, own):
+    raise ConfigError(f"config.networks.{spec.name}.near: '{source}' has parameters of other names or shapes")
+  return interpolate(drawn[source], own, alpha)
+
+
+def interpolate(a: Any, b: Any, alpha: float) -> Any:
+  """A network between two others, `((1 - alpha) a + alpha b) / sqrt((1 - alpha)^2 + alpha^2)`.
+
+  Of two independent draws it has the variance of both.
+
+  Args:
+    a, b: parameters of networks of one architecture.
+    alpha: in [0, 1]; 0 is `a`, 1 is `b`. Below the rounding of float32 (6e-8) most parameters are exactly those of `a`.
+
+  References:
+    Sarnthein et al. 2023, arXiv 2302.12091; safelix/dinopl, configuration.py (`s_init_alpha`).
+
+  Example:
+
+    >>> float(interpolate(3.0, 4.0, 0.5))
+    4.949747468305833
+  """
+  scale = math.hypot(1 - alpha, alpha)
+  return jax.tree.map(lambda x, y: ((1 - alpha) * x + alpha * y) / scale, a, b)

@@ -31,7 +31,7 @@ from jssl.schedules import UNITS, Horizon, is_schedule
 
 NAMES = ("adamw", "lamb", "lars", "sgd")
 _BLOCK = re.compile(r"(?:^|/)encoderblock_(\d+)/")
-_EMBEDDING = re.compile(r"(?:^|/)(embedding/\w+|pos_embedding|cls|registers|mask_token)$")
+_EMBEDDING = re.compile(r"(?:^|/)(embedding/\w+|pos_embedding|cls|registers|mask_token|mix_embedding)$")
 
 
 def default_optim_config() -> dict[str, Any]:
@@ -54,6 +54,7 @@ def default_optim_config() -> dict[str, Any]:
       eta=1e-3, lars_clip=False,         # lars; lars_clip: solo-learn's form of the trust ratio
       clip=None,                         # dict(per_tensor=3.0) or dict(global_norm=1.0)
       lr_mults=(),                       # (regex, factor or schedule); of several that fit, the first counts
+      constant_lr=(),                    # regexes: the lr of these stays at its peak throughout (SimSiam's predictor)
       layer_decay=None,                  # factor per layer below the top of a ViT
       freeze=())                         # regex, or (regex, dict(until_epochs=1))
 
@@ -71,14 +72,14 @@ class _Plan(NamedTuple):
   Attributes:
     lr, weight_decay: functions of the step.
     decayed: whether a parameter is decayed and adapted.
-    factors: of its learning rate, functions of the step.
+    rates: its learning rate, a function of the step.
     thaw: the step from which it moves: 0, a number, or infinity.
   """
 
   lr: Callable
   weight_decay: Callable
   decayed: Any
-  factors: Any
+  rates: Any
   thaw: Any
 
 
@@ -115,12 +116,12 @@ def make_optimizer(config: Mapping[str, Any], params: Any, *, total_steps: int, 
   config = _complete(config)
   horizon = Horizon(total_steps, steps_per_epoch, batch_size)
   paths = _paths(params)
-  lr, lr_text = _learning_rate(config, horizon)
+  lr, peak, lr_text = _learning_rate(config, horizon)
   plan = _Plan(
       lr=lr,
       weight_decay=horizon.make(config["weight_decay"] or 0.0),
       decayed=_fill(params, _decayed(config["no_decay"], paths)),
-      factors=_fill(params, _factors(config, paths, horizon)),
+      rates=_fill(params, _rates(config, paths, horizon, lr, peak)),
       thaw=_fill(params, _thaw(config["freeze"], paths, horizon)))
   inner = optax.chain(*_stages(config, plan))
 
@@ -149,8 +150,7 @@ def _stages(config, plan: _Plan) -> list[optax.GradientTransformation]:
           "lars": [_clipped_lars(config["eta"], plan), memory] if config["lars_clip"] else
                   [decay, trust(config["eta"]), memory]}[config["name"]]
   frozen = _stage(lambda update, _, count, thaw: _zero_before(thaw, count, update), plan.thaw)
-  scale = _stage(lambda update, _, count, factor: (
-      update * (-plan.lr(count) * factor(count)).astype(update.dtype)), plan.factors)
+  scale = _stage(lambda update, _, count, rate: update * -rate(count).astype(update.dtype), plan.rates)
   return [frozen, *_clip(config["clip"]), *body, scale, frozen]
 
 
@@ -200,16 +200,16 @@ def _clip(clip) -> list[optax.GradientTransformation]:
 
 def _clipped_lars(eta: float, plan: _Plan) -> optax.GradientTransformationExtraArgs:
   """`g + wd w` times `min(eta |w| / (|g| + wd |w| + 1e-8) / lr, 1)`: solo-learn, solo/utils/lars.py (clip_lr=True)."""
-  def adapt(update, param, count, decayed, factor):
+  def adapt(update, param, count, decayed, rate):
     if not decayed:
       return update
-    wd, lr = plan.weight_decay(count), plan.lr(count) * factor(count)
+    wd, lr = plan.weight_decay(count), rate(count)
     w, g = optax.safe_norm(param, 0.0), optax.safe_norm(update, 0.0)
     trust = jnp.minimum(eta * w / (g + wd * w + 1e-8) / lr, 1.0)
     # Without a norm solo-learn neither adapts nor decays.
     return jnp.where((w > 0) & (g > 0), trust * (update + wd * param), update).astype(update.dtype)
 
-  return _stage(adapt, plan.decayed, plan.factors)
+  return _stage(adapt, plan.decayed, plan.rates)
 
 
 def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,7 +225,8 @@ def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
   return config
 
 
-def _learning_rate(config, horizon: Horizon) -> tuple[Callable, str]:
+def _learning_rate(config, horizon: Horizon) -> tuple[Callable, float | None, str]:
+  """The schedule, its peak (None where `lr` is a whole schedule), and what to say of it."""
   scale, text = 1.0, ""
   if config["lr_scale"] is not None:
     if config["lr_scale"] not in ("linear", "sqrt"):
@@ -241,10 +242,10 @@ def _learning_rate(config, horizon: Horizon) -> tuple[Callable, str]:
       if key.startswith(("warmup_", "boundaries_", "end_lr", "lr_schedule", "step_")) and config[key] != defaults[key]:
         raise ConfigError(f"config.optim.{key}: config.optim.lr is a whole schedule already")
     schedule = horizon.make(config["lr"])
-    return (lambda step: schedule(step) * scale), "lr by schedule" + (f" x {text}" if text else "")
+    return (lambda step: schedule(step) * scale), None, "lr by schedule" + (f" x {text}" if text else "")
   peak = config["lr"] * scale
   text = f"lr {config['lr']:g} x {text} = {peak:g}" if text else f"lr {peak:g}"
-  return horizon.make(_lr_schedule(config, peak)), text
+  return horizon.make(_lr_schedule(config, peak)), peak, text
 
 
 def _lr_schedule(config, peak: float) -> dict[str, Any]:
@@ -291,7 +292,7 @@ def _decayed(no_decay: Sequence[str], paths) -> dict[str, bool]:
   return {path: ndim > 1 and path.rsplit("/", 1)[-1] != "bias" and path not in kept for path, ndim in paths.items()}
 
 
-def _factors(config, paths, horizon: Horizon) -> dict[str, Callable]:
+def _rates(config, paths, horizon: Horizon, lr: Callable, peak: float | None) -> dict[str, Callable]:
   layer_decay = config["layer_decay"]
   layers = dict.fromkeys(paths, 1.0) if layer_decay is None else layer_factors(layer_decay, paths)
   given: dict[str, Callable] = {}
@@ -300,8 +301,16 @@ def _factors(config, paths, horizon: Horizon) -> dict[str, Callable]:
     if not picked:
       raise ConfigError(f"config.optim.lr_mults: earlier entries have taken all that '{regex}' picks")
     given |= dict.fromkeys(picked, horizon.make(factor))
-  times = lambda layer, factor: lambda step: layer * factor(step)
-  return {path: times(layers[path], given.get(path, lambda step: 1.0)) for path in paths}
+  held = {path for regex in config["constant_lr"] for path in _pick("constant_lr", regex, paths)}
+  if held and peak is None:
+    raise ConfigError("config.optim.constant_lr: config.optim.lr is a whole schedule, which names no peak")
+  kept = horizon.make(peak or 0.0)
+
+  def rate(path):
+    base, layer, factor = kept if path in held else lr, layers[path], given.get(path, lambda step: 1.0)
+    return lambda step: base(step) * layer * factor(step)
+
+  return {path: rate(path) for path in paths}
 
 
 def layer_factors(layer_decay: float, paths: Sequence[str]) -> dict[str, float]:

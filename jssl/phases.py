@@ -1,6 +1,7 @@
 """The loop's two general hooks: static numbers that change with progress, and work between epochs."""
 
 from collections.abc import Mapping
+import functools
 from typing import NamedTuple
 
 import jax
@@ -80,7 +81,8 @@ def refresh(trainer, state, step: int):
   """Runs the `refresh` functions that are due before `step` and stores what they return in the state's tables.
 
   A function `fn(rng, *arrays [examples, ...], **numbers)` sees what it reads for every example of the data set, in the
-  data's order; it is due every `every_epochs` epochs or `every_steps` steps, the first time before the first step.
+  data's order; it is due before the first step, and again every `every_epochs`, `every_steps`, `every_examples` or
+  `every_fraction` of the run (1.0: once only).
   """
   due = [node for node in trainer.single_method.nodes.values()
          if node.stage == "refresh" and step % _period(node, trainer.horizon) == 0]
@@ -102,7 +104,7 @@ def refresh(trainer, state, step: int):
 def _period(node, horizon: Horizon) -> int:
   period = horizon.steps(node.options, "every")
   if not period:
-    raise ConfigError(f"{node.where}: give every_epochs or every_steps")
+    raise ConfigError(f"{node.where}: give every_epochs, every_steps or every_fraction")
   return period
 
 
@@ -110,17 +112,22 @@ def trainer_key(trainer) -> jax.Array:
   return jax.random.key(trainer.config.seed, impl="threefry2x32")
 
 
-def collect(trainer, state, names: list[str], step: int) -> dict[str, np.ndarray]:
-  """Named arrays of the method's environment for every example of the data, `[examples, ...]`, in the data's order."""
-  method, size = trainer.method, trainer.config.batch_size
-
+@functools.lru_cache(maxsize=4)
+def _compiled_look(method, parallel, seed: int, names: tuple[str, ...]):
+  """Named arrays of one batch as a compiled function; kept, since it is compiled anew for each new function."""
   def look(state, arrays, batch):
     batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
-    env = method.environment(state.variables, batch, key=trainer_key(trainer), step=state.step,
+    env = method.environment(state.variables, batch, key=jax.random.key(seed, impl="threefry2x32"), step=state.step,
                              positions=batch["index"])
     return {name: env[name] for name in names}
 
-  compiled = trainer.parallel.compile(look, gather=True)
+  return parallel.compile(look, gather=True)
+
+
+def collect(trainer, state, names: list[str], step: int) -> dict[str, np.ndarray]:
+  """Named arrays of the method's environment for every example of the data, `[examples, ...]`, in the data's order."""
+  method, size = trainer.method, trainer.config.batch_size
+  compiled = _compiled_look(method, trainer.parallel, trainer.config.seed, tuple(names))
   count = len(trainer.source)
   parts = []
   for start in range(0, count, size):

@@ -14,6 +14,9 @@ rest of the run) and keep their end from there on:
     warmup_cosine(1e-3, 1e-6, warmup_epochs=10)      # a learning rate
     linear(0.0, 1.0, hold_fraction=0.5)              # a loss that comes in during the second half
     step((0.03, 0.003), boundaries_epochs=(120,))
+
+`infinite` is made for runs whose end is not known when they begin: warm-up, `cooldown_*` to a constant, and, only where
+`anneal_*` is given, a fall at the end of the run, see there.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +34,9 @@ _KINDS = {
     "linear": (("start", "end"), ("", "hold", "warmup")),
     "cosine": (("start", "end"), ("", "hold", "warmup")),
     "step": (("values",), ("boundaries", "warmup")),
+    "infinite": (("peak", "constant", "end", "shape"), ("cooldown", "anneal", "warmup")),
 }
+_COOLDOWNS = ("cosine", "linear", "inverse_sqrt")
 
 
 def constant(value: float, **durations) -> dict[str, Any]:
@@ -57,6 +62,42 @@ def warmup_cosine(peak: float, end: float = 0.0, *, warmup_start: float = 0.0, *
 def step(values: tuple[float, ...], **durations) -> dict[str, Any]:
   """`values[i]` from the i-th boundary on, `values[0]` before the first: `step((1, .1), boundaries_epochs=(120,))`."""
   return {"schedule": "step", "values": tuple(values), **durations}
+
+
+def infinite(peak: float, constant: float, end: float, *, shape: str = "cosine", **durations) -> dict[str, Any]:
+  """Warms up to `peak`, cools down to `constant`, stays there, and falls to `end` at the very end of the run.
+
+  With n the step, N_w, N_c, N_d the ends of warm-up, cooldown and the constant part, N the run's end:
+
+      warm-up      peak n / N_w
+      cooldown     constant + (peak - constant) (1 + cos(pi p)) / 2,   p = (n - N_w) / (N_c - N_w)
+      constant     constant
+      annealing    constant (end / constant)^((n - N_d) / (N - N_d))
+
+  Each part lasts for its duration, `warmup_*`, `cooldown_*` and, counted from the end of the run, `anneal_*`; without
+  one there is no such part (a warm-up without a cooldown ends at `constant`). What is trained up to N_d depends on
+  neither N nor the annealing: a model can be had at any time by annealing a branch, and training goes on, on other
+  data, from the checkpoint of step N_d as if that had not happened:
+
+      rates = (1.5e-4, 3.75e-5, 1.5e-5)
+      config.optim.lr = infinite(*rates, warmup_fraction=0.05, cooldown_fraction=0.25, anneal_fraction=0.2)
+      # The next run: at `constant` from its start, with the weights that the first one had before it annealed.
+      config.optim.lr = infinite(*rates, anneal_fraction=0.2)
+      config.networks.encoder.load = "runs/first@800:encoder"
+
+  Args:
+    peak: after the warm-up.
+    constant: after the cooldown; in the authors' small runs 0.25 or 0.75 of the peak.
+    end: at the last step, > 0.
+    shape: of the cooldown: "cosine", "linear", or "inverse_sqrt": peak + (constant - peak) g(p) / g(1) with
+      g(p) = 1 / sqrt(1 + 10 p) - 1.
+    **durations: see above. The authors give the end of the cooldown, 0.3 of the first run, not its length.
+
+  References:
+    Singh, Janson, Mehrbod, Ibrahim, Rish, Belilovsky, Therien 2025, "Beyond Cosine Decay", arXiv 2503.02844,
+    equation 1; Pauljanson002/MAE-1.
+  """
+  return {"schedule": "infinite", "peak": peak, "constant": constant, "end": end, "shape": shape, **durations}
 
 
 def is_schedule(spec: Any) -> bool:
@@ -138,6 +179,9 @@ class Horizon(NamedTuple):
       body = _flat(spec["value"])
     elif spec["schedule"] == "step":
       body = _stairs(tuple(spec["values"]), self.steps(spec, "boundaries"))
+    elif spec["schedule"] == "infinite":
+      lengths = (warmup, *(self.steps(spec, part) or 0 for part in ("cooldown", "anneal")))
+      body = _infinite(spec, *lengths, self.total_steps)
     else:
       delay, length = warmup + (self.steps(spec, "hold") or 0), self.steps(spec)
       body = _ramp(spec, delay, max(self.total_steps - delay, 0) if length is None else length)
@@ -176,6 +220,34 @@ def _stairs(values: tuple[float, ...], boundaries: tuple[int, ...] | None):
     passed = jnp.asarray(step, jnp.int32)[..., None] >= jnp.asarray(boundaries, jnp.int32)
     return jnp.asarray(values, jnp.float32)[passed.sum(-1)]
   return stairs
+
+
+def _infinite(spec, warmup: int, cooldown: int, anneal: int, total: int):
+  peak, constant, end, shape = (spec[key] for key in ("peak", "constant", "end", "shape"))
+  if shape not in _COOLDOWNS:
+    raise ConfigError(f"schedule 'infinite': unknown shape {shape!r}; {nearest(str(shape), _COOLDOWNS)}")
+  if min(constant, end) <= 0:
+    raise ConfigError(f"schedule 'infinite': constant={constant} and end={end} must be positive")
+  if warmup + cooldown + anneal > total:
+    raise ConfigError(f"schedule 'infinite': warm-up, cooldown and annealing take {warmup} + {cooldown} + {anneal} "
+                      f"steps, the run has {total}")
+
+  def part(left, length):  # of a part of `length` steps, what remains of it
+    return jnp.clip(left, 0, length).astype(jnp.float32) / max(length, 1)
+
+  def value(step):
+    step = jnp.asarray(step, jnp.int32)
+    remains = part(warmup + cooldown - step, cooldown)
+    if shape == "cosine":
+      remains = jnp.sin(jnp.pi / 2 * remains) ** 2
+    elif shape == "inverse_sqrt":
+      fall = lambda p: 1 / jnp.sqrt(1 + 10 * p) - 1
+      remains = 1 - fall(1 - remains) / fall(1.0)
+    annealed = 1 - part(total - step, anneal) if anneal else 0.0
+    cooled = constant + (peak - constant) * remains
+    return (cooled * (end / constant) ** annealed).astype(jnp.float32)
+
+  return value
 
 
 def _with_warmup(body, start: float, length: int):

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 
 class Stateful(NamedTuple):
   """A target or a loss that remembers something from step to step.
@@ -15,3 +18,31 @@ class Stateful(NamedTuple):
 
   init: Callable
   apply: Callable
+
+
+def random_queue(rng: jax.Array, *, size: int, dim: int) -> jax.Array:
+  """A queue before its first step, as MoCo has it: random directions, float32 `[size, dim]` of norm 1."""
+  rows = jax.random.normal(rng, (size, dim), jnp.float32)
+  return rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def enqueue(queue: jax.Array, rows: jax.Array, *, axis_name: str | None = None) -> jax.Array:
+  """Puts a batch at the front of a first-in, first-out queue and drops as many rows at its end.
+
+  Args:
+    queue: `[size, ...]`, the newest batch first.
+    rows: `[batch, ...]`. No gradient flows through them. Of more rows than the queue holds, the first ones stay.
+    axis_name: mapped axis over which the batch is split: every device's queue gets the rows of all.
+
+  Returns:
+    `[size, ...]` of the queue's dtype.
+
+  Example:
+
+    >>> enqueue(jnp.zeros((3, 1)), jnp.array([[1.0], [2.0]])).tolist()
+    [[1.0], [2.0], [0.0]]
+  """
+  rows = jax.lax.stop_gradient(rows)
+  if axis_name is not None:
+    rows = jax.lax.all_gather(rows, axis_name, tiled=True)
+  return jnp.concatenate([rows.astype(queue.dtype), queue])[:len(queue)]

@@ -123,7 +123,16 @@ class Trainer:
     self.spec = {name: jax.ShapeDtypeStruct((config.batch_size, *x.shape), x.dtype)
                  for name, x in {**source.element_spec, "index": np.int32(0)}.items()}
     self.arrays = {}
-    self.start_phase(0)
+    self._check_phases()
+
+  def _check_phases(self) -> None:
+    """Starts every phase, the first one last, so that what cannot work at step 400,000 is told before step 1."""
+    for phase in reversed(self.phases):
+      self.start_phase(phase.start)
+      found = checkpoint.named_leaves(self.abstract)
+      if phase is not self.phases[-1]:
+        checkpoint.require_same(f"config.phases: the state before '{later}'", found, "the one after", expected)
+      later, expected = phase.name, found
 
   def start_phase(self, step: int) -> None:
     """Builds what the phase of `step` trains, and compiles its step at its first call."""

@@ -1,41 +1,84 @@
 """Small forms of the methods' configs, and data for them."""
 
+import re
+
 import numpy as np
 
 from jssl import data
-from jssl.config import load_config
+from jssl.config import from_json, load_config, to_json
+from jssl.method import Method
+from jssl.schedules import Horizon
+from jssl.stateful import Stateful
 
-NAMES = ("barlow_twins", "dino", "gmml", "mae", "mmc", "simmim", "sit")
+NAMES = ("barlow_twins", "beit", "bss_simclr", "byol", "colorization", "data2vec", "deepcluster_v2", "densecl", "dino",
+         "dinov2", "efficient_train", "gmml", "ibot", "ijepa", "inpainting", "isogclr", "lejepa", "mae", "maskfeat",
+         "mc_ssl", "mixed_barlow_twins", "mixmim", "mmc", "moco_v2", "moco_v3", "msn", "nnclr", "random_teacher",
+         "relative_position", "ressl", "rotation", "simclr", "simmim", "simsiam", "sit", "sit_mtl", "sogclr", "supcon",
+         "swav", "tico", "tokenizer", "vicreg", "w_mse")
 
 
 def small(name: str, *, size: int = 16, width: int = 16, depth: int = 2, batch_size: int = 16, **changes):
   """The `demo` preset of a method with images of `size` pixels, patches of a quarter of it, and narrow networks."""
-  config = load_config(f"{name}:demo")
+  config = load_config(name if ":" in name else f"{name}:demo")
+  # What reads the output of a block reads that of the last one here.
+  config = from_json(re.sub(r"/block(\d+)", lambda m: f"/block{min(int(m[1]), depth):02d}", to_json(config)))
   patch = size // 4
-  largest = max(view.size for view in config.views.values())
-  for view in config.views.values():
-    view.size = size * view.size // largest
+  later = [phase.override.get("views", {}) for phase in config.phases.values()]
+  sized = [view for views in (config.views, *later) for view in views.values() if "size" in view]
+  largest = max(view.size for view in sized)
+  for view in sized:
+    view.size = patch * round(size * view.size / largest / patch)
   for node in (*config.masking.values(), *config.targets.values()):
     if "patch" in node:
       node.patch = patch
+    if "targets" in node:  # blocks that leave a context on 4 x 4 patches
+      node.update(dict(targets=2, scale=(0.2, 0.3)))
+  for node in config.refresh.values():
+    if "codes" in node:
+      node.codes = 16
+  whitened = any("subbatch" in loss for loss in config.losses.values())  # which takes more examples than dimensions
   for network in config.networks.values():
     if "ema" in network:
       continue
-    numbers = dict(width=width, depth=depth, num_heads=2, patch_size=patch)
-    if "image_size" in network:
-      numbers["image_size"] = size
-    if "readout" in network:
-      numbers["readout"] = tuple(range(1, depth + 1))
-    network.update(numbers)
-    for head in network.get("heads", {}).values():
-      head.update({key: value for key, value in dict(hidden=32, bottleneck=8, prototypes=16, patch_size=patch).items()
-                   if key in head})
-      if "output" in head:
-        head.output = 32
+    if "near" in network:  # Closer, and the gradient is what is left of two equal numbers.
+      network.near = (network.near[0], 0.5)
+    numbers = dict(width=width, depth=depth, num_heads=2, patch_size=patch, image_size=size, grid=(4, 4),
+                   readout=tuple(range(1, depth + 1)), hidden=32, bottleneck=8, prototypes=16, codes=16)
+    for module in (network, *network.get("heads", {}).values()):
+      module.update({key: value for key, value in numbers.items() if key in module})
+      if "output" in module and "hidden" in module:  # an embedding, where a linear head's width is that of its target
+        module.output = batch_size // 2 if whitened else 32
+  for node in (*config.targets.values(), *config.losses.values(), *config.refresh.values()):
+    sizes = dict(length=2 * batch_size, size=2 * batch_size, clusters=6, subbatch=batch_size)
+    node.update({key: value for key, value in sizes.items() if key in node})
   config.update(dict(batch_size=batch_size, total_steps=20, log_every_steps=1, checkpoint_every_steps=10))
   config.data.options = {}
   config.update(changes)
   return config
+
+
+# Three BatchNorms on a fresh ViT's nearly equal features magnify rounding from step to step, large steps the more.
+_RATES = {"nnclr": 0.005}
+
+
+def small_with_sgd(name: str, **numbers):
+  """`small` for comparisons: Adam magnifies rounding on parameters whose gradient is zero; SGD does not."""
+  config = small(name, **numbers)
+  config.optim.update(dict(name="sgd", lr=_RATES.get(name, 0.02), lr_scale=None, momentum=0.9, warmup_fraction=None,
+                           end_lr=None, freeze=()))
+  with config.optim.ignore_type():
+    config.optim.clip = config.optim.weight_decay = None
+  return config
+
+
+def remembering() -> list[str]:
+  """The methods that keep more than parameters and a teacher from step to step: queues, centers, tables, clusters."""
+  names = []
+  for name in NAMES:
+    method = Method(small(name), num_examples=1, horizon=Horizon(1, 1, 1))
+    if any(isinstance(node.fn, Stateful) or node.stage == "refresh" for node in method.nodes.values()):
+      names.append(name)
+  return names
 
 
 def source(examples: int = 64, size: int = 20, seed: int = 0) -> data.Source:

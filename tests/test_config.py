@@ -16,7 +16,11 @@ def build(config):
 def test_every_preset_of_every_config_is_checked_and_survives_json():
   for name in methods.NAMES:
     for preset in ("demo", "cifar10", "imagenet"):
-      config = configs.load_config(f"{name}:{preset}")
+      try:
+        config = configs.load_config(f"{name}:{preset}")
+      except ConfigError as error:  # a method whose paper does not train on ImageNet
+        assert preset == "imagenet" and "has no preset" in str(error)
+        continue
       configs.check_config(config)
       again = configs.from_json(configs.to_json(config))
       assert configs.flatten(again) == configs.flatten(config)

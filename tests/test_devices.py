@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from jssl import phases
 from jssl.parallel import Parallel
 from jssl.train import Trainer
 from tests import methods
@@ -19,7 +20,7 @@ def trained(config, devices: int, mode: str, steps: int = 3):
   """Runs a few steps on some of the simulated devices; returns variables, the metrics of each step, the first gradient."""
   config.parallel.mode = mode
   trainer = Trainer(config, methods.source(), devices=jax.devices()[:devices])
-  state = trainer.init_state()
+  state = phases.refresh(trainer, trainer.init_state(), 0)
   step = trainer.compile_step(state)
   rows, gradient = [], None
   for batch in trainer.batches(0, steps):
@@ -51,28 +52,20 @@ def assert_same(one, many):
       assert norm(np.subtract(x, y)) <= WEIGHTS * norm(x) + 2e-5, part + jax.tree_util.keystr(path)
 
 
-def with_sgd(config):
-  """Adam magnifies rounding on parameters whose gradient is zero; SGD does not."""
-  config.optim.update(dict(name="sgd", lr=0.02, lr_scale=None, momentum=0.9, warmup_fraction=None, end_lr=None))
-  with config.optim.ignore_type():
-    config.optim.clip = config.optim.weight_decay = None
-  return config
-
-
 @pytest.mark.parametrize("name", methods.NAMES)
 def test_eight_devices_are_one(name):
-  config = with_sgd(methods.small(name))
+  config = methods.small_with_sgd(name)
   assert_same(trained(config, 1, "pmap"), trained(config, 8, "pmap"))
 
 
 @pytest.mark.parametrize("name", ["dino", "barlow_twins"])
 def test_sharded_jit_is_one_device(name):
-  config = with_sgd(methods.small(name))
+  config = methods.small_with_sgd(name)
   assert_same(trained(config, 1, "pmap"), trained(config, 8, "jit"))
 
 
 def test_sharded_state_is_one_device():
-  config = with_sgd(methods.small("dino", width=64))
+  config = methods.small_with_sgd("dino", width=64)
   config.parallel.shard_state = True
   sharded = trained(config, 8, "jit")
   config.parallel.shard_state = False

@@ -225,6 +225,18 @@ def test_lr_mults_may_be_schedules_and_the_first_counts():
     np.testing.assert_allclose(leaves(history[1])[name], want, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("name", ["sgd", "lars"])
+def test_a_constant_lr_stays_at_the_scaled_peak(name):
+  """SimSiam's predictor: warm-up and decay move the others, its own factor counts."""
+  config = dict(name=name, lr=0.1, lr_scale="linear", lr_mults=(("head", 0.5),), lars_clip=True)
+  held = train(dict(config, warmup_epochs=1, end_lr=0.01, constant_lr=("head",)))[0]
+  always, moved = train(dict(config, lr_schedule="constant"))[0], train(dict(config, warmup_epochs=1, end_lr=0.01))[0]
+  for step in (0, STEPS - 1):
+    np.testing.assert_array_equal(leaves(held[step])["head"], leaves(always[step])["head"])
+    np.testing.assert_array_equal(leaves(held[step])["query"], leaves(moved[step])["query"])
+  assert not np.array_equal(leaves(held[-1])["head"], leaves(moved[-1])["head"])
+
+
 def test_no_decay_adds_to_the_rule():
   history, info = train(dict(lr=0.01, lr_schedule="constant", weight_decay=0.5, no_decay=("head",)))
   plain = train(dict(lr=0.01, lr_schedule="constant"))[0]
@@ -295,6 +307,8 @@ def test_bfloat16_parameters_keep_their_dtype():
     (dict(lr=1.0, lr_schedule="cosin"), "'cosine'"),
     (dict(lr=1.0, lr_scale="square"), "'sqrt'"),
     (dict(lr=cosine(1.0, 0.0), warmup_epochs=1), "whole schedule already"),
+    (dict(lr=1.0, constant_lr=("hed",)), "constant_lr: 'hed' picks no parameter"),
+    (dict(lr=cosine(1.0, 0.0), constant_lr=("head",)), "names no peak"),
 ])
 def test_mistakes_are_named(config, message):
   with pytest.raises(ValueError, match=message):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import data
+from jssl import data, phases
 from jssl.train import Trainer, run_key
 from tests import methods
 
@@ -26,8 +26,8 @@ def learnt(name):
   state = trainer.init_state()
   step = trainer.compile_step(state)
   rows = []
-  for batch in trainer.batches(0, steps):
-    state, metrics = step(state, trainer.arrays, batch)
+  for i, batch in enumerate(trainer.batches(0, steps)):
+    state, metrics = step(phases.refresh(trainer, state, i), trainer.arrays, batch)
     rows.append(metrics)
   assert not state.nonfinite
   last = {key: np.mean([float(row[key]) for row in rows[-20:]]) for key in rows[-1]}
@@ -62,8 +62,9 @@ def test_hidden_pixels_are_predicted_better_than_by_their_median(name, targets):
     assert contrast < 0.9 * np.log(32)
 
 
-def test_mae_predicts_normalised_patches_better_than_zero():
-  _, _, last, _ = learnt("mae")
+@pytest.mark.parametrize("name", ["mae", "mixmim"])
+def test_normalised_patches_are_predicted_better_than_by_zero(name):
+  _, _, last, _ = learnt(name)
   assert last["rec"] < 0.9 * (16 * 3 - 1) / (16 * 3)  # a patch's mean square under its unbiased variance
 
 
@@ -71,6 +72,31 @@ def test_dino_leaves_ln_k_and_does_not_collapse():
   _, _, last, _ = learnt("dino")
   assert last["dino"] < 0.9 * np.log(16) and 0.1 < last["dino/teacher_entropy"] < 0.9
   assert last["spread/s_a/logits"] > 0.1
+
+
+def test_ibot_leaves_ln_k_on_class_tokens_and_on_patches():
+  _, _, last, _ = learnt("ibot")
+  assert last["cls"] < 0.9 * np.log(16) and 0.1 < last["cls/teacher_entropy"] < 0.9
+  # Images with nothing hidden, half of them, count as 0.
+  assert last["patch"] < 0.95 * np.log(16) / 2 and 0.05 < last["patch/teacher_entropy"] < 0.45
+  assert last["spread/s_a/head/cls_logits"] > 0.1
+
+
+def test_msn_agrees_and_keeps_its_prototypes_in_use():
+  _, _, last, _ = learnt("msn")
+  assert last["ce"] < 0.9 * np.log(16) and 0.1 < last["ce/teacher_entropy"] < 0.9
+  assert last["memax/used"] > 0.8 and last["spread/p_anchor/logits"] > 0.5
+
+
+def test_swav_leaves_ln_k_and_its_codes_are_not_uniform():
+  _, _, last, _ = learnt("swav")
+  assert last["swav"] < 0.9 * np.log(16) and 0.05 < last["swav/teacher_entropy"] < 0.9
+
+
+def test_deepcluster_finds_its_clusters():
+  _, _, last, _ = learnt("deepcluster_v2")
+  assert last["cluster"] < 0.9 * np.log(6) and last["cluster/accuracy"] > 0.4
+  assert last["spread/s_a/z"] > 0.3
 
 
 def test_barlow_twins_correlates_views_and_decorrelates_dimensions():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jssl import schedules
-from jssl.schedules import Horizon, constant, cosine, is_schedule, linear, make_schedule, step, warmup_cosine
+from jssl.schedules import Horizon, constant, cosine, infinite, is_schedule, linear, make_schedule, step, warmup_cosine
 
 RUN = dict(total_steps=100, steps_per_epoch=10, batch_size=32)
 
@@ -20,7 +20,7 @@ def values(spec, steps, **run):
   array = schedule(jnp.asarray(steps))
   assert array.dtype == jnp.float32 and array.shape == np.shape(steps)
   np.testing.assert_allclose(array, jax.jit(schedule)(jnp.asarray(steps)), rtol=3e-7, atol=1e-7)
-  np.testing.assert_allclose(array, [schedule(s) for s in steps], rtol=3e-7)
+  np.testing.assert_allclose(array, [schedule(s) for s in steps], rtol=6e-7)
   return np.asarray(array, np.float64)
 
 
@@ -71,6 +71,47 @@ def test_steps():
   np.testing.assert_allclose(warm, [0, 0.5, 1, 0.1], rtol=1e-6)
 
 
+INFINITE = dict(peak=1.5e-4, constant=3.75e-5, end=1.5e-5)
+
+
+def written_out(n, warmup, cooldown_end, anneal_start, total, shape):
+  """Equation 1 of the paper, n counted over the whole run."""
+  peak, constant, end = INFINITE.values()
+  if n < warmup:
+    return peak * n / warmup
+  if n < cooldown_end:
+    p = (n - warmup) / (cooldown_end - warmup)
+    g = lambda x: 1 / np.sqrt(1 + 10 * x) - 1
+    return dict(cosine=constant + (peak - constant) * (1 + np.cos(np.pi * p)) / 2, linear=peak + (constant - peak) * p,
+                inverse_sqrt=peak + (constant - peak) * g(p) / g(1))[shape]
+  if n <= anneal_start:
+    return constant
+  return constant * (end / constant) ** ((n - anneal_start) / (total - anneal_start))
+
+
+@pytest.mark.parametrize("shape", ["cosine", "linear", "inverse_sqrt"])
+def test_infinite_is_the_papers_equation(shape):
+  spec = infinite(**INFINITE, shape=shape, warmup_fraction=0.05, cooldown_fraction=0.25, anneal_fraction=0.2)
+  steps = np.arange(101)
+  want = [written_out(n, 5, 30, 80, 100, shape) for n in steps]
+  got = values(spec, steps)
+  np.testing.assert_allclose(got, want, rtol=2e-6)
+  np.testing.assert_allclose(got[[0, 5, 30, 80, 100]], [0, 1.5e-4, 3.75e-5, 3.75e-5, 1.5e-5], rtol=1e-6)
+
+
+def test_infinite_without_some_of_its_parts():
+  steps = [0, 50, 80, 90, 100]
+  later = values(infinite(**INFINITE, anneal_steps=20), steps)  # the second data set: neither warm-up nor cooldown
+  np.testing.assert_allclose(later, [3.75e-5, 3.75e-5, 3.75e-5, np.sqrt(3.75 * 1.5) * 1e-5, 1.5e-5], rtol=1e-6)
+  durations = dict(warmup_steps=5, cooldown_steps=25)
+  endless, branch = (values(infinite(**INFINITE, **durations, **more), np.arange(200), total_steps=total)
+                     for more, total in (({}, 200), (dict(anneal_steps=20), 100)))
+  np.testing.assert_array_equal(endless[30:], np.float32(3.75e-5))
+  np.testing.assert_array_equal(endless[:81], branch[:81])  # until it anneals, a run does not know its length
+  hot = values(infinite(**INFINITE, warmup_steps=10), [0, 5, 10, 100])
+  np.testing.assert_allclose(hot, [0, 1.875e-5, 3.75e-5, 3.75e-5], rtol=1e-6)
+
+
 @pytest.mark.parametrize("spec", [linear(0.0, 1.0, fraction=1.25), cosine(0.0, 0.3), linear(0.3, 0.0, steps=49)])
 def test_compiled_schedules_do_not_leave_their_range(spec):
   schedule = jax.jit(make_schedule(spec, **RUN))
@@ -113,6 +154,9 @@ def test_schedules_live_in_configs_and_json():
     (step((1.0, 0.1, 0.01), boundaries_epochs=(5,)), "3 values need"),
     (step((1.0, 0.1, 0.01), boundaries_epochs=(8, 5)), "not in order"),
     (constant(1.0, epochs=3), "unknown key 'epochs'"),
+    (infinite(1.0, 0.5, 0.1, warmup_steps=60, anneal_steps=50), "the run has 100"),
+    (infinite(1.0, 0.5, 0.0, anneal_steps=50), "must be positive"),
+    (infinite(1.0, 0.5, 0.1, shape="cosin"), "'cosine'"),
 ])
 def test_mistakes_are_named(spec, message):
   with pytest.raises(ValueError, match=message):

@@ -65,6 +65,15 @@ def test_a_killed_run_goes_on_to_the_same_weights(name, tmp_path, monkeypatch):
   assert [row["step"] for row in logging.read_metrics(tmp_path / "parts")] == list(range(1, 11))
 
 
+@pytest.mark.parametrize("name", methods.remembering())
+def test_what_a_method_remembers_is_in_the_checkpoint(name, tmp_path, monkeypatch):
+  config = methods.small_with_sgd(name)
+  config.update(dict(total_steps=6, checkpoint_every_steps=3, log_every_steps=6))  # an epoch, and a refresh, at 4
+  whole = run(config, tmp_path / "whole")
+  run(config, tmp_path / "parts", kill_before=5, monkeypatch=monkeypatch)
+  assert_identical(whole, run(config, tmp_path / "parts"))
+
+
 def test_what_a_run_leaves_behind(tmp_path):
   config = methods.small("mae", total_steps=8, checkpoint_every_steps=2)
   config.checkpoint.keep_best = "loss"
@@ -129,6 +138,16 @@ def with_clusters():
       center=dict(fn="tests.functions:rows", reads=("clusters/centers", "which")))
   config.losses = dict(c=dict(fn="tests.functions:classify_loss", reads=("s_b/features", "center")))
   return config
+
+
+def test_what_cannot_work_in_a_later_phase_is_told_at_the_start():
+  config = methods.small("mae")
+  config.phases.late = dict(start_fraction=0.5, override=dict(networks=dict(encoder=dict(width=32))))
+  with pytest.raises(ConfigError, match="the state before 'late' does not fit the one after"):
+    Trainer(config, methods.source(), devices=jax.devices()[:1])
+  config.phases.late.override = dict(masking=dict(m=dict(ratio=1.5)))
+  with pytest.raises(ConfigError, match="config.masking.m"):
+    Trainer(config, methods.source(), devices=jax.devices()[:1])
 
 
 def test_refresh_writes_tables_between_epochs(tmp_path, monkeypatch):

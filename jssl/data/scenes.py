@@ -9,7 +9,6 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from sklearn import datasets
 
 from jssl.data.sampling import uniform
 from jssl.data.source import in_memory, Source
@@ -149,6 +148,8 @@ def _integers(draws: np.ndarray, low: int, high: int) -> np.ndarray:
 @functools.cache
 def photographs() -> np.ndarray:
   """The two photographs of `sklearn.datasets.load_sample_images`, uint8 `[2, 427, 640, 3]`."""
+  from sklearn import datasets  # pylint: disable=g-import-not-at-top
+
   return np.stack(datasets.load_sample_images().images)
 
 

@@ -4,7 +4,6 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from sklearn import datasets
 
 from jssl.data.idx import read_fashion_mnist, SYSTEM_FOLDER
 from jssl.data.sampling import raw_bits
@@ -44,6 +43,8 @@ def digit_sprites(split: str) -> Sprites:
   Args:
     split: "train", "calibration" or "test".
   """
+  from sklearn import datasets  # pylint: disable=g-import-not-at-top  # 60 MiB, for those who train on these data
+
   check_split("digits", split)
   digits = datasets.load_digits()
   order = np.argsort(raw_bits((0, len(digits.target)), len(digits.target)), kind="stable")

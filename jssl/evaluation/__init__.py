@@ -1,5 +1,6 @@
 """Evaluation of frozen features: pure functions of arrays, and the named protocols that put them together."""
 
+from jssl.evaluation.domains import domain_purity
 from jssl.evaluation.features import channel_statistics, extract_features, raw_pixel_patches, raw_pixels
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.linear import linear_probe
@@ -32,6 +33,7 @@ __all__ = [
     "channel_statistics",
     "constant_similarity",
     "cosine_similarity",
+    "domain_purity",
     "effective_rank",
     "extract_features",
     "foreground_model",

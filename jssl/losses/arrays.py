@@ -44,3 +44,28 @@ def positions(local_batch: int, axis_name: str | None) -> jax.Array:
   """Places in the global batch of this device's examples, int32 `[local_batch]`."""
   start = 0 if axis_name is None else jax.lax.axis_index(axis_name) * local_batch
   return start + jnp.arange(local_batch)
+
+
+def cosines(views: Sequence[jax.Array], axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+  """Cosines of this device's embeddings with those of the global batch, all views in one row.
+
+  Args:
+    views: V arrays `[local_batch, dim]` of the same images.
+    axis_name: mapped axis over which the batch is split.
+
+  Returns:
+    `[V * local_batch, V * batch]`, and the column of each row's own embedding, int32 `[V * local_batch]`. View v of
+    image i is column `v * batch + i`.
+  """
+  views = [l2_normalize(precise(view)) for view in views]
+  everyone = [gather(view, axis_name) for view in views]
+  own = [v * len(rows) + positions(len(view), axis_name) for v, (view, rows) in enumerate(zip(views, everyone))]
+  products = jnp.matmul(jnp.concatenate(views), jnp.concatenate(everyone).T, precision="highest")
+  return products, jnp.concatenate(own)
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Mean cross-entropy and accuracy of `logits [rows, classes]` with integer labels `[rows]`."""
+  log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
+  hits = jnp.argmax(logits, axis=-1) == labels
+  return -jnp.mean(log_probs), jnp.mean(hits.astype(logits.dtype))

@@ -1,9 +1,11 @@
 """Contrastive losses: find your own partner among the whole batch."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import gather, l2_normalize, positions, precise
+from jssl.losses.arrays import as_views, cosines, cross_entropy, gather, l2_normalize, positions, precise
 
 
 def info_nce_loss(query: jax.Array, key: jax.Array, *, temperature: float, scale: float = 1.0, normalize: bool = True,
@@ -42,7 +44,7 @@ def info_nce_loss(query: jax.Array, key: jax.Array, *, temperature: float, scale
   if normalize:
     query, key = l2_normalize(query), l2_normalize(key)
   logits = jnp.matmul(query, gather(key, axis_name).T, precision="highest") / temperature
-  loss, accuracy = _classify(logits, positions(len(query), axis_name))
+  loss, accuracy = cross_entropy(logits, positions(len(query), axis_name))
   return scale * loss, {"accuracy": accuracy}
 
 
@@ -73,18 +75,58 @@ def nt_xent_loss(a: jax.Array, b: jax.Array, *, temperature: float,
     >>> print(f"{loss:.4f} {metrics['accuracy']:.1f}")   # log(e + 2) - 1
     0.5514 1.0
   """
-  a, b = l2_normalize(precise(a)), l2_normalize(precise(b))
-  everyone = jnp.concatenate([gather(a, axis_name), gather(b, axis_name)])
-  logits = jnp.matmul(jnp.concatenate([a, b]), everyone.T, precision="highest") / temperature
-  own = positions(len(a), axis_name)
-  batch = len(everyone) // 2
-  itself = jax.nn.one_hot(jnp.concatenate([own, own + batch]), 2 * batch, dtype=bool)
-  loss, accuracy = _classify(jnp.where(itself, -jnp.inf, logits), jnp.concatenate([own + batch, own]))
+  products, own = cosines((a, b), axis_name)
+  total = products.shape[1]
+  itself = jax.nn.one_hot(own, total, dtype=bool)
+  loss, accuracy = cross_entropy(jnp.where(itself, -jnp.inf, products / temperature), (own + total // 2) % total)
   return loss, {"accuracy": accuracy}
 
 
-def _classify(logits, labels):
-  """Mean cross-entropy and accuracy of `logits [rows, classes]`."""
-  log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)
-  hits = jnp.argmax(logits, axis=-1) == labels
-  return -jnp.mean(log_probs), jnp.mean(hits.astype(logits.dtype))
+def supervised_contrastive_loss(
+    embeddings: jax.Array | Sequence[jax.Array], label: jax.Array, *, temperature: float, scale: float = 1.0,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """SupCon: each embedding finds all others of its class among the V B - 1 others of the global batch.
+
+      l_i = -1/|P(i)| sum_{p in P(i)} log( exp(z_i . z_p / tau) / sum_{k != i} exp(z_i . z_k / tau) )
+      L = scale / (V B) sum_i l_i
+
+  P(i) holds the other views of image i and every view of the other images of its class; the mean stands outside of the
+  logarithm (L_out of the paper). With a class for each image it is NT-Xent. Rows are L2-normalised. An embedding
+  without a partner, which there is with a single view only, counts as 0.
+
+  Args:
+    embeddings: V views of `[batch, dim]`; an array is a single view.
+    label: integers `[batch]`.
+    temperature: tau > 0.
+    scale: factor of the loss: tau / 0.07 in the authors' PyTorch code, tau in their TensorFlow code, 1 in the paper.
+    axis_name: mapped axis over which the batch is split.
+
+  Returns:
+    The loss, and `accuracy`: how often the nearest other embedding is of the same class.
+
+  References:
+    Khosla et al. 2020, arXiv 2004.11362, equation 2; HobbitLong/SupContrast, losses.py;
+    google-research/google-research, supcon/losses.py.
+
+  Example:
+
+    >>> eye = jnp.eye(2)
+    >>> loss, _ = supervised_contrastive_loss([eye, eye], jnp.array([0, 1]), temperature=1.0)
+    >>> print(f"{loss:.4f}")   # log(e + 2) - 1
+    0.5514
+    >>> loss, metrics = supervised_contrastive_loss([eye, eye], jnp.array([3, 3]), temperature=1.0)
+    >>> print(f"{loss:.4f} {metrics['accuracy']:.1f}")   # log(e + 2) - 1/3
+    1.2181 1.0
+  """
+  views = as_views(embeddings)
+  products, own = cosines(views, axis_name)
+  itself = jax.nn.one_hot(own, products.shape[1], dtype=bool)
+  # Not -inf: a row that is alone in the batch would be NaN.
+  logits = jnp.where(itself, jnp.finfo(products.dtype).min, products / temperature)
+  everyone = gather(label, axis_name)
+  partner = ~itself & (jnp.tile(label, len(views))[:, None] == jnp.tile(everyone, len(views)))
+  log_probs = jnp.sum(jnp.where(partner, jax.nn.log_softmax(logits), 0), axis=-1)
+  loss = -jnp.mean(log_probs / jnp.maximum(jnp.sum(partner, axis=-1), 1))
+  nearest = jnp.take_along_axis(partner, jnp.argmax(logits, axis=-1)[:, None], axis=-1)
+  return scale * loss, {"accuracy": jnp.mean(nearest.astype(products.dtype))}

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import global_mean, global_sum, precise
+from jssl.losses.arrays import gather, global_mean, global_sum, l2_normalize, precise
 
 
-def barlow_twins_loss(a: jax.Array, b: jax.Array, *, lambd: float, scale: float = 1.0, eps: float = 1e-5,
-                      axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def barlow_twins_loss(a: jax.Array, b: jax.Array, *, lambd: float, scale: float = 1.0, normalize: bool = False,
+                      eps: float = 1e-5, axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Pushes the cross-correlation of two views' embeddings to the identity.
 
       C_ij = 1/B sum_b a^_bi b^_bj,    L = scale * ( sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2 )
@@ -19,6 +19,8 @@ def barlow_twins_loss(a: jax.Array, b: jax.Array, *, lambd: float, scale: float 
     a, b: `[batch, dim]`, embeddings of two views of the same images, not normalised.
     lambd: weight of the off-diagonal entries; 0.0051 in the authors' code at dim 8192, about 1/dim to 8/dim elsewhere.
     scale: factor of the loss: 1 for the authors, 0.1 in solo-learn's CIFAR settings.
+    normalize: L2-normalise each embedding before all else, as the code of Mixed Barlow Twins does on small data. The
+      variances are then about 1 / dim; mind `eps`.
     eps: added to the variances.
     axis_name: mapped axis over which the batch is split; one [dim, dim] matrix is summed over it.
 
@@ -35,13 +37,72 @@ def barlow_twins_loss(a: jax.Array, b: jax.Array, *, lambd: float, scale: float 
     >>> print(f"{loss:.4f} {metrics['diagonal']:.2f}")
     0.0000 1.00
   """
-  a, b = _standardize(precise(a), eps, axis_name), _standardize(precise(b), eps, axis_name)
-  correlation = global_mean(jnp.matmul(a.T, b, precision="highest") / len(a), axis_name)
+  a, b = (_standardize(z, normalize, eps, axis_name) for z in (a, b))
+  correlation = _correlation(a, b, axis_name)
   diagonal = jnp.diagonal(correlation)
   others = jnp.sum(_off_diagonal(correlation) ** 2)
   loss = scale * (jnp.sum((1 - diagonal) ** 2) + lambd * others)
   dim = len(diagonal)
   return loss, {"diagonal": jnp.mean(diagonal), "off_diagonal": jnp.sqrt(others / max(dim * (dim - 1), 1))}
+
+
+def mixed_barlow_twins_loss(
+    a: jax.Array, b: jax.Array, mix: jax.Array, lam: jax.Array, perm: jax.Array, *, form: str = "small",
+    normalize: bool = False, stop_gradient: bool = False, eps: float = 1e-12, axis_name: str | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """What Mixed Barlow Twins adds: a mixed image correlates with the views as a mixture of their embeddings would.
+
+      M^_a = lam a^ + (1 - lam) b^[perm],    M^_b = lam b^ + (1 - lam) b^[perm]
+      L = || (mix^T a - M^_a^T a) / B ||^2 + || (mix^T b - M^_b^T b) / B ||^2
+
+  over all entries, diagonals included, with `a`, `b`, `mix` standardised as in `barlow_twins_loss`. The mixed image of
+  example i is lam a_i + (1 - lam) b_perm(i), so M^_a is what mixing in feature space gives, and the form "small" takes
+  it in both terms, as the authors' code for small data and their README do. The form "imagenet" is that of their
+  ImageNet script, with M^_b in the second.
+
+  The total adds it to `barlow_twins_loss` with weight lambda_reg x lambda on small data and lambda_reg x lambda / 2,
+  reached over the first ten epochs, on ImageNet.
+
+  Args:
+    a, b: `[batch, dim]`, embeddings of two views of the same images.
+    mix: `[batch, dim]`, embeddings of the mixed images.
+    lam: `[batch]`, shares of the first view in [0, 1]; `perm`: int `[batch]`, places of the partners in the global
+      batch: what `jssl.views.mix_pairs` writes.
+    form: "small" or "imagenet".
+    normalize: L2-normalise each embedding first, as on small data.
+    stop_gradient: through the mixtures' correlations, M^^T a and M^^T b; the authors let gradients pass.
+    eps: added to the variances; the authors' codes add nothing.
+    axis_name: mapped axis over which the batch is split. Statistics are those of the global batch, where the authors'
+      ImageNet script standardises and draws partners on each device by itself.
+
+  Returns:
+    The loss, and `error`: the root mean square of the differences.
+
+  Raises:
+    ValueError: for another form.
+
+  References:
+    Bandara, De Melo, Patel 2023, arXiv 2312.02151; wgcban/mix-bt, main.py (small data) and main_imagenet.py.
+
+  Example:
+
+    >>> a = jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    >>> lam, perm = jnp.ones(4), jnp.array([1, 0, 3, 2])        # nothing is mixed in
+    >>> loss, _ = mixed_barlow_twins_loss(a, a, a, lam, perm)
+    >>> worse, _ = mixed_barlow_twins_loss(a, a, -a, lam, perm)
+    >>> print(f"{loss:.1f} {worse:.1f}")
+    0.0 16.0
+  """
+  if form not in ("small", "imagenet"):
+    raise ValueError(f"mixed_barlow_twins_loss: form must be 'small' or 'imagenet', not {form!r}")
+  a, b, mix = (_standardize(z, normalize, eps, axis_name) for z in (a, b, mix))
+  share, partner = lam[:, None].astype(a.dtype), gather(b, axis_name)[perm]
+  total = 0.0
+  for z, first in ((a, a), (b, a if form == "small" else b)):
+    target = _correlation(share * first + (1 - share) * partner, z, axis_name)
+    target = jax.lax.stop_gradient(target) if stop_gradient else target
+    total += jnp.sum((_correlation(mix, z, axis_name) - target) ** 2)
+  return total, {"error": jnp.sqrt(total / (2 * a.shape[-1] ** 2))}
 
 
 def vicreg_loss(a: jax.Array, b: jax.Array, *, invariance_weight: float = 25.0, variance_weight: float = 25.0,
@@ -90,9 +151,15 @@ def vicreg_loss(a: jax.Array, b: jax.Array, *, invariance_weight: float = 25.0, 
   return loss, {"invariance": invariance, "variance": variance, "covariance": covariance}
 
 
-def _standardize(z, eps, axis_name):
+def _standardize(z, normalize, eps, axis_name):
+  z = l2_normalize(precise(z)) if normalize else precise(z)
   z = z - global_mean(jnp.mean(z, axis=0), axis_name)
   return z * jax.lax.rsqrt(global_mean(jnp.mean(z * z, axis=0), axis_name) + eps)
+
+
+def _correlation(a, b, axis_name):
+  """`a^T b / batch` over the global batch, `[dim, dim]`."""
+  return global_mean(jnp.matmul(a.T, b, precision="highest") / len(a), axis_name)
 
 
 def _off_diagonal(matrix):

@@ -125,6 +125,42 @@ def mae_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> tuple
   return jnp.mean(images), {"hidden": jnp.mean(mask)}
 
 
+def masked_cross_entropy_loss(logits: jax.Array, codes: jax.Array, mask: jax.Array | None = None, *,
+                              axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Mean cross-entropy of the code of each hidden patch of the global batch (BEiT).
+
+      L = - sum_i m_i log softmax(s_i)[y_i] / max(sum_i m_i, 1)
+
+  Args:
+    logits: `[batch, patches, codes]`.
+    codes: integers `[batch, patches]` in [0, codes).
+    mask: bool `[batch, patches]`, True where a patch is hidden; None counts all.
+    axis_name: mapped axis over which the batch is split.
+
+  Returns:
+    The loss; `accuracy` (top 1) and `hidden`, the share of patches that count; and `code_entropy`, that of the codes of
+    the batch, hidden or not, over ln K: 0 if the tokenizer has one word for everything, when there is nothing to learn.
+
+  References:
+    Bao et al. 2022 (BEiT), arXiv 2106.08254, equation 2; microsoft/unilm, beit/engine_for_pretraining.py.
+
+  Example:
+
+    >>> loss, metrics = masked_cross_entropy_loss(jnp.zeros((1, 2, 4)), jnp.array([[3, 0]]), jnp.array([[True, False]]))
+    >>> print(f"{loss:.4f} = ln 4, {metrics['code_entropy']:.1f} = ln 2 / ln 4")
+    1.3863 = ln 4, 0.5 = ln 2 / ln 4
+  """
+  log_probs = jax.nn.log_softmax(precise(logits), axis=-1)
+  errors = -jnp.take_along_axis(log_probs, codes[..., None], axis=-1)[..., 0]
+  hits = (jnp.argmax(logits, axis=-1) == codes).astype(errors.dtype)
+  mask = jnp.ones_like(errors) if mask is None else mask.astype(errors.dtype)
+  counts = global_sum(jnp.zeros(logits.shape[-1], errors.dtype).at[codes.reshape(-1)].add(1.0), axis_name)
+  total, right, hidden = global_sum((jnp.sum(mask * errors), jnp.sum(mask * hits), jnp.sum(mask)), axis_name)
+  count, patches = jnp.maximum(hidden, 1), jnp.sum(counts)
+  entropy = jnp.sum(jax.scipy.special.entr(counts / patches)) / jnp.log(max(len(counts), 2))
+  return total / count, {"accuracy": right / count, "hidden": hidden / patches, "code_entropy": entropy}
+
+
 def _pooled(error: Callable, prediction: Arrays, target: Arrays, mask: Arrays | None, axis_name: str | None):
   predictions, targets = as_views(prediction), as_views(target)
   masks = [None] * len(predictions) if mask is None else as_views(mask)

@@ -1,4 +1,6 @@
-"""Agreement of two embeddings, without negatives."""
+"""Agreement of embeddings, without negatives."""
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -34,3 +36,33 @@ def negative_cosine_loss(prediction: jax.Array, target: jax.Array, *,
   """
   cosine = jnp.mean(jnp.sum(l2_normalize(precise(prediction)) * l2_normalize(precise(target)), axis=-1))
   return -scale * cosine, {"cosine": cosine}
+
+
+def view_center_loss(views: Sequence[jax.Array],
+                     anchors: Sequence[jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Mean square distance of an image's views from the mean of some of them: the prediction loss of LeJEPA.
+
+      L = mean over views v, images and dimensions of  (z_v - 1/G sum_g z_g)^2
+
+  Gradients reach the mean as well; what keeps the embeddings apart is another loss.
+
+  Args:
+    views: V arrays `[batch, dim]`, embeddings of the same images.
+    anchors: the G of them whose mean counts: all, or those of the large crops.
+
+  Returns:
+    The loss, and no metrics.
+
+  References:
+    Balestriero, LeCun 2025, arXiv 2511.08544; rbalestr-lab/lejepa, MINIMAL.md, where the views are all large. With
+    small ones: lightly-ai/lightly, lightly/loss/lejepa_loss.py.
+
+  Example:
+
+    >>> a, b = jnp.array([[0.0, 0.0]]), jnp.array([[2.0, 4.0]])
+    >>> loss, _ = view_center_loss([a, b], [a, b])
+    >>> print(f"{loss:.1f}")   # (1 + 4) / 2 from (1, 2)
+    2.5
+  """
+  center = sum(precise(anchor) for anchor in anchors) / len(anchors)
+  return sum(jnp.mean((precise(view) - center) ** 2) for view in views) / len(views), {}

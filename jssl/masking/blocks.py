@@ -60,6 +60,55 @@ def block_mask(rng, grid, *, count=None, ratio=None, min_block, max_block=None, 
   return keep_lowest(mask + jax.random.uniform(fill_key, mask.shape), mask.size - high)
 
 
+def stratified_block_mask(rng, views, *, grid, ratio, min_block, aspect=(0.3, 1 / 0.3), prob=0.5, axis_name=None):
+  """Block masks whose ratios are spread evenly over the batch (scope="batch").
+
+  DINOv2 (Oquab et al., arXiv 2304.07193; facebookresearch/dinov2, dinov2/data/collate.py and masking.py): of all crops
+  of the batch, the views together, int(prob * crops) are masked; the range of ratios is cut into as many equal slices,
+  and the k-th masked crop hides int(tokens * U(k-th slice)) patches, by blocks as in `block_mask`. Which crops these
+  are is drawn anew each step. So a batch hides as much as any other, and every step sees light and heavy masks. The
+  authors stratify each device's share of the batch, this the global batch.
+
+  Args:
+    rng: one key, the same on all devices.
+    views: sequence of arrays [batch, ...], the local part of the batch; only their number and length matter.
+    grid: (rows, columns) of patches.
+    ratio: (low, high), the range of target shares of hidden patches: (0.1, 0.5).
+    min_block: smallest area of a block in patches (before its sides are rounded): 4.
+    aspect: range of rows / columns of a block.
+    prob: share of crops that are masked at all.
+    axis_name: None, or the mapped axis over which the global batch is split.
+
+  Returns:
+    A list of masks [batch, tokens] bool, one for each view.
+
+  Raises:
+    ValueError: if the numbers hide nothing or everything, or do not fit the grid.
+  """
+  if not 0 < prob <= 1:
+    raise ValueError(f"stratified_block_mask: prob must lie in (0, 1], got {prob}")
+  low, high = _targets(grid, None, tuple(ratio))
+  _check_blocks(grid, high, min_block, None, aspect)
+  batch, offset = len(views[0]), 0
+  everyone = batch
+  if axis_name is not None:
+    everyone, offset = batch * jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name) * batch
+  crops = len(views) * everyone
+  masked = max(int(crops * prob), 1)
+  order_key, crop_key = jax.random.split(rng)
+  rank = jax.random.permutation(order_key, crops)
+
+  def one_crop(crop):
+    share_key, block_key = jax.random.split(jax.random.fold_in(crop_key, crop))
+    slices = (rank[crop] + jax.random.uniform(share_key)) / masked
+    target = jnp.where(rank[crop] < masked, jnp.floor(low + (high - low) * slices), 0)
+    return _paint(block_key, grid, target, min_block, None, aspect).reshape(-1)
+
+  mine = offset + jnp.arange(batch)
+  masks = jax.vmap(one_crop)(jnp.concatenate([view * everyone + mine for view in range(len(views))]))
+  return jnp.split(masks, len(views))
+
+
 def _paint(rng, grid, target, min_block, max_block, aspect):
   """The loop: [rows, columns] bool with at most `target` (traced float) hidden patches."""
   rows, columns = jnp.arange(grid[0])[:, None], jnp.arange(grid[1])

@@ -124,12 +124,16 @@ def pixel_to_patch_mask(mask, *, patch, min_hidden=1.0):
   return hidden.reshape(*mask.shape[:-2], -1)
 
 
-def draw_blocks(rng, shape, *, align=1, block_max=0.3, max_blocks=160):
-  """Candidate blocks (top, left, height, width), each [max_blocks] int32, of an image of `shape` (height, width)."""
+def draw_blocks(rng, shape, *, align=1, block_min=0.0, block_max=0.3, max_blocks=160):
+  """Candidate blocks (top, left, height, width), each [max_blocks] int32, of an image of `shape` (height, width).
+
+  Sides are at least `align`, or int(block_min * side) if that is more; corners stay as far from the border.
+  """
 
   def along(draws, side):
-    start = _below(draws[0], side - align) // align * align
-    length = align + _below(draws[1], int(block_max * side) - align)
+    smallest = max(align, int(block_min * side))
+    start = _below(draws[0], side - smallest) // align * align
+    length = smallest + _below(draws[1], int(block_max * side) - smallest)
     length = jnp.round(jnp.minimum(length, side - start) / align).astype(jnp.int32) * align
     return start, length
 

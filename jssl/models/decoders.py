@@ -25,13 +25,16 @@ class MAEDecoder(nn.Module):
 
   @nn.compact
   def __call__(
-      self, tokens: jax.Array, ids_restore: jax.Array, *, keys: jax.Array | None = None, train: bool = False,
+      self, tokens: jax.Array, ids_restore: jax.Array | None = None, *, mask: jax.Array | None = None,
+      keys: jax.Array | None = None, train: bool = False,
   ) -> dict[str, jax.Array]:
     """Predicts every patch from those that the encoder saw.
 
     Args:
       tokens: `[batch, prefix + kept, dim]`, the encoder's `tokens`.
-      ids_restore: int `[batch, patches]`: for each patch its place in (kept patches, hidden patches).
+      ids_restore: int `[batch, patches]`: for each patch its place in (kept patches, hidden patches). Without it the
+        tokens are those of all patches, in order.
+      mask: bool `[batch, patches]`, in the place of `ids_restore`: True where a token is not to be seen.
       keys: accepted and ignored: there is no stochastic depth here.
       train: accepted and ignored.
 
@@ -43,24 +46,31 @@ class MAEDecoder(nn.Module):
       ValueError: the number of patches is no square and no grid was given, or differs from the grid's.
     """
     del keys, train
-    patches = ids_restore.shape[1]
+    patches = tokens.shape[1] - self.prefix if ids_restore is None else ids_restore.shape[1]
     grid = self.grid or (math.isqrt(patches),) * 2
     if grid[0] * grid[1] != patches:
       raise ValueError(f"{patches} patches do not fill a grid of {grid[0]}x{grid[1]}: give mae_decoder its grid")
     init = parts.kernel_init(self.block.init)
     x = parts.Projection((tokens.shape[-1],), (self.width,), init, dtype=self.block.dtype, name="embedding")(tokens)
     x = x.astype(jnp.float32)
-    mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width))
-    prefix, kept = jnp.split(x, [self.prefix], axis=1)
-    hidden = jnp.tile(mask_token, (x.shape[0], patches - kept.shape[1], 1))
-    x = jnp.take_along_axis(jnp.concatenate([kept, hidden], axis=1), ids_restore[:, :, None], axis=1)
-    x = x + positions.sincos2d(grid, self.width)
+    prefix, x = jnp.split(x, [self.prefix], axis=1)
+    x = self._hide(x, ids_restore, mask) + positions.sincos2d(grid, self.width)
     x, _, _ = Transformer(self.depth, self.block, remat=self.remat, name="Transformer")(
         jnp.concatenate([prefix, x], axis=1))
     x = x[:, self.prefix:]
     pixels = parts.Projection(
         (self.width,), (self.patch_size ** 2 * self.channels,), init, dtype=self.block.dtype, name="head")(x)
     return dict(pixels=pixels.astype(jnp.float32), tokens=x)
+
+  def _hide(self, x, ids_restore, mask):
+    """The tokens of all patches, with the mask token where there is none or where it may not be seen."""
+    if ids_restore is None and mask is None:
+      return x
+    mask_token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width))
+    if ids_restore is None:
+      return jnp.where(mask[:, :, None], mask_token, x)
+    hidden = jnp.tile(mask_token, (x.shape[0], ids_restore.shape[1] - x.shape[1], 1))
+    return jnp.take_along_axis(jnp.concatenate([x, hidden], axis=1), ids_restore[:, :, None], axis=1)
 
 
 def mae_decoder(

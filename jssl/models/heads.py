@@ -16,7 +16,7 @@ from jssl.models import parts
 class MLPHead(nn.Module):
   """Linear layers with optional BatchNorm and activation between; `mlp_head` builds it and explains the fields."""
 
-  widths: tuple[int, ...]
+  widths: tuple[int | None, ...]  # None: as wide as what comes in
   activations: tuple[str, ...]
   batch_norm: bool = True
   last_batch_norm: str = "none"
@@ -27,11 +27,16 @@ class MLPHead(nn.Module):
   dtype: str = "float32"
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, keys: jax.Array | None = None, train: bool = False) -> jax.Array:
-    """`[..., dim]` to `[..., output]`, float32; BatchNorm takes its statistics over all axes but the last."""
+  def __call__(self, *x: jax.Array, keys: jax.Array | None = None, train: bool = False) -> jax.Array:
+    """`[..., dim]` to `[..., output]`, float32; BatchNorm takes its statistics over all axes but the last.
+
+    Of several arrays the last axes are joined.
+    """
     del keys
+    x = x[0] if len(x) == 1 else jnp.concatenate(x, axis=-1)
     for i, width in enumerate(self.widths):
       last, fan = i == len(self.widths) - 1, x.shape[-1]
+      width = fan if width is None else width
       torch = self.scheme == "torch"
       x = parts.Projection(
           (fan,), (width,), parts.uniform_bound(fan) if torch else parts.kernel_init("dino"),
@@ -58,7 +63,8 @@ def mlp_head(
   | Barlow Twins | hidden 8192, output 8192, bias False, last_bias False |
   | VICReg | hidden 8192, output 8192, last_bias False |
   | BYOL, both | hidden 4096, output 256, layers 2 |
-  | SimCLR v1 | hidden 2048, output 128, layers 2, batch_norm False |
+  | MoCo v2, DenseCL, SupCon, SimCLR's equation | hidden 2048, output 128, layers 2, batch_norm False |
+  | SimCLR's code | the same with BatchNorm: bias False, last_bias False, last_batch_norm "plain" |
   | SimSiam projector | hidden 2048, output 2048, bias False, last_bias False, last_batch_norm "plain" |
   | SimSiam predictor | hidden 512, output 2048, layers 2, bias False |
   | MoCo v3 projector (ViT) | hidden 4096, output 256, bias False, last_bias False, last_batch_norm "plain" |
@@ -131,6 +137,38 @@ class Prototypes(nn.Module):
     if self.trainable_gain:
       kernel = kernel * self.param("gain", nn.initializers.ones, (self.count,))
     return jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), preferred_element_type=jnp.float32)
+
+
+class CosinePrototypes(nn.Module):
+  """Cosines of embeddings with prototypes; `prototypes` builds it."""
+
+  prototypes: Prototypes
+
+  def __call__(self, x: jax.Array, *, keys: jax.Array | None = None, train: bool = False) -> dict[str, jax.Array]:
+    """`[..., dim]` to `logits [..., prototypes]`, float32."""
+    del keys, train
+    return dict(logits=self.prototypes(parts.l2_normalize(x)))
+
+
+def prototypes(*, prototypes: int = 1024, dtype: str = "float32") -> CosinePrototypes:
+  """Prototypes as a network of their own: where student and teacher are compared with the same ones (MSN).
+
+  In a head they would follow the student with the teacher's delay. SwAV, which has no teacher, keeps them apart to
+  freeze them at first.
+
+  Args:
+    prototypes: their number.
+    dtype: of the matrix product.
+
+  Returns:
+    a module, `[..., dim]` to `logits [..., prototypes]`: float32 cosines. Its parameter is
+    `prototypes/direction [dim, prototypes]`, uniform as torch's Linear.
+
+  References:
+    Assran et al., Masked Siamese Networks for Label-Efficient Learning, arXiv 2204.07141; facebookresearch/msn
+    src/msn_train.py.
+  """
+  return CosinePrototypes(Prototypes(prototypes, dtype=dtype))
 
 
 class DINOHead(nn.Module):
@@ -288,11 +326,30 @@ def reconstruction_head(
   return ReconstructionHead(layers, patch_size, channels, dtype)
 
 
-def linear_head(*, output: int, bias: bool = True, init: str = "normal", dtype: str = "float32") -> MLPHead:
+def color_head(*, patch_size: int, stride: int = 4, bins: int = 262, layers: int = 0,
+               dtype: str = "float32") -> ReconstructionHead:
+  """Scores of colour classes for the places of each patch, what `jssl.losses.color_bins_loss` reads.
+
+  Args:
+    patch_size: side of a patch in pixels.
+    stride: side of a place in pixels, a divisor of it.
+    bins: number of classes, `len(jssl.targets.color_grid())`.
+    layers: number of Linear-GELU layers before the last one.
+    dtype: of matrix products.
+
+  Returns:
+    a module, `[batch, patches, dim]` to float32 `[batch, patches, (patch_size / stride)^2 * bins]`: place, class.
+  """
+  return ReconstructionHead(layers, patch_size // stride, bins, dtype)
+
+
+def linear_head(
+    *, output: int | None = None, bias: bool = True, init: str = "normal", dtype: str = "float32",
+) -> MLPHead:
   """One linear layer: a classifier, or a predictor of targets such as HOG, codes and features.
 
   Args:
-    output: width of the output.
+    output: width of the output; None for that of the input, as in data2vec.
     bias: whether it has one.
     init: "normal" (N(0, 0.02), bias 0) or "torch", see `mlp_head`.
     dtype: of the matrix product.

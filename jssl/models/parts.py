@@ -1,4 +1,4 @@
-"""Pieces that several models share: activations, initialisation, normalisation, stochastic depth, patches."""
+"""Pieces that several models share: activations, initialisation, normalisation, stochastic depth, patches, masks."""
 
 from collections.abc import Callable
 import functools
@@ -51,8 +51,8 @@ def kernel_init(init: str, *, joint: int = 1, layer: int | None = None) -> Initi
 
   Args:
     init: "dino": N(0, 0.02), which is what its truncation at +-2 (not at two standard deviations) amounts to.
-      "mae": Xavier uniform. "beit": normal with standard deviation 0.02, and residual outputs divided by
-      `sqrt(2 * layer)` (BEiT, SimMIM, data2vec).
+      "mae": Xavier uniform. "moco_v3": the same, query, key and value each by itself. "beit": normal with standard
+      deviation 0.02, and residual outputs divided by `sqrt(2 * layer)` (BEiT, SimMIM, data2vec).
     joint: number of equal kernels that the official code keeps as one matrix, which Xavier's fan counts: 3 for query,
       key and value.
     layer: 1-based number of the block, for the two kernels that write to the residual stream.
@@ -61,16 +61,18 @@ def kernel_init(init: str, *, joint: int = 1, layer: int | None = None) -> Initi
     ValueError: another `init`.
 
   References:
-    facebookresearch/dino vision_transformer.py, facebookresearch/mae models_mae.py, microsoft/SimMIM
-    models/vision_transformer.py (fix_init_weight).
+    facebookresearch/dino vision_transformer.py, facebookresearch/mae models_mae.py, facebookresearch/moco-v3 vits.py,
+    microsoft/SimMIM models/vision_transformer.py (fix_init_weight).
   """
   if init == "dino":
     return nn.initializers.normal(0.02)
   if init == "mae":
     return nn.initializers.variance_scaling(2.0 / (1 + joint), "fan_avg", "uniform")
+  if init == "moco_v3":
+    return nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
   if init == "beit":
     return nn.initializers.normal(0.02 / math.sqrt(2 * layer) if layer else 0.02)
-  raise ValueError(f"init must be 'dino', 'mae' or 'beit', not {init!r}")
+  raise ValueError(f"init must be 'dino', 'mae', 'moco_v3' or 'beit', not {init!r}")
 
 
 class Projection(nn.Module):
@@ -150,3 +152,37 @@ def patchify(images: jax.Array, patch_size: int) -> jax.Array:
   rows, columns = height // patch_size, width // patch_size
   x = images.reshape(batch, rows, patch_size, columns, patch_size, channels)
   return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, patch_size, patch_size, channels)
+
+
+def refuse_dropped_tokens(model: str, ids_keep: jax.Array | None) -> None:
+  """Raises ValueError if there are `ids_keep`, for models whose patches lie on a grid throughout."""
+  if ids_keep is not None:
+    raise ValueError(f"a {model} works on whole grids and cannot drop patches (ids_keep); a ViT can")
+
+
+def hide_cells(x: jax.Array, mask: jax.Array | None, token: jax.Array | None, *, cell: int) -> jax.Array:
+  """Puts the mask token in the place of hidden squares of a map.
+
+  Args:
+    x: `[batch, rows, columns, dim]`.
+    mask: bool `[batch, cells]`, True where a square of `cell x cell` entries is hidden, row by row (the last ones may
+      be cut off); or `[batch, rows * columns]`. None hides nothing.
+    token: broadcasts to `x`; None for a model without one.
+    cell: side of a cell in entries of the map.
+
+  Raises:
+    ValueError: the mask has another shape, or there is no token.
+  """
+  if mask is None:
+    return x
+  if token is None:
+    raise ValueError("a mask needs a network with mask_token=True")
+  batch, rows, columns, _ = x.shape
+  grid = -(-rows // cell), -(-columns // cell)
+  if mask.shape == (batch, rows * columns):
+    grid, cell = (rows, columns), 1
+  cells = grid[0] * grid[1]
+  if mask.shape != (batch, cells):
+    raise ValueError(f"mask must have the shape {(batch, cells)} or {(batch, rows * columns)}, not {mask.shape}")
+  hidden = mask.reshape(batch, *grid).repeat(cell, axis=1).repeat(cell, axis=2)[:, :rows, :columns]
+  return jnp.where(hidden[..., None], token, x)

@@ -69,11 +69,17 @@ def interpolate_positions(
   return table.reshape(*lead, target[0] * target[1], dim)
 
 
+def relative_rows(window: tuple[int, int]) -> int:
+  """Rows of the table that `relative_offsets` points into, the three of the prefix among them."""
+  return (2 * window[0] - 1) * (2 * window[1] - 1) + 3
+
+
 def relative_offsets(window: tuple[int, int], grid: tuple[int, int], prefix: int) -> np.ndarray:
   """Row of the table of relative position biases for every pair of tokens, as in BEiT and SimMIM.
 
   The table has one row for each offset within `window`, then three more: from the prefix to a patch, from a patch to
-  the prefix, and within the prefix. The prefix (class token) is one token there; registers share its rows here.
+  the prefix, and within the prefix. The prefix (class token) is one token there; registers share its rows here. Swin,
+  whose windows have no prefix, does without the three.
 
   Args:
     window: the largest grid that the table covers.
@@ -95,7 +101,7 @@ def relative_offsets(window: tuple[int, int], grid: tuple[int, int], prefix: int
   rows, columns = places[:, :, None] - places[:, None, :]
   across = 2 * window[1] - 1
   between_patches = (rows + window[0] - 1) * across + columns + window[1] - 1
-  first_extra = (2 * window[0] - 1) * across
+  first_extra = relative_rows(window) - 3
   index = np.full((prefix + between_patches.shape[0],) * 2, first_extra + 2, np.int32)
   index[:prefix, prefix:] = first_extra
   index[prefix:, :prefix] = first_extra + 1

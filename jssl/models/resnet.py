@@ -66,22 +66,38 @@ class ResNet(nn.Module):
   zero_init_residual: bool = True
   dtype: str = "float32"
 
+  @nn.nowrap
+  def grid(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of the last feature map for an image `[..., H, W, C]`; every stride rounds up."""
+    stride = 32 if self.stem == "imagenet" else 8
+    return tuple(-(-side // stride) for side in image_shape[-3:-1])
+
   @nn.compact
   def __call__(
-      self, images: jax.Array, *, keys: jax.Array | None = None, train: bool = False,
+      self, images: jax.Array, *, mask: jax.Array | None = None, ids_keep: jax.Array | None = None,
+      keys: jax.Array | None = None, train: bool = False,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Features of images.
 
     Args:
       images: `[batch, H, W, C]`.
+      mask: refused: a ResNet has no patches that a mask token could stand for.
+      ids_keep: refused: it cannot drop patches.
       keys: accepted and ignored: nothing here is random.
       train: normalise by the batch and update `batch_stats`.
 
     Returns:
       `(features, out)`. `features [batch, dim]` float32 is the mean over the last feature map. `out` has it as
-      `pooled`, the map as `feature_map [batch, h, w, dim]`, and the maps after each stage as `layer1` .. `layer4`.
+      `pooled` and `mean`, the map as `feature_map [batch, h, w, dim]` and, in float32, as `patch_tokens [batch, h * w,
+      dim]`, and the maps after each stage as `layer1` .. `layer4`.
+
+    Raises:
+      ValueError: there are `mask` or `ids_keep`.
     """
     del keys
+    parts.refuse_dropped_tokens("ResNet", ids_keep)
+    if mask is not None:
+      raise ValueError("a ResNet has no mask token: hide pixels in the view, or use a ViT, Swin or ConvNeXt")
     imagenet = self.stem == "imagenet"
     x = _conv(self.width, 7 if imagenet else 3, 2 if imagenet else 1, self.dtype, "conv1")(images)
     x = nn.relu(parts.batch_norm(train=train, axis_name=self.axis_name, dtype=self.dtype, name="bn1")(x))
@@ -94,8 +110,9 @@ class ResNet(nn.Module):
             self.width * 2 ** stage, 2 if stage and not i else 1, self.depth >= 50, self.axis_name,
             self.zero_init_residual, self.dtype, name=f"layer{stage + 1}_{i}")(x, train=train)
       out[f"layer{stage + 1}"] = x
-    pooled = x.astype(jnp.float32).mean(axis=(1, 2))
-    return pooled, out | dict(feature_map=x, pooled=pooled)
+    patches = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[-1])
+    pooled = patches.mean(axis=1)
+    return pooled, out | dict(feature_map=x, patch_tokens=patches, mean=pooled, pooled=pooled)
 
 
 def resnet(

@@ -28,6 +28,7 @@ class BlockConfig:
     layer_scale: initial value of a learned factor for each channel of each residual branch; None for no factor.
     init: see `parts.kernel_init`.
     attention: "xla", or "cudnn" (flash attention: a GPU, and dtype bfloat16 or float16).
+    bias_rows: rows of each block's own table of relative position biases; 0 where the blocks have none.
     dtype: of matrix products and attention. Softmax, LayerNorm and the residual stream are float32.
   """
 
@@ -39,7 +40,21 @@ class BlockConfig:
   layer_scale: float | None = None
   init: str = "dino"
   attention: str = "xla"
+  bias_rows: int = 0
   dtype: str = "float32"
+
+
+def relative_bias(table: jax.Array, offsets: jax.Array) -> jax.Array:
+  """Looks up a table of relative position biases.
+
+  Args:
+    table: `[rows, heads]`.
+    offsets: int `[batch or 1, tokens, tokens]`, a row for each pair; see `positions.relative_offsets`.
+
+  Returns:
+    `[batch or 1, heads, tokens, tokens]`, to be added to the logits of an attention.
+  """
+  return jnp.moveaxis(table[offsets], -1, 1)
 
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array | None = None) -> jax.Array:
@@ -115,8 +130,11 @@ class EncoderBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, bias: jax.Array | None, keys: jax.Array | None) -> jax.Array:
-    """`x [batch, tokens, dim]` float32, `bias` as in `Attention`, `keys [batch]` for stochastic depth."""
+    """`x [batch, tokens, dim]` float32, `keys [batch]` for stochastic depth; `bias` as in `Transformer`."""
     config = self.config
+    if config.bias_rows:
+      shape = (config.bias_rows, config.num_heads)
+      bias = relative_bias(self.param("relative_position_bias", nn.initializers.zeros, shape), bias)
     branches = (
         lambda y: Attention(config, self.layer, name="MultiHeadDotProductAttention_0")(y, bias),
         Mlp(config, self.layer, name="MlpBlock_0"))
@@ -134,16 +152,18 @@ class Transformer(nn.Module):
   Attributes:
     depth: number of blocks.
     config: what the blocks share.
-    drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the first.
+    drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first; or both rates.
     readout: 1-based numbers of blocks, for a second output.
     remat: recompute each block in the backward pass instead of keeping its activations.
+    final_norm: whether there is a LayerNorm after the last block.
   """
 
   depth: int
   config: BlockConfig
-  drop_path: float = 0.0
+  drop_path: float | tuple[float, float] = 0.0
   readout: tuple[int, ...] = ()
   remat: bool = False
+  final_norm: bool = True
 
   @nn.compact
   def __call__(
@@ -153,18 +173,21 @@ class Transformer(nn.Module):
 
     Args:
       x: `[batch, tokens, dim]`.
-      bias: `[batch or 1, heads, tokens, tokens]`, added to the logits of every block's attention.
+      bias: `[batch or 1, heads, tokens, tokens]`, added to the logits of every block's attention; or the offsets
+        `[batch or 1, tokens, tokens]` at which blocks with `bias_rows` look up their own.
       keys: `[batch]` typed keys for stochastic depth; None switches it off.
 
     Returns:
       `(tokens, blocks, readout)`: the last block's output after the final LayerNorm, the output of every block before
       it, and that LayerNorm of the mean of the `readout` blocks (None if there are none), all float32 of `x`'s shape.
+      Without a final LayerNorm nothing stands in its place.
     """
     block = nn.remat(EncoderBlock) if self.remat else EncoderBlock
     x, blocks = x.astype(jnp.float32), []
-    for i, rate in enumerate(np.linspace(0.0, self.drop_path, self.depth)):
+    first, last = self.drop_path if isinstance(self.drop_path, tuple) else (0.0, self.drop_path)
+    for i, rate in enumerate(np.linspace(first, last, self.depth)):
       x = block(self.config, i + 1, float(rate), name=f"encoderblock_{i}")(x, bias, keys)
       blocks.append(x)
-    norm = nn.LayerNorm(epsilon=self.config.layer_norm_eps, name="encoder_norm")
+    norm = nn.LayerNorm(epsilon=self.config.layer_norm_eps, name="encoder_norm") if self.final_norm else lambda y: y
     readout = norm(sum(blocks[i - 1] for i in self.readout) / len(self.readout)) if self.readout else None
     return norm(x), blocks, readout

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jssl.models import parts
 from jssl.models import positions
-from jssl.models.transformer import BlockConfig, Transformer
+from jssl.models.transformer import BlockConfig, Transformer, relative_bias
 
 VARIANTS = dict(  # width, depth, heads
     Ti=(192, 12, 3), S=(384, 12, 6), B=(768, 12, 12), L=(1024, 24, 16), H=(1280, 32, 16))
@@ -28,8 +28,10 @@ class ViT(nn.Module):
   cls_token: bool = True
   registers: int = 0
   mask_token: bool = False
-  drop_path: float = 0.0
+  mix_embedding: bool = False
+  drop_path: float | tuple[float, float] = 0.0
   readout: tuple[int, ...] = ()
+  fc_norm: bool = False
   remat: bool = False
 
   @nn.nowrap
@@ -47,7 +49,7 @@ class ViT(nn.Module):
   @nn.compact
   def __call__(
       self, images: jax.Array, *, mask: jax.Array | None = None, ids_keep: jax.Array | None = None,
-      keys: jax.Array | None = None, train: bool = False,
+      mix: jax.Array | None = None, keys: jax.Array | None = None, train: bool = False,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Features of images.
 
@@ -56,17 +58,19 @@ class ViT(nn.Module):
       mask: bool `[batch, patches]`; where True the learned mask token replaces the patch embedding, before positions
         are added. Needs `mask_token=True`.
       ids_keep: int `[batch, kept]`: the patches that the blocks see, in this order. Positions are added before.
+      mix: bool `[batch, patches]`, True where a patch is another image's; without it all are the image's own. Needs
+        `mix_embedding=True`.
       keys: `[batch]` typed keys for stochastic depth; None switches it off.
       train: accepted and ignored: no part of this model depends on it.
 
     Returns:
       `(features, out)`. `features [batch, dim]` is the class token, or the mean of the patch tokens where there is
-      none. `out`, all float32, after the final LayerNorm except the blocks:
+      none or with `fc_norm`. `out`, all float32, after the final LayerNorm except the blocks:
 
       - `tokens [batch, prefix + patches, dim]`, and its parts: `cls [batch, dim]` and `registers [batch, registers,
         dim]` where they exist, `patch_tokens [batch, patches, dim]`;
       - `register01 [batch, dim]`, ...: the registers one by one;
-      - `mean [batch, dim]` of the patch tokens;
+      - `mean [batch, dim]` of the patch tokens, after a LayerNorm of its own with `fc_norm`;
       - `readout [batch, patches, dim]` where asked for;
       - `block01 [batch, prefix + patches, dim]`, ...: the residual stream after each block.
 
@@ -75,12 +79,12 @@ class ViT(nn.Module):
     """
     del train
     grid = self.grid(images.shape)
-    x = self._hide(self._embed(images), mask) + self._positions(grid)
+    x = self._hide(self._embed(images), mask) + self._positions(grid) + self._origins(mix)
     if ids_keep is not None:
       x = jnp.take_along_axis(x, ids_keep[:, :, None], axis=1)
     prefix = self._prefix(x.shape[0])
     x, blocks, readout = Transformer(
-        self.depth, self.block, self.drop_path, self.readout, self.remat, name="Transformer")(
+        self.depth, self.block, self.drop_path, self.readout, self.remat, not self.fc_norm, name="Transformer")(
             jnp.concatenate([*prefix.values(), x], axis=1), bias=self._bias(grid, ids_keep), keys=keys)
 
     out, start = dict(tokens=x), 0
@@ -89,13 +93,15 @@ class ViT(nn.Module):
       start += tokens.shape[1]
     out["patch_tokens"] = x[:, start:]
     out["mean"] = out["patch_tokens"].mean(axis=1)
+    if self.fc_norm:
+      out["mean"] = nn.LayerNorm(epsilon=self.block.layer_norm_eps, name="fc_norm")(out["mean"])
     out |= {f"register{i + 1:02d}": out["registers"][:, i] for i in range(self.registers)}
     if self.cls_token:
       out["cls"] = out["cls"][:, 0]
     if readout is not None:
       out["readout"] = readout[:, start:]
     out |= {f"block{i + 1:02d}": block for i, block in enumerate(blocks)}
-    return out["cls"] if self.cls_token else out["mean"], out
+    return out["cls"] if self.cls_token and not self.fc_norm else out["mean"], out
 
   def _embed(self, images):
     # A convolution whose stride is its kernel is one matrix product of patches.
@@ -103,7 +109,8 @@ class ViT(nn.Module):
     torch_default = parts.uniform_bound(math.prod(shape))  # DINO leaves the convolution at it, MAE the bias alone
     embedding = parts.Projection(
         shape, (self.width,), torch_default if init == "dino" else parts.kernel_init(init),
-        bias_init=nn.initializers.zeros if init == "beit" else torch_default, dtype=self.block.dtype, name="embedding")
+        bias_init=nn.initializers.zeros if init in ("beit", "moco_v3") else torch_default, dtype=self.block.dtype,
+        name="embedding")
     return embedding(parts.patchify(images, self.patch_size)).astype(jnp.float32)
 
   def _hide(self, x, mask):
@@ -124,6 +131,14 @@ class ViT(nn.Module):
           table, native, grid, offset=self.position_offset, antialias=self.position_antialias)
     return positions.sincos2d(grid, self.width)[None] if self.position == "sincos2d" else 0.0
 
+  def _origins(self, mix):
+    if not self.mix_embedding:
+      if mix is not None:
+        raise ValueError("a mixture needs a ViT with mix_embedding=True")
+      return 0.0
+    table = self.param("mix_embedding", nn.initializers.normal(0.02), (2, self.width))
+    return table[0] if mix is None else table[mix.astype(int)]
+
   def _prefix(self, batch):
     sizes = dict(cls=int(self.cls_token), registers=self.registers)
     return {
@@ -131,25 +146,27 @@ class ViT(nn.Module):
         for name, size in sizes.items() if size}
 
   def _bias(self, grid, ids_keep):
-    if self.position != "relative_bias":
+    if self.position not in ("relative_bias", "block_relative_bias"):
       return None
     native, prefix = self.grid((*self.image_size, 1)), self.cls_token + self.registers
-    rows = (2 * native[0] - 1) * (2 * native[1] - 1) + 3
-    table = self.param("relative_position_bias", nn.initializers.zeros, (rows, self.block.num_heads))
-    index = jnp.asarray(positions.relative_offsets(native, grid, prefix))[None]
+    offsets = jnp.asarray(positions.relative_offsets(native, grid, prefix))[None]
     if ids_keep is not None:
       first = jnp.tile(jnp.arange(prefix), (ids_keep.shape[0], 1))
       kept = jnp.concatenate([first, ids_keep + prefix], axis=1)
-      index = index[0][kept[:, :, None], kept[:, None, :]]
-    return jnp.moveaxis(table[index], -1, 1)
+      offsets = offsets[0][kept[:, :, None], kept[:, None, :]]
+    if self.block.bias_rows:
+      return offsets
+    shape = (positions.relative_rows(native), self.block.num_heads)
+    return relative_bias(self.param("relative_position_bias", nn.initializers.zeros, shape), offsets)
 
 
 def vit(
     *, variant: str | None = None, image_size: int | tuple[int, int] = 224, width: int | None = None,
     depth: int | None = None, num_heads: int | None = None, mlp_ratio: float = 4.0, patch_size: int | None = None,
     position: str = "learned", position_offset: float = 0.1, position_antialias: bool = False, cls_token: bool = True,
-    registers: int = 0, mask_token: bool = False, drop_path: float = 0.0, layer_scale: float | None = None,
-    qkv_bias: bool = True, gelu: str = "exact", layer_norm_eps: float = 1e-6, readout: tuple[int, ...] = (),
+    registers: int = 0, mask_token: bool = False, mix_embedding: bool = False,
+    drop_path: float | tuple[float, float] = 0.0, layer_scale: float | None = None, qkv_bias: bool = True,
+    gelu: str = "exact", layer_norm_eps: float = 1e-6, readout: tuple[int, ...] = (), fc_norm: bool = False,
     init: str = "dino", attention: str = "xla", remat: bool = False, dtype: str = "float32",
 ) -> ViT:
   """Vision Transformer, pre-norm, with the parameter names of big_vision.
@@ -169,22 +186,28 @@ def vit(
     patch_size: side of a patch in pixels.
     position: "learned" (a table, interpolated for other grids), "sincos2d" (fixed, MAE's), "relative_bias" (BEiT's and
       SimMIM's: a learned bias for each offset and head on the attention's logits, shared by all blocks, starting at 0;
-      for grids up to that of `image_size`) or "none".
+      for grids up to that of `image_size`), "block_relative_bias" (the same with a table for each block, as BEiT and
+      data2vec are fine-tuned) or "none".
     position_offset: added to the new size when learned positions are interpolated; see `interpolate_positions`.
     position_antialias: widen the kernel when learned positions shrink (DINOv2 with registers).
     cls_token: put a class token before the patches.
     registers: number of learned tokens between the class token and the patches (Darcet et al., arXiv 2309.16588).
     mask_token: own the token that stands for hidden patches.
-    drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+    mix_embedding: own two vectors, one of which is added to each patch embedding: by whether the patch is the image's
+      own or another's (MixMIM, arXiv 2205.13137).
+    drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first; or both rates, such as
+      DINOv2's (0.3, 0.3).
     layer_scale: initial value of a learned factor on each residual branch; None for no factor.
     qkv_bias: biases on query, key and value.
     gelu: "exact" or "tanh".
     layer_norm_eps: epsilon of every LayerNorm.
     readout: 1-based numbers of blocks; `out["readout"]` is the final LayerNorm of the mean of their patch tokens (GMML,
       arXiv 2205.14986: 6, 8, 10, 12).
-    init: "dino" (linear kernels N(0, 0.02), patch embedding as torch's default), "mae" (Xavier uniform throughout) or
-      "beit" (N(0, 0.02), and outputs of block i into the residual stream divided by sqrt(2i)). Tokens and learned
-      positions are N(0, 0.02) in all three, linear biases 0.
+    fc_norm: have no final LayerNorm on the tokens, but one on the mean of the patch tokens, which is then the features
+      (MAE and BEiT are fine-tuned so).
+    init: "dino" (linear kernels N(0, 0.02), patch embedding as torch's default), "mae" (Xavier uniform throughout),
+      "moco_v3" (the same with query, key and value apart) or "beit" (N(0, 0.02), and outputs of block i into the
+      residual stream divided by sqrt(2i)). Tokens and learned positions are N(0, 0.02) in all four, linear biases 0.
     attention: "xla", or "cudnn" for flash attention on a GPU in half precision.
     remat: recompute blocks in the backward pass, for less memory.
     dtype: of matrix products. Parameters, softmax, LayerNorm, the residual stream and all outputs are float32.
@@ -210,12 +233,14 @@ def vit(
     raise ValueError("without a variant, vit needs width, depth, num_heads and patch_size")
   _check(width, depth, num_heads, position, tuple(readout))
   image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+  rows = positions.relative_rows(tuple(side // patch_size for side in image_size))
   block = BlockConfig(
       num_heads=num_heads, mlp_dim=int(width * mlp_ratio), qkv_bias=qkv_bias, gelu=gelu, layer_norm_eps=layer_norm_eps,
-      layer_scale=layer_scale, init=init, attention=attention, dtype=dtype)
+      layer_scale=layer_scale, init=init, attention=attention, dtype=dtype,
+      bias_rows=rows if position == "block_relative_bias" else 0)
   module = ViT(
       image_size, patch_size, width, depth, block, position, position_offset, position_antialias, cls_token, registers,
-      mask_token, drop_path, tuple(readout), remat)
+      mask_token, mix_embedding, drop_path, tuple(readout), fc_norm, remat)
   module.grid((*image_size, 1))
   return module
 
@@ -224,7 +249,8 @@ def _check(width: int, depth: int, num_heads: int, position: str, readout: tuple
   """Raises ValueError where numbers of a ViT contradict each other."""
   if width % num_heads:
     raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
-  if position not in ("learned", "sincos2d", "relative_bias", "none"):
-    raise ValueError(f"position must be 'learned', 'sincos2d', 'relative_bias' or 'none', not {position!r}")
+  known = ("learned", "sincos2d", "relative_bias", "block_relative_bias", "none")
+  if position not in known:
+    raise ValueError(f"position must be one of {', '.join(known)}, not {position!r}")
   if any(not 1 <= i <= depth for i in readout):
     raise ValueError(f"readout {readout} names blocks outside 1..{depth}")

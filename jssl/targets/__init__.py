@@ -1,10 +1,17 @@
 """Targets: what the student must predict. No gradient flows through them."""
 
 from jssl.targets.centers import centered_softmax
+from jssl.targets.codes import nearest_code
+from jssl.targets.colors import color_bins, color_grid
+from jssl.targets.hog import hog
+from jssl.targets.neighbors import match_tokens, nearest_neighbors
 from jssl.targets.pixels import patch_pixels, patchify, patchify_mask, unpatchify
-from jssl.targets.tokens import layer_norm_tokens, same, take_tokens
+from jssl.targets.sinkhorn import sinkhorn, sinkhorn_codes
+from jssl.targets.tables import feature_queue, take_rows
+from jssl.targets.tokens import average_blocks, layer_norm_tokens, same, take_tokens
 
 __all__ = [
-    "centered_softmax", "layer_norm_tokens", "patch_pixels", "patchify", "patchify_mask", "same", "take_tokens",
-    "unpatchify",
+    "average_blocks", "centered_softmax", "color_bins", "color_grid", "feature_queue", "hog", "layer_norm_tokens",
+    "match_tokens", "nearest_code", "nearest_neighbors", "patch_pixels", "patchify", "patchify_mask", "same",
+    "sinkhorn", "sinkhorn_codes", "take_rows", "take_tokens", "unpatchify",
 ]

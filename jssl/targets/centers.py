@@ -10,23 +10,30 @@ from jssl.stateful import Stateful
 Views = jax.Array | Sequence[jax.Array]
 
 
-def _init(logits: Views) -> jax.Array:
+def _init(logits: Views, mask: Views | None = None) -> jax.Array:
+  del mask
   views = logits if isinstance(logits, (list, tuple)) else [logits]
   return jnp.zeros(views[0].shape[-1:], jnp.float32)
 
 
-def _apply(center: jax.Array, logits: Views, *, temp: float, momentum: float = 0.9,
+def _apply(center: jax.Array, logits: Views, mask: Views | None = None, *, temp: float, momentum: float = 0.9,
            axis_name: str | None = None) -> tuple[Views, jax.Array]:
   """The teacher's probabilities in DINO, iBOT and MC-SSL: `softmax((logits - center) / temp)`.
 
       center <- momentum * center + (1 - momentum) * mean(logits)
 
-  The mean runs over the global batch, the views, and the positions of patch logits; the new center is used from the
-  next step on. It starts at zero.
+  The mean runs over the global batch, the views, and the positions of patch logits (DINOv2: the hidden ones); the new
+  center is used from the next step on. It starts at zero.
+
+  Centring keeps one prototype from winning everywhere, and a temperature below the student's keeps the teacher from
+  the uniform distribution: with one of the two alone the outputs collapse, to entropy 0 without the center, to ln K
+  without the sharpening (DINO, section 5.3).
 
   Args:
     center: `[prototypes]`, the state.
     logits: `[batch, prototypes]` or `[batch, patches, prototypes]` of the teacher, or a sequence of views of it.
+    mask: bool of the logits' shape but the last axis, True for rows that move the center; as many views. Default: all
+      do. Where none does, the center stays.
     temp: teacher temperature > 0; below the student's, it sharpens. May be a schedule.
     momentum: of the center, 0.9 in all three.
     axis_name: mapped axis over which the batch is split.
@@ -36,7 +43,8 @@ def _apply(center: jax.Array, logits: Views, *, temp: float, momentum: float = 0
 
   References:
     Caron et al. 2021, arXiv 2104.14294, section 3.1 and equation 4; facebookresearch/dino, main_dino.py (`DINOLoss`).
-    For patches: Zhou et al. 2022 (iBOT), arXiv 2111.07832; bytedance/ibot, main_ibot.py.
+    For patches: Zhou et al. 2022 (iBOT), arXiv 2111.07832; bytedance/ibot, main_ibot.py. With the mask: Oquab et al.
+    2023 (DINOv2), arXiv 2304.07193; facebookresearch/dinov2, dinov2/train/ssl_meta_arch.py.
 
   Example:
 
@@ -50,10 +58,13 @@ def _apply(center: jax.Array, logits: Views, *, temp: float, momentum: float = 0
   several = isinstance(logits, (list, tuple))
   views = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (logits if several else [logits])]
   probs = [jax.nn.softmax((x - center) / temp, axis=-1) for x in views]
-  rows = [x.reshape(-1, x.shape[-1]) for x in views]
-  mean = sum(jnp.sum(x, axis=0) for x in rows) / sum(len(x) for x in rows)
-  mean = jax.lax.stop_gradient(mean if axis_name is None else jax.lax.pmean(mean, axis_name))
-  moved = (momentum * center + (1 - momentum) * mean).astype(center.dtype)
+  masks = [jnp.ones(x.shape[:-1], bool) for x in views] if mask is None else mask if several else [mask]
+  total = sum(jnp.sum(x * m[..., None], axis=tuple(range(x.ndim - 1))) for x, m in zip(views, masks))
+  count = sum(jnp.sum(m, dtype=total.dtype) for m in masks)
+  if axis_name is not None:
+    total, count = jax.lax.psum((total, count), axis_name)
+  moved = momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
+  moved = jax.lax.stop_gradient(jnp.where(count > 0, moved, center).astype(center.dtype))
   return (probs if several else probs[0]), moved
 
 

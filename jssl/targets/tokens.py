@@ -1,5 +1,7 @@
 """Tokens of a teacher as targets."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -14,17 +16,17 @@ def take_tokens(tokens: jax.Array, ids: jax.Array) -> jax.Array:
 
   Args:
     tokens: `[batch, patches, dim]`.
-    ids: int `[batch, picked]`.
+    ids: int `[batch, picked]`, or of more axes, such as `[batch, blocks, picked]`.
 
   Returns:
-    `[batch, picked, dim]`.
+    `[batch, picked, dim]`, or `[batch, blocks, picked, dim]`.
 
   Example:
 
     >>> take_tokens(jnp.array([[[0], [10], [20]]]), jnp.array([[2, 0]])).tolist()
     [[[20], [0]]]
   """
-  return jnp.take_along_axis(tokens, ids[..., None], axis=1)
+  return jax.vmap(lambda tokens, ids: jnp.take(tokens, ids, axis=0))(tokens, ids)
 
 
 def layer_norm_tokens(tokens: jax.Array, *, eps: float = 1e-5) -> jax.Array:
@@ -48,3 +50,32 @@ def layer_norm_tokens(tokens: jax.Array, *, eps: float = 1e-5) -> jax.Array:
   x = tokens.astype(jnp.promote_types(tokens.dtype, jnp.float32))
   centered = x - jnp.mean(x, axis=-1, keepdims=True)
   return centered * jax.lax.rsqrt(jnp.mean(centered**2, axis=-1, keepdims=True) + eps)
+
+
+def average_blocks(blocks: Sequence[jax.Array], *, prefix: int = 1, eps: float = 1e-5) -> jax.Array:
+  """The target of data2vec: what the last blocks of a teacher say of each patch, on average.
+
+      y = LN( 1/K sum_k LN(block_k) )
+
+  where LN is `layer_norm_tokens`, over the features of each token.
+
+  Args:
+    blocks: K outputs `[batch, prefix + patches, dim]` of a ViT's blocks (`block07`, ...), before its final LayerNorm.
+    prefix: number of tokens before the patches, which are cut off.
+    eps: of the LayerNorm.
+
+  Returns:
+    float32 `[batch, patches, dim]`.
+
+  References:
+    Baevski et al. 2022, arXiv 2202.03555, section 3.3; facebookresearch/data2vec_vision, beit/engine_for_cyclical.py
+    (with `target_layer_norm_last` and `post_target_layer_norm`, as in the authors' commands).
+
+  Example:
+
+    >>> first, second = jnp.array([[[9.0, 9.0], [1.0, 3.0]]]), jnp.array([[[9.0, 9.0], [0.0, 20.0]]])
+    >>> average_blocks([first, second], eps=0.0).tolist()
+    [[[-1.0, 1.0]]]
+  """
+  normed = [layer_norm_tokens(block[:, prefix:], eps=eps) for block in blocks]
+  return layer_norm_tokens(sum(normed) / len(normed), eps=eps)

@@ -101,6 +101,24 @@ def color_jitter(rng, image, brightness, contrast, saturation, hue, prob=1.0):
   return jnp.where(draws[0] < prob, jittered, image)
 
 
+def batch_color_jitter(rng, image, *, jitter, prob=1.0):
+  """`color_jitter` with one draw for the whole batch (scope="batch"): a view's images change alike.
+
+  Args:
+    rng: one key, the same on all devices.
+    image: [batch, height, width, 3] in [0, 1].
+    jitter: static strengths (brightness, contrast, saturation, hue).
+    prob: probability that anything is done at all, to all images.
+
+  Raises:
+    ValueError: as `color_jitter`.
+
+  References:
+    Scalbert et al. 2024, arXiv 2303.06088: the ablation that goes with `standardize_styles`.
+  """
+  return jax.vmap(lambda x: color_jitter(rng, x, *jitter, prob=prob))(image)
+
+
 def gaussian_blur(image, sigma, *, radius):
   """Convolves with a Gaussian of `sigma` pixels (may be traced), cut at `radius` pixels and normalised to sum 1.
 

@@ -39,15 +39,43 @@ def augment(rng, image, extent=None, *, size, scale=(0.08, 1.0), ratio=(3 / 4, 4
   Raises:
     ValueError: for probabilities outside [0, 1] and whatever the operations refuse.
   """
-  probabilities = dict(flip=flip, jitter_prob=jitter_prob, grayscale=grayscale, blur=blur, solarize=solarize)
-  for name, prob in probabilities.items():
-    if not 0 <= prob <= 1:
-      raise ValueError(f"{name} must be a probability, got {prob}")
-  crop_key, flip_key, jitter_key, grey_key, blur_key, solarize_key = jax.random.split(rng, 6)
+  _check_probabilities(flip=flip)
+  crop_key, flip_key, *color_keys = jax.random.split(rng, 6)
   image = geometry.random_resized_crop(crop_key, image, size=size, scale=scale, ratio=ratio, extent=extent,
                                        method=interpolation)
   if flip > 0:
     image = geometry.random_horizontal_flip(flip_key, image, prob=flip)
+  return _recolor(color_keys, image, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std)
+
+
+def color_view(rng, image, *, jitter=None, jitter_prob=0.8, grayscale=0.0, blur=0.0, blur_sigma=(0.1, 2.0),
+               solarize=0.0, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+  """The second half of `augment`: colour jitter, grey, blur, solarisation, normalisation; by default the last alone.
+
+  For views that need something between the crop and the colours, or before the normalisation:
+
+      crop=dict(fn="augment", reads=("image", "extent=extent"), size=224, mean=0.0, std=1.0)    # stays in [0, 1]
+      styled=dict(fn="standardize_styles", scope="batch", reads=("crop",), ratio=(0.02, 0.2))
+      v=dict(fn="color_view", reads=("styled",), grayscale=0.2)
+
+  Args:
+    rng: the image's key.
+    image: [height, width, channels] float32 in [0, 1].
+    jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std: as in `augment`.
+
+  Returns:
+    [height, width, channels] float32, normalised.
+
+  Raises:
+    ValueError: as `augment`.
+  """
+  color_keys = jax.random.split(rng, 4)
+  return _recolor(color_keys, image, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std)
+
+
+def _recolor(keys, image, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std):
+  _check_probabilities(jitter_prob=jitter_prob, grayscale=grayscale, blur=blur, solarize=solarize)
+  jitter_key, grey_key, blur_key, solarize_key = keys
   if jitter is not None and jitter_prob > 0 and any(jitter):
     image = colour.color_jitter(jitter_key, image, *jitter, prob=jitter_prob)
   if grayscale > 0:
@@ -59,8 +87,14 @@ def augment(rng, image, extent=None, *, size, scale=(0.08, 1.0), ratio=(3 / 4, 4
   return colour.normalize(image, mean, std)
 
 
-def resize_view(rng, image, extent=None, *, size, resize_to=None, interpolation="bicubic", mean=IMAGENET_MEAN,
-                std=IMAGENET_STD):
+def _check_probabilities(**probabilities):
+  for name, prob in probabilities.items():
+    if not 0 <= prob <= 1:
+      raise ValueError(f"{name} must be a probability, got {prob}")
+
+
+def resize_view(rng, image, extent=None, *, size, resize_to=None, interpolation="bicubic", grayscale=False,
+                mean=IMAGENET_MEAN, std=IMAGENET_STD):
   """The evaluation view: shorter side to `resize_to`, center crop of `size`, normalisation. Nothing is random.
 
   Args:
@@ -71,6 +105,7 @@ def resize_view(rng, image, extent=None, *, size, resize_to=None, interpolation=
     resize_to: pixels of the shorter side before the crop, 256 for the usual 224; by default the larger side of `size`,
       which keeps as much of the image as a crop can.
     interpolation: "bicubic" or "bilinear".
+    grayscale: show it in grey, in all 3 channels.
     mean, std: of each channel, or scalars.
 
   Returns:
@@ -79,4 +114,4 @@ def resize_view(rng, image, extent=None, *, size, resize_to=None, interpolation=
   del rng
   resize_to = max(geometry.to_pair(size)) if resize_to is None else resize_to
   image = geometry.resize_shorter_side(image, size, resize_to, interpolation, extent=extent)
-  return colour.normalize(image, mean, std)
+  return colour.normalize(colour.grayscale(image) if grayscale else image, mean, std)

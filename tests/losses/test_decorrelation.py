@@ -1,13 +1,14 @@
-"""Barlow Twins and VICReg."""
+"""Barlow Twins, its mixed form, and VICReg."""
 
+import doctest
 import functools
 
 import jax.numpy as jnp
-from loss_checks import check_loss, finite, normals
+from loss_checks import check_loss, finite, normals, unit
 import numpy as np
 import pytest
 
-from jssl.losses import barlow_twins_loss, vicreg_loss
+from jssl.losses import barlow_twins_loss, decorrelation, mixed_barlow_twins_loss, vicreg_loss
 
 
 def barlow(a, b, lambd, scale=1.0, eps=1e-5):
@@ -17,6 +18,18 @@ def barlow(a, b, lambd, scale=1.0, eps=1e-5):
   for i, j in np.ndindex(c.shape):
     loss = loss + ((1 - c[i, i]) ** 2 if i == j else lambd * c[i, j] ** 2)
   return scale * loss
+
+
+def mixed_barlow(a, b, m, lam, perm, form, normalize, stop):
+  """The four matrices as the authors' two scripts write them."""
+  hat = lambda z: (z - z.mean(0)) / np.sqrt(((z - z.mean(0)) ** 2).mean(0) + 1e-12)
+  a, b, m = (hat(unit(z) if normalize else z) for z in (a, b, m))
+  batch, lam = len(a), lam[0]
+  target_a = lam * a.T @ a / batch + (1 - lam) * b[perm].T @ a / batch
+  target_b = lam * (a if form == "small" else b).T @ b / batch + (1 - lam) * b[perm].T @ b / batch
+  if stop:
+    target_a, target_b = target_a.real, target_b.real
+  return ((m.T @ a / batch - target_a) ** 2).sum() + ((m.T @ b / batch - target_b) ** 2).sum()
 
 
 def vicreg(a, b, s_weight, v_weight, c_weight):
@@ -34,6 +47,34 @@ def vicreg(a, b, s_weight, v_weight, c_weight):
 def test_barlow_twins():
   check_loss(functools.partial(barlow_twins_loss, lambd=0.1, scale=0.5), lambda a, b: barlow(a, b, 0.1, 0.5),
              normals((8, 3), (8, 3)))
+
+
+def test_barlow_twins_of_directions():
+  loss = functools.partial(barlow_twins_loss, lambd=0.1, normalize=True)
+  check_loss(loss, lambda a, b: barlow(unit(a), unit(b), 0.1), normals((8, 3), (8, 3)))
+
+
+PERM = np.array([3, 1, 7, 0, 5, 2, 4, 6])
+
+
+@pytest.mark.parametrize("form, normalize, stop", [("small", True, False), ("imagenet", False, True)])
+def test_mixed_barlow_twins(form, normalize, stop):
+  numbers = dict(form=form, normalize=normalize, stop_gradient=stop)
+  check_loss(lambda *x, axis_name: mixed_barlow_twins_loss(*x, **numbers, axis_name=axis_name),
+             lambda *x: mixed_barlow(*x, *numbers.values()),
+             [*normals((8, 3), (8, 3), (8, 3)), np.full(8, 0.3), PERM], moving=(0, 1, 2))
+
+
+@pytest.mark.parametrize("form, nothing", [("small", True), ("imagenet", False)])
+def test_mixed_embeddings_that_are_mixtures_cost_nothing_in_the_form_of_small_data(form, nothing):
+  a, b = (jnp.asarray(x, jnp.float32) for x in normals((8, 3), (8, 3)))
+  hat = lambda z: (z - z.mean(0)) / z.std(0)
+  # What is mixed must be standardised as it is.
+  a, b = hat(a), hat(b)
+  loss, _ = mixed_barlow_twins_loss(a, b, a, jnp.ones(8), PERM, form=form)
+  assert (abs(loss) < 1e-6) == nothing
+  with pytest.raises(ValueError, match="form must be"):
+    mixed_barlow_twins_loss(a, b, a, jnp.ones(8), PERM, form="cifar")
 
 
 def test_vicreg():
@@ -73,3 +114,12 @@ def test_degenerate_batches(array):
   array = jnp.asarray(array, jnp.float32)
   finite(functools.partial(barlow_twins_loss, lambd=0.1), [array, array])
   finite(vicreg_loss, [array, array])
+  own = jnp.arange(len(array))
+  for normalize in (False, True):
+    finite(lambda *x, axis_name: mixed_barlow_twins_loss(*x, jnp.full(len(array), 0.5), own, normalize=normalize),
+           [array, array, array])
+
+
+def test_examples():
+  results = doctest.testmod(decorrelation)
+  assert results.attempted and not results.failed

@@ -1,11 +1,11 @@
-"""DINO's loss between views and the patch loss of iBOT and MC-SSL."""
+"""DINO's loss between views, the patch loss of iBOT and MC-SSL, MSN's loss of many views against one."""
 
 import jax.numpy as jnp
 from loss_checks import check_loss, finite, log_softmax, normals, uncoupled
 import numpy as np
 import pytest
 
-from jssl.losses import dino_loss, patch_distillation_loss
+from jssl.losses import dino_loss, patch_distillation_loss, prototype_loss
 
 
 def softmax(x):
@@ -84,12 +84,22 @@ def test_patches_may_follow_the_class_token():
       np.testing.assert_allclose(got[1][name], want[1][name], rtol=1e-5)
 
 
+def test_views_that_share_one_target():
+  views, target = normals(*[(4, 5)] * 3), softmax(normals((4, 5), seed=1)[0])
+  reference = lambda a, b, c, t: sum(cross_entropy(t, s, 0.5).mean() for s in (a, b, c)) / 3
+  loss = lambda a, b, c, t: prototype_loss([a, b, c], t, student_temp=0.5)
+  check_loss(uncoupled(loss), reference, [*views, target])
+  one, metrics = prototype_loss(jnp.zeros((3, 16)), jnp.full((3, 16), 1 / 16))
+  np.testing.assert_allclose([one, metrics["teacher_entropy"], metrics["kl"]], [np.log(16), 1, 0], atol=1e-5)
+
+
 def test_degenerate_inputs():
   zeros, one_hot = jnp.zeros((1, 2, 4)), jnp.eye(4)[None, :2]
   hidden = jnp.zeros((1, 2), bool)
   finite(uncoupled(lambda s, t: patch_distillation_loss(s, t)), [1e4 * one_hot, one_hot])
   finite(uncoupled(lambda s, t: patch_distillation_loss(s, t, hidden)), [zeros, one_hot])
   finite(uncoupled(lambda s, t: dino_loss([s, s], [t, t])), [1e4 * one_hot[0, :1], zeros[0, :1]])
+  finite(uncoupled(prototype_loss), [1e4 * one_hot[0, :1], zeros[0, :1]])
 
 
 def test_views_must_come_in_equal_numbers():

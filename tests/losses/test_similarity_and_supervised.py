@@ -8,7 +8,7 @@ from loss_checks import check_loss, finite, log_softmax, normals, uncoupled, uni
 import numpy as np
 import pytest
 
-from jssl.losses import contrastive, decorrelation, distillation, reconstruction, similarity, supervised
+from jssl.losses import contrastive, decorrelation, distillation, reconstruction, similarity, spread, supervised
 from jssl.losses import negative_cosine_loss, softmax_cross_entropy_loss
 
 
@@ -45,7 +45,8 @@ def test_degenerate_inputs(array):
   finite(uncoupled(lambda x: softmax_cross_entropy_loss(x, jnp.zeros(len(x), int))), [array])
 
 
-@pytest.mark.parametrize("module", [contrastive, decorrelation, distillation, reconstruction, similarity, supervised])
+@pytest.mark.parametrize("module", [
+    contrastive, decorrelation, distillation, reconstruction, similarity, spread, supervised])
 def test_examples(module):
   results = doctest.testmod(module)
   assert results.attempted and not results.failed

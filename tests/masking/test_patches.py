@@ -110,6 +110,34 @@ def test_ibot_masks_half_of_the_images_by_a_uniform_ratio():
   assert some.max() <= 98 and 50 < some.mean() < 59 and np.mean(some < 40) > 0.15
 
 
+def stratified(rng, crops, **numbers):
+  return masking.stratified_block_mask(rng, [crops, crops], grid=(14, 14), ratio=(0.1, 0.5), min_block=4, **numbers)
+
+
+def test_stratified_masks_cover_the_range_of_ratios_in_every_batch():
+  crops = jnp.zeros((16, 1))
+  masks = jax.jit(jax.vmap(lambda rng: jnp.stack(stratified(rng, crops))))(KEYS[:50])
+  hidden = np.asarray(masks.sum(-1))  # draws, views, examples
+  ordered = np.sort(hidden.reshape(50, 32), axis=1)
+  assert np.all(ordered[:, :16] == 0) and np.all(ordered[:, 16:] > 0)
+  # Crop k aims at a share in slice k of (0.1, 0.5), and falls short only where no block fits any more.
+  edges = 196 * (0.1 + 0.4 * np.arange(17) / 16)
+  assert np.all(ordered[:, 16:] <= edges[1:]) and np.mean(ordered[:, 16:] > edges[:-1] - 6) > 0.95
+  # Any crop of either view may be masked, as strongly as any other.
+  np.testing.assert_allclose((hidden > 0).mean(0), 0.5, atol=4.5 * math.sqrt(0.25 / 50))
+  np.testing.assert_allclose(hidden.mean((0, 2)), 196 * 0.3 / 2, rtol=0.1)
+
+
+def test_stratified_masks_do_not_depend_on_the_split():
+  crops = jnp.zeros((8, 1))
+  want = jax.jit(lambda crops: stratified(KEYS[0], crops, prob=0.7))(crops)
+  shard = jax.vmap(lambda crops: stratified(KEYS[0], crops, prob=0.7, axis_name="batch"), axis_name="batch")
+  got = jax.jit(shard)(crops.reshape(4, 2, 1))
+  for a, b in zip(got, want, strict=True):
+    np.testing.assert_array_equal(a.reshape(b.shape), b)
+  assert np.sum(np.any(np.concatenate(want), axis=1)) == int(16 * 0.7)
+
+
 def test_jit_equals_eager():
   rng = KEYS[5]
   for fn, numbers in ((masking.random_patch_mask, dict(ratio=0.5)), (masking.cell_mask, dict(cell=2, ratio=0.5)),
@@ -136,6 +164,9 @@ def test_jit_equals_eager():
     lambda: masking.block_mask(KEYS[0], (8, 8), count=8, min_block=4, prob=1.5),
     lambda: masking.block_mask(KEYS[0], (8, 8), ratio=(0.1, 0.5), min_block=4, exact=True),
     lambda: masking.block_mask(KEYS[0], (8, 8), count=8, min_block=4, prob=0.5, exact=True),
+    lambda: stratified(KEYS[0], jnp.zeros((2, 1)), prob=0.0),
+    lambda: masking.stratified_block_mask(KEYS[0], [jnp.zeros(2)], grid=(4, 4), ratio=(0.1, 0.5), min_block=9),
+    lambda: masking.stratified_block_mask(KEYS[0], [jnp.zeros(2)], grid=(4, 4), ratio=(0.5, 0.1), min_block=2),
 ])
 def test_errors_are_one_line(call):
   with pytest.raises(ValueError) as error:

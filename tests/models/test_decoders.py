@@ -48,6 +48,23 @@ def test_hidden_patches_differ_by_their_positions_only():
   assert np.abs(out["pixels"][0, 1] - out["pixels"][0, 2]).max() > 1e-4
 
 
+def test_a_mask_hides_in_place_what_ids_restore_would_put_there():
+  module, tokens = small(), jax.random.normal(jax.random.key(1), (1, 1 + 4, 8))
+  variables, wanted = decode(module, tokens[:, :3], jnp.array([[0, 2, 1, 3]]))  # patches 0 and 2 are seen
+  in_place = tokens[:, jnp.array([0, 1, 3, 2, 4])]
+  got = module.apply(variables, in_place, mask=jnp.array([[False, True, False, True]]))
+  np.testing.assert_allclose(got["pixels"], wanted["pixels"], atol=1e-5)
+
+
+def test_nothing_hidden():
+  module, tokens = small(prefix=0), jax.random.normal(jax.random.key(1), (2, 4, 8))
+  variables, out = decode(module, tokens, None)
+  assert out["pixels"].shape == (2, 4, 4) and "mask_token" not in variables["params"]
+  masked = decode(module, tokens, jnp.tile(jnp.arange(4), (2, 1)))[0]
+  same = module.apply(masked, tokens, mask=jnp.zeros((2, 4), bool))
+  np.testing.assert_allclose(module.apply(masked, tokens)["pixels"], same["pixels"], atol=1e-6)
+
+
 def test_grids():
   tokens, six = jnp.zeros((1, 3, 8)), jnp.arange(6)[None]
   with pytest.raises(ValueError, match="6 patches do not fill a grid of 2x2"):

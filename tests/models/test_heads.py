@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.models import dino_head, linear_head, mlp_head, reconstruction_head, shared_trunk_head
+from jssl.models import dino_head, linear_head, mlp_head, prototypes, reconstruction_head, shared_trunk_head
 from jssl.models import parts
 from jssl.models.heads import Prototypes
 
@@ -123,6 +123,16 @@ def test_dino_head_logits_are_cosines():
   np.testing.assert_allclose(module.apply(dict(params=scaled), X), logits, atol=1e-6)
 
 
+def test_prototypes_of_their_own_give_cosines():
+  module = prototypes(prototypes=9)
+  variables = initialise(module, X)
+  direction = np.asarray(variables["params"]["prototypes"]["direction"], np.float64)
+  x = np.asarray(X, np.float64)
+  want = (x / np.linalg.norm(x, axis=1, keepdims=True)) @ (direction / np.linalg.norm(direction, axis=0))
+  np.testing.assert_allclose(module.apply(variables, X)["logits"], want, atol=1e-6)
+  assert np.all(np.isfinite(jax.grad(lambda x: module.apply(variables, x)["logits"].sum())(jnp.zeros_like(X))))
+
+
 def test_dino_head_gain():
   module = dino_head(hidden=7, bottleneck=4, prototypes=9, norm_last_layer=False)
   variables = initialise(module, X)
@@ -186,3 +196,4 @@ def test_linear_head():
   params = initialise(module, X)["params"]
   np.testing.assert_allclose(
       module.apply(dict(params=params), X), X @ params["dense_0"]["kernel"] + params["dense_0"]["bias"], atol=1e-6)
+  assert jax.eval_shape(lambda: linear_head().init_with_output(jax.random.key(0), X)[0]).shape == X.shape

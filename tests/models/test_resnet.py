@@ -1,4 +1,4 @@
-"""ResNets: names, sizes, synchronised statistics, precision. Values are in parity/test_models_torch.py."""
+"""ResNets: names, sizes, synchronised statistics, precision. Values are in tests/parity."""
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +28,9 @@ def test_names_and_shapes():
   assert statistics["layer4_2"]["bn3"]["mean"].shape == (128,)
   features, out = jax.eval_shape(module.apply, shapes, jnp.zeros((2, 64, 32, 3)))
   maps = dict(layer1=(2, 16, 8, 16), layer2=(2, 8, 4, 32), layer3=(2, 4, 2, 64), layer4=(2, 2, 1, 128),
-              feature_map=(2, 2, 1, 128), pooled=(2, 128))
+              feature_map=(2, 2, 1, 128), patch_tokens=(2, 2, 128), mean=(2, 128), pooled=(2, 128))
   assert {name: array.shape for name, array in out.items()} == maps and features.shape == (2, 128)
+  assert module.grid((64, 32, 3)) == (2, 1)
 
 
 def test_cifar_stem_keeps_the_resolution():
@@ -38,6 +39,14 @@ def test_cifar_stem_keeps_the_resolution():
   assert shapes["params"]["conv1"]["kernel"].shape == (3, 3, 3, 2)
   _, out = jax.eval_shape(module.apply, shapes, jnp.zeros((1, 32, 32, 3)))
   assert out["layer1"].shape == (1, 32, 32, 2) and out["feature_map"].shape == (1, 4, 4, 16)
+  assert module.grid((32, 27, 3)) == (4, 4)
+
+
+@pytest.mark.parametrize("arrays, message", [
+    (dict(ids_keep=jnp.zeros((1, 2), int)), "cannot drop patches"), (dict(mask=jnp.ones((1, 1), bool)), "no mask token")])
+def test_masks_are_refused(arrays, message):
+  with pytest.raises(ValueError, match=f"a ResNet .*{message}"):
+    jax.eval_shape(resnet(depth=18, width=2).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)), **arrays)
 
 
 def block(**numbers):

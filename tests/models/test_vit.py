@@ -72,6 +72,28 @@ def test_without_cls_the_features_are_the_mean():
   np.testing.assert_array_equal(features, out["mean"])
 
 
+def test_fc_norm_stands_in_the_place_of_the_final_norm():
+  module = small(fc_norm=True)
+  variables = initialise(module)
+  assert "encoder_norm" not in variables["params"]["Transformer"]
+  features, out = run(module, variables)
+  np.testing.assert_array_equal(out["tokens"], out["block02"])
+  norm, x = variables["params"]["fc_norm"], np.float64(out["patch_tokens"]).mean(axis=1)
+  x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6) * norm["scale"] + norm["bias"]
+  np.testing.assert_allclose(features, x, atol=1e-5)
+  np.testing.assert_array_equal(features, out["mean"])
+
+
+def test_tables_of_the_blocks_are_as_one_where_they_are_equal():
+  shared, own = (small(position=position, depth=1) for position in ("relative_bias", "block_relative_bias"))
+  variables = initialise(shared)
+  params = dict(variables["params"])
+  table = params.pop("relative_position_bias")
+  params["Transformer"] = dict(params["Transformer"])
+  params["Transformer"]["encoderblock_0"] = params["Transformer"]["encoderblock_0"] | dict(relative_position_bias=table)
+  np.testing.assert_array_equal(run(shared, variables)[0], run(own, dict(params=params))[0])
+
+
 def test_readout_is_the_final_norm_of_the_mean_of_blocks():
   module = small(readout=(1, 2))
   variables = initialise(module)
@@ -120,6 +142,21 @@ def test_mask_token_goes_before_positions():
   np.testing.assert_array_equal(hidden["tokens"][0], hidden["tokens"][1])
 
 
+def test_mix_embedding_tells_whose_patch_it_is():
+  """Its second row reaches the patches of the mixture; without one, all are the image's own."""
+  module = small(depth=1, mix_embedding=True)
+  variables = initialise(module)
+  run_mixed = lambda mix, v=variables: run(module, v, mix=mix)[1]["tokens"]
+  nothing, some = jnp.zeros((3, 6), bool), jnp.zeros((3, 6), bool).at[:, 2].set(True)
+  np.testing.assert_array_equal(run(module, variables)[1]["tokens"], run_mixed(nothing))
+  assert np.abs(run_mixed(some) - run_mixed(nothing)).max() > 1e-3
+  params = variables["params"]
+  alike = params | dict(mix_embedding=jnp.tile(params["mix_embedding"][:1], (2, 1)))
+  np.testing.assert_array_equal(run_mixed(some, dict(params=alike)), run_mixed(nothing, dict(params=alike)))
+  with pytest.raises(ValueError, match="mix_embedding=True"):
+    jax.eval_shape(small().init, jax.random.key(0), IMAGES, mix=some)
+
+
 def test_mask_errors():
   module, hidden = small(), jnp.ones((3, 6), bool)
   with pytest.raises(ValueError, match="mask_token=True"):
@@ -128,7 +165,7 @@ def test_mask_errors():
     jax.eval_shape(small(mask_token=True).init, jax.random.key(0), IMAGES, mask=hidden[:, :1])
 
 
-@pytest.mark.parametrize("position", ["learned", "sincos2d", "relative_bias"])
+@pytest.mark.parametrize("position", ["learned", "sincos2d", "relative_bias", "block_relative_bias"])
 def test_keeping_all_tokens_in_any_order_changes_nothing(position):
   module = small(position=position, registers=1)
   variables = initialise(module, scale=0.5)
@@ -234,6 +271,9 @@ def test_drop_path_rate_grows_from_zero():
   _, out = run(module, variables, keys=keys)
   np.testing.assert_array_equal(out["block01"], plain["block01"])
   np.testing.assert_array_equal(out["block02"], out["block01"])
+  _, uniform = run(small(drop_path=(0.999999, 0.999999)), variables, keys=keys)
+  assert np.abs(uniform["block01"] - plain["block01"]).max() > 1e-3
+  np.testing.assert_array_equal(uniform["block02"], uniform["block01"])
 
 
 def test_remat_gives_the_same_gradients():
@@ -279,7 +319,7 @@ def test_gelu_forms():
 @pytest.mark.parametrize("init, numbers, deviation", [
     ("dino", {}, 0.02), ("dino", dict(joint=3, layer=2), 0.02),
     ("mae", {}, (2 / (96 + 64)) ** 0.5), ("mae", dict(layer=2), (2 / (96 + 64)) ** 0.5),
-    ("beit", dict(joint=3), 0.02), ("beit", dict(layer=2), 0.01)])
+    ("moco_v3", dict(joint=3), (2 / (96 + 64)) ** 0.5), ("beit", dict(joint=3), 0.02), ("beit", dict(layer=2), 0.01)])
 def test_kernel_init_deviations(init, numbers, deviation):
   kernel = parts.kernel_init(init, **numbers)(jax.random.key(0), (96, 64))
   assert abs(kernel.std() / deviation - 1) < 0.05
@@ -289,7 +329,7 @@ def test_mae_counts_query_key_and_value_as_one_matrix():
   kernel = parts.kernel_init("mae", joint=3)(jax.random.key(0), (64, 64))
   bound = (6 / (64 + 3 * 64)) ** 0.5
   assert 0.99 * bound < np.abs(kernel).max() <= bound
-  with pytest.raises(ValueError, match="'dino', 'mae' or 'beit'"):
+  with pytest.raises(ValueError, match="'dino', 'mae', 'moco_v3' or 'beit'"):
     parts.kernel_init("xavier")
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.targets import centered_softmax, centers, layer_norm_tokens, same, take_tokens, tokens
+from jssl.targets import average_blocks, centered_softmax, centers, layer_norm_tokens, same, take_tokens, tokens
 
 
 def logits(*shape, seed=0):
@@ -57,6 +57,21 @@ def test_four_shards_have_the_centre_of_one():
   np.testing.assert_allclose(centers, np.broadcast_to(want_center, (4, 5)), rtol=1e-5)
 
 
+def test_a_mask_picks_the_rows_that_move_the_centre():
+  views = [jnp.asarray(logits(8, 3, 5, seed=s)) for s in (0, 1)]
+  masks = [jnp.asarray(logits(8, 3, seed=s) > 0) for s in (2, 3)]
+  start = jnp.asarray(logits(5, seed=4))
+  probs, center = centered_softmax.apply(start, views, masks, temp=0.1)
+  rows = np.concatenate([np.asarray(v)[np.asarray(m)] for v, m in zip(views, masks)])
+  np.testing.assert_allclose(center, 0.9 * start + 0.1 * rows.mean(0), rtol=1e-5, atol=1e-6)
+  np.testing.assert_array_equal(probs[1], centered_softmax.apply(start, views, temp=0.1)[0][1])
+  np.testing.assert_array_equal(centered_softmax.apply(start, views[0], masks[0] & False, temp=0.1)[1], start)
+  split = jax.tree.map(lambda x: x.reshape(4, 2, *x.shape[1:]), (views, masks))
+  apply = functools.partial(centered_softmax.apply, temp=0.1, axis_name="batch")
+  centers = jax.vmap(apply, (None, 0, 0), axis_name="batch")(start, *split)[1]
+  np.testing.assert_allclose(centers, np.broadcast_to(center, (4, 5)), rtol=1e-5)
+
+
 def test_tokens():
   x = jnp.asarray(logits(2, 4, 6))
   ids = jnp.array([[3, 0], [1, 1]])
@@ -72,6 +87,26 @@ def test_layer_norm_is_torchs():
   want = torch.nn.functional.layer_norm(torch.tensor(x), (6,))
   np.testing.assert_allclose(layer_norm_tokens(jnp.asarray(x)), want, rtol=1e-5, atol=1e-6)
   np.testing.assert_array_equal(layer_norm_tokens(jnp.ones((1, 6))), 0)
+
+
+def test_tokens_of_blocks():
+  x, ids = jnp.asarray(logits(2, 4, 6)), jnp.array([[[3, 0], [1, 1]], [[2, 2], [0, 3]]])
+  got = take_tokens(x, ids)
+  assert got.shape == (2, 2, 2, 6)
+  for b, n in np.ndindex(2, 2):
+    np.testing.assert_array_equal(got[b, n], x[b][ids[b, n]])
+
+
+def test_the_target_of_data2vec_is_torchs():
+  torch = pytest.importorskip("torch")
+  blocks = [5 * logits(2, 4, 6, seed=s) + s for s in range(3)]
+  norm = lambda x: torch.nn.functional.layer_norm(x, (6,))
+  want = norm(sum(norm(torch.tensor(x)[:, 1:]) for x in blocks) / 3)
+  got = jax.jit(average_blocks)([jnp.asarray(x) for x in blocks])
+  np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+  two = average_blocks([jnp.asarray(x, jnp.bfloat16) for x in blocks], prefix=2)
+  assert two.shape == (2, 2, 6) and two.dtype == jnp.float32
+  np.testing.assert_array_equal(average_blocks([jnp.ones((1, 3, 4))] * 2), 0)
 
 
 @pytest.mark.parametrize("module", [tokens, centers])

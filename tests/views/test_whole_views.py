@@ -65,6 +65,12 @@ def test_an_extent_of_one_pixel_is_that_colour():
     np.testing.assert_allclose(view, np.broadcast_to([0.1, 0.2, 0.3], (4, 4, 3)), atol=1e-6)
 
 
+def test_an_evaluation_in_grey():
+  image = make_images()[0]
+  view = functools.partial(views.resize_view, None, size=6, mean=0.0, std=1.0)
+  np.testing.assert_allclose(view(image, grayscale=True), views.grayscale(view(image)), atol=1e-6)
+
+
 def test_one_channel_without_colour():
   image = make_images()[0, ..., :1]
   fn = functools.partial(views.augment, size=6, blur=0.5, solarize=0.5, mean=0.5, std=0.25)

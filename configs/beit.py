@@ -1,0 +1,60 @@
+"""BEiT: guess the visual words of hidden patches.
+
+Bao, Dong, Piao, Wei, "BEiT: BERT Pre-Training of Image Transformers", arXiv 2106.08254; code microsoft/unilm, beit.
+
+    demo       width 96, crops of 32 px, patch 4, 256 words, on a CPU
+    cifar10    our choice: native 32 px, patch 4, 512 words
+    imagenet   ViT-B/16, 224 px, 8192 words, batch 2048, 800 epochs: 83.2 % fine-tuned in the paper
+
+The paper's words are those of DALL-E's discrete VAE, trained on 250 million images. Here they come from the data, in
+one of two ways; the method is the same, and only what writes the target `y` differs:
+
+    beit:demo                      k-means of whitened patches, fitted before the first step
+    beit:demo@runs/tokenizer       a frozen VQ-VAE, trained by `--config tokenizer:demo --workdir runs/tokenizer`
+
+Both read the student's own view, where the authors give their tokenizer one of half the resolution. Colours are
+jittered after the crop, not before it.
+"""
+
+from jssl.configs import common, tokenizer
+
+
+def get_config(preset: str = "demo"):
+  preset, _, workdir = preset.partition("@")
+  config = common.base(preset)
+  size, patch, words, blocks, net = dict(
+      demo=(32, 4, 256, dict(ratio=0.4, min_block=4), common.SMALL),
+      cifar10=(32, 4, 512, dict(ratio=0.4, min_block=4),
+               dict(width=192, depth=12, num_heads=3, position="relative_bias", layer_scale=0.1, drop_path=0.1)),
+      imagenet=(224, 16, 8192, dict(count=75, min_block=16),
+                dict(variant="B/16", position="relative_bias", layer_scale=0.1, drop_path=0.1)))[preset]
+  config.views = dict(v=common.view(preset, size=size, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.0), jitter_prob=1.0))
+  config.masking = dict(m=dict(fn="block_mask", grid=("v", "encoder"), **blocks))
+  config.networks = dict(
+      encoder=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True,
+                   **(dict(init="beit") | net), heads=dict(
+                       words=dict(fn="linear_head", reads=("patch_tokens",), output=words))))
+  config.passes = dict(e=dict(net="encoder", reads=("v", "mask=m/mask")))
+  if workdir:
+    config.networks.tokenizer = tokenizer.network(preset) | dict(frozen=True, load=f"{workdir}:tokenizer")
+    config.passes.t = dict(net="tokenizer", reads=("v",))
+    config.targets = dict(y=dict(fn="same", reads=("t/vq/codes",)))
+  else:
+    # A few patches of each image are enough, and all of a large data set would be too many.
+    few = dict(fn="random_patch_mask", grid=("v", "encoder"), ratio=0.99 if preset == "imagenet" else 0.9)
+    config.masking.few = few
+    config.refresh = dict(codebook=dict(fn="patch_codebook", reads=("few_patches",), codes=words, every_fraction=1.0))
+    config.targets = dict(
+        patches=dict(fn="patch_pixels", reads=("v",), patch=patch),
+        few_patches=dict(fn="take_tokens", reads=("patches", "few/ids_keep")),
+        y=dict(fn="nearest_code", reads=("patches", "codebook/mean", "codebook/whitening", "codebook/centers")))
+  config.losses = dict(words=dict(fn="masked_cross_entropy_loss", reads=("e/words", "y", "m/mask")))
+  config.evaluation.feature = "mean"
+
+  if preset == "demo":
+    common.demo_run(config)
+  else:
+    batch, lr = (2048, 1.5e-3) if preset == "imagenet" else (512, 5e-4)
+    config.update(dict(batch_size=batch, total_epochs=800.0 if preset == "imagenet" else 400.0))
+    common.beit_optim(config, lr=lr)
+  return config

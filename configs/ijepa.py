@@ -1,0 +1,50 @@
+"""I-JEPA: from one part of an image predict what an EMA teacher, who sees all of it, says of other parts.
+
+Assran, Duval, Misra, Bojanowski, Vincent, Rabbat, LeCun, Ballas, "Self-Supervised Learning from Images with a
+Joint-Embedding Predictive Architecture", arXiv 2301.08243; code facebookresearch/ijepa.
+
+    demo       width 96, crops of 32 px, patch 4, on a CPU
+    cifar10    our choice: native 32 px, patch 4, a predictor of four blocks
+    imagenet   ViT-B/16, 224 px, batch 2048, 600 epochs: 72.9 % linear in the paper; the numbers of the optimizer are
+               those of the released ViT-H/14, in1k_vith14_ep300.yaml (the paper warms up for 15 epochs)
+
+Views are crops alone, neither flipped nor recoloured. Targets are taken from the teacher's OUTPUT: it sees the whole
+image. How the masks here differ from the code's is said in `jssl.masking.multi_block_mask`.
+"""
+
+from jssl.configs import common
+from jssl.schedules import cosine, linear
+
+
+def get_config(preset: str = "demo"):
+  config = common.base(preset)
+  # N(0, 0.02) is meant for the 768 pixels of a patch of 16 px: tokens of smaller ones would be little but positions.
+  size, patch, decay, net, predictor = dict(
+      demo=(32, 4, 0.99, common.SMALL, dict(width=48, depth=2, num_heads=3)),
+      cifar10=(32, 4, 0.996, dict(width=192, depth=12, num_heads=3, init="mae"), dict(width=96, depth=4, num_heads=3)),
+      imagenet=(224, 16, 0.996, dict(variant="B/16", init="beit"), dict(width=384, depth=6, num_heads=12)))[preset]
+  config.views = dict(v=common.view(preset, size=size, scale=(0.3, 1.0), flip=0.0))
+  config.masking = dict(m=dict(fn="multi_block_mask", grid=("v", "student"), targets=4, scale=(0.15, 0.2),
+                               aspect=(0.75, 1.5)))
+  config.networks = dict(
+      student=dict(fn="vit", image_size=size, patch_size=patch, position="sincos2d", cls_token=False, **net),
+      teacher=dict(ema="student", decay=linear(decay, 1.0)),
+      predictor=dict(fn="jepa_predictor", grid=(size // patch, size // patch), **predictor))
+  config.passes = dict(
+      t=dict(net="teacher", reads=("v",)),
+      s=dict(net="student", reads=("v", "ids_keep=m/context")),
+      p=dict(net="predictor", reads=("s/tokens", "m/context", "m/target")))
+  config.targets = dict(
+      tokens=dict(fn="layer_norm_tokens", reads=("t/tokens",)),
+      y=dict(fn="take_tokens", reads=("tokens", "m/target")))
+  config.losses = dict(blocks=dict(fn="smooth_l1_loss", beta=1.0, reads=("p/tokens", "y")))
+
+  if preset == "demo":
+    common.demo_run(config)
+  else:
+    batch, epochs, warmup, lr = (2048, 600.0, 40, 1e-3) if preset == "imagenet" else (512, 400.0, 10, 5e-4)
+    config.update(dict(batch_size=batch, total_epochs=epochs))
+    config.optim.update(dict(name="adamw", lr=lr, end_lr=1e-6, warmup_epochs=warmup, warmup_start_lr=0.2 * lr))
+    with config.optim.ignore_type():
+      config.optim.weight_decay = cosine(0.04, 0.4)
+  return config

@@ -1,0 +1,22 @@
+"""iSogCLR: SogCLR in which each image learns a temperature of its own.
+
+Qiu, Hu, Yuan, Zhou, Zhang, Yang, "Not All Semantics are Created Equal: Contrastive Self-supervised Learning with
+Automatic Temperature Individualization", arXiv 2305.11965; code zhqiu/contrastive-learning-iSogCLR (unimodal_exps).
+
+    demo       ViT of width 96, crops of 32 px, patch 4, on a CPU
+    cifar10    ResNet-18 with the CIFAR stem, batch 128, 400 epochs: the authors' example for CIFAR-100
+
+The paper's large runs are on a part of ImageNet and on iNaturalist: there is no preset for ImageNet. A mean over images
+of temperatures is logged as `con/temperature`; the tables are in the state, as `memory["con"]`.
+"""
+
+from jssl.configs import sogclr
+
+
+def get_config(preset: str = "demo"):
+  if preset == "imagenet":
+    raise KeyError(f"'{preset}'; there are demo, cifar10")
+  config = sogclr.get_config(preset)
+  config.losses.con = dict(fn="isogclr_loss", temperature=0.1, gamma=0.8, rho=0.4, eta=0.03, beta=0.5,
+                           temperature_range=(0.05, 1.0), reads=config.losses.con.reads)
+  return config

@@ -1,0 +1,52 @@
+"""MoCo v3: a ViT's predictions of one view find an EMA teacher's embeddings of the other within the batch.
+
+Chen, Xie, He, "An Empirical Study of Training Self-Supervised Vision Transformers", arXiv 2104.02057; code
+facebookresearch/moco-v3.
+
+    demo       width 96, crops of 32 px, patch 4, on a CPU
+    cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 93.10 % online linear after 1000 epochs there
+    imagenet   ViT-S/16 of 12 heads, 224 px, batch 4096, 300 epochs: 73.2 % linear in the paper
+
+The ViT's patches are projected at random: the projection stays as it was drawn, against instabilities. Each view is a
+forward of its own. The teacher moves after the student's update, which gives the same keys as the code's move before
+the next forward, with the decay of the step before. The class token starts from N(0, 0.02), not N(0, 1e-6), and biases
+and norms are not decayed, where the code's AdamW decays them.
+"""
+
+from jssl.configs import common
+from jssl.schedules import cosine
+
+VIEWS = ("a", "b")
+
+
+def get_config(preset: str = "demo"):
+  config = common.base(preset)
+  is_vit = preset != "cifar10"
+  hidden, output = (256, 64) if preset == "demo" else (4096, 256)
+  net = common.BACKBONES[preset]
+  if preset == "imagenet":
+    net = dict(fn="vit", variant="S/16", image_size=224, num_heads=12)
+  if is_vit:
+    net = dict(net, position="sincos2d", init="moco_v3")
+    config.optim.freeze = ("student/backbone/embedding/",)
+  mlp = dict(fn="mlp_head", hidden=hidden, output=output, bias=False, last_bias=False)
+  config.views = common.asymmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), interpolation="bilinear",
+                                        blur=preset == "imagenet")
+  config.networks = dict(
+      student=dict(**net, heads=dict(
+          z=dict(mlp, reads=("features",), layers=3 if is_vit else 2, last_batch_norm="plain"))),
+      teacher=dict(ema="student", decay=cosine(0.99, 1.0)),
+      predictor=dict(mlp, layers=2, last_batch_norm="plain" if is_vit else "none"))
+  config.passes = (common.passes("s", VIEWS, "student") | common.passes("t", VIEWS, "teacher")
+                   | common.passes("p", VIEWS, "predictor", reads=lambda v: (f"s_{v}/z",)))
+  config.losses = dict(nce=dict(fn="info_nce_loss", temperature=0.2, scale=0.4,
+                                terms=(("p_a/features", "t_b/z"), ("p_b/features", "t_a/z"))))
+
+  if preset == "demo":
+    common.demo_run(config)
+  elif preset == "cifar10":
+    common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-6)
+  else:
+    config.update(dict(batch_size=4096, total_epochs=300.0))
+    config.optim.update(dict(name="adamw", lr=1.5e-4, lr_scale="linear", weight_decay=0.1, warmup_epochs=40))
+  return config

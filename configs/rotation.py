@@ -1,0 +1,40 @@
+"""RotNet: tell by how many quarters an image has been turned.
+
+Gidaris, Singh, Komodakis, "Unsupervised Representation Learning by Predicting Image Rotations", arXiv 1803.07728; code
+gidariss/FeatureLearningRotNet. All four rotations of an image are in one batch, which the paper finds much better than
+one of them.
+
+    demo       ViT of width 64, depth 3, crops of 32 px, patch 4, on a CPU
+    cifar10    ResNet-18 with the CIFAR stem in the place of a Network in Network, else config/CIFAR10_RotNet_NIN4blocks
+    imagenet   ResNet-50 in the place of AlexNet, 224 px, else config/ImageNet_RotNet_AlexNet: 50 epochs
+
+CIFAR's crops are random resized ones where the code pads by 4 pixels and crops.
+"""
+
+from jssl.configs import common
+
+TURNS = tuple(f"r{k}" for k in range(4))
+
+
+def get_config(preset: str = "demo"):
+  config = common.base(preset)
+  net = dict(common.BACKBONES[preset])
+  if preset == "demo":
+    net |= common.TINY
+  crop = common.view(preset, size=common.SIZES[preset], scale=(0.08, 1.0) if preset == "imagenet" else (0.5, 1.0))
+  config.views = dict(crop=crop) | {v: dict(fn="rotate", reads=("crop",), turns=k) for k, v in enumerate(TURNS)}
+  config.networks = dict(student=dict(**net, heads=dict(logits=dict(fn="linear_head", reads=("features",), output=4))))
+  config.passes = common.passes("s", TURNS, "student", join="turns", reads=lambda v: (f"{v}/image",))
+  config.losses = dict(rotation=dict(fn="softmax_cross_entropy_loss", weight=1 / len(TURNS), terms=tuple(
+      (f"s_{v}/logits", f"{v}/label") for v in TURNS)))
+
+  if preset == "demo":
+    common.demo_run(config)
+    return config
+  batch, epochs, lr, boundaries, factors = dict(
+      cifar10=(128, 200.0, 0.1, (60, 120, 160), (0.2, 0.04, 0.008)),
+      imagenet=(192, 50.0, 0.01, (15, 30, 45), (0.1, 0.01, 0.001)))[preset]
+  config.update(dict(batch_size=batch, total_epochs=epochs))
+  config.optim.update(dict(name="sgd", nesterov=True, lr=lr, weight_decay=5e-4, lr_schedule="step",
+                           step_factors=factors, boundaries_epochs=boundaries))
+  return config

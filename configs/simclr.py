@@ -1,0 +1,38 @@
+"""SimCLR: each view finds the other view of its image among all views of the batch.
+
+Chen, Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Learning of Visual Representations", arXiv
+2002.05709; code google-research/simclr.
+
+    demo       ViT of width 96, crops of 32 px, patch 4, on a CPU
+    cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 90.74 % online linear after 1000 epochs there
+    imagenet   ResNet-50, 224 px, batch 4096, 1000 epochs: 69.3 % linear in the paper, 69.1 % in its repository
+
+Both views are one forward. On ImageNet the head has the code's BatchNorms, where the paper writes none; the last is
+without the code's scale. The code's loss is twice ours, which LARS does not see.
+"""
+
+from jssl.configs import common
+
+VIEWS = ("a", "b")
+
+
+def get_config(preset: str = "demo"):
+  config = common.base(preset)
+  temperature, head = dict(
+      demo=(0.2, dict(hidden=256, output=64, batch_norm=False)),
+      cifar10=(0.2, dict(hidden=2048, output=256, batch_norm=False)),
+      imagenet=(0.1, dict(hidden=2048, output=128, bias=False, last_bias=False, last_batch_norm="plain")))[preset]
+  config.views = common.symmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), **common.SIMCLR_COLOUR,
+                                       blur=0.0 if preset == "demo" else 0.5)
+  config.networks = dict(student=dict(**common.BACKBONES[preset], heads=dict(
+      z=dict(fn="mlp_head", reads=("features",), layers=2, **head))))
+  config.passes = common.passes("s", VIEWS, "student", join="views")
+  config.losses = dict(nt_xent=dict(fn="nt_xent_loss", temperature=temperature, reads=common.outputs("s", VIEWS, "z")))
+
+  if preset == "demo":
+    common.demo_run(config)
+  elif preset == "cifar10":
+    common.solo_learn_run(config, name="lars", lr=0.4, weight_decay=1e-4)
+  else:
+    common.lars_run(config, batch_size=4096, epochs=1000, lr=0.3, weight_decay=1e-6)
+  return config

@@ -1,0 +1,49 @@
+"""SupCon: SimCLR with labels: each view finds all views of its class.
+
+Khosla, Teterwak, Wang, Sarna, Tian, Isola, Maschinot, Liu, Krishnan, "Supervised Contrastive Learning", arXiv
+2004.11362; code HobbitLong/SupContrast (CIFAR) and google-research/google-research, supcon (ImageNet).
+
+    demo       ViT of width 96 on the embedded objects, which are digits: upright crops of 32 px that hold most of one,
+               patch 4, on a CPU. Without the head's BatchNorms all embeddings fall into one point at first and stay.
+    cifar10    ResNet-50 with the CIFAR stem, batch 1024, 1000 epochs: 96.0 % linear in the authors' repository
+    imagenet   ResNet-50, 224 px, batch 6144, 350 epochs. The authors use AutoAugment, with which they report 78.7 %;
+               our views are SimCLR's. Their head is linear on normalised features, ours the two layers of SimCLR.
+
+Both views are one forward. The loss is scaled by tau / 0.07 on CIFAR and by tau on ImageNet, as in the respective code.
+"""
+
+from jssl.configs import common
+
+VIEWS = ("a", "b")
+
+
+def get_config(preset: str = "demo"):
+  config = common.base(preset)
+  net = common.BACKBONES[preset]
+  if preset == "demo":
+    config.data.name = "objects"
+  if preset == "cifar10":
+    net = dict(net, depth=50, zero_init_residual=False)
+  head, temperature, scale, views = dict(
+      demo=(dict(hidden=256, output=64, last_batch_norm="plain"), 0.5, 1.0,
+            dict(scale=(0.6, 1.0), **common.MOCO_COLOUR, flip=0.0)),
+      cifar10=(dict(hidden=2048, output=128, batch_norm=False), 0.1, 0.1 / 0.07,
+               dict(scale=(0.2, 1.0), **common.MOCO_COLOUR, interpolation="bilinear")),
+      imagenet=(dict(hidden=2048, output=128, batch_norm=False), 0.1, 0.1,
+                dict(scale=(0.08, 1.0), **common.SIMCLR_COLOUR, blur=0.5)))[preset]
+  config.views = common.symmetric_pair(preset, size=common.SIZES[preset], **views)
+  config.networks = dict(student=dict(**net, heads=dict(
+      z=dict(fn="mlp_head", reads=("features",), layers=2, **head))))
+  config.passes = common.passes("s", VIEWS, "student", join="views")
+  config.losses = dict(sup=dict(fn="supervised_contrastive_loss", temperature=temperature, scale=scale,
+                                reads=(common.outputs("s", VIEWS, "z"), "label")))
+
+  if preset == "demo":
+    common.demo_run(config)
+  elif preset == "cifar10":
+    config.update(dict(batch_size=1024, total_epochs=1000.0))
+    config.optim.update(dict(name="sgd", lr=0.5, weight_decay=1e-4, warmup_epochs=10, warmup_start_lr=0.01,
+                             end_lr_fraction=1e-3))
+  else:
+    common.lars_run(config, batch_size=6144, epochs=350, lr=0.4, weight_decay=1e-3, warmup_epochs=12)
+  return config

@@ -1,0 +1,54 @@
+"""A tokenizer for BEiT: a small VQ-VAE whose codes stand for the patches of a ViT.
+
+van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", arXiv 1711.00937, with the normalised
+entries of few dimensions of Yu et al., "Vector-quantized Image Modeling with Improved VQGAN", arXiv 2110.04627, and
+transformers for its encoder and decoder as there. Nothing in it is BEiT's own, whose tokenizer is that of DALL-E.
+
+    demo       width 64, 256 codes, crops of 32 px, patch 4, on a CPU
+    cifar10    native 32 px, patch 4, 512 codes
+    imagenet   width 384, 8192 codes, 224 px, patch 16
+
+All numbers are our choice. Entries that no patch is nearest to are dead: a codebook that learns from its own patches
+alone leaves most of them so. The loss `usage` pulls them in, by asking that on average over a batch all entries be
+about as near; its metric `used` says how many are in use.
+"""
+
+from jssl.configs import common
+
+
+def network(preset: str) -> dict:
+  """The encoder and its quantiser, which `configs/beit.py` loads."""
+  size, patch, codes, net = dict(
+      demo=(32, 4, 256, dict(width=64, depth=2, num_heads=2)),
+      cifar10=(32, 4, 512, dict(width=192, depth=4, num_heads=3)),
+      imagenet=(224, 16, 8192, dict(width=384, depth=6, num_heads=6)))[preset]
+  return dict(fn="vit", image_size=size, patch_size=patch, cls_token=False, **net, heads=dict(
+      vq=dict(fn="vector_quantizer", reads=("patch_tokens",), codes=codes, dim=32)))
+
+
+def get_config(preset: str = "demo"):
+  config = common.base(preset)
+  encoder = network(preset)
+  patch = encoder["patch_size"]
+  decoder = dict(
+      demo=dict(width=64, depth=1, num_heads=2),
+      cifar10=dict(width=192, depth=2, num_heads=3),
+      imagenet=dict(width=384, depth=3, num_heads=6))[preset]
+  config.views = dict(v=common.view(preset, size=encoder["image_size"], scale=(0.2, 1.0)))
+  config.networks = dict(tokenizer=encoder, decoder=dict(fn="mae_decoder", patch_size=patch, prefix=0, **decoder))
+  config.passes = dict(
+      t=dict(net="tokenizer", reads=("v",)),
+      d=dict(net="decoder", reads=("t/vq/quantized",)))
+  config.targets = dict(y=dict(fn="patch_pixels", reads=("v",), patch=patch))
+  config.losses = dict(
+      rec=dict(fn="masked_mse_loss", reads=("d/pixels", "y")),
+      vq=dict(fn="quantization_loss", reads=("t/vq/latents", "t/vq/entries"), commitment=0.25, weight=1.0),
+      usage=dict(fn="mean_entropy_loss", reads=("t/vq/cosines",), temp=0.05, weight=0.1))
+
+  if preset == "demo":
+    common.demo_run(config)
+  else:
+    batch, epochs, warmup = (1024, 100.0, 5) if preset == "imagenet" else (256, 200.0, 10)
+    config.update(dict(batch_size=batch, total_epochs=epochs))
+    config.optim.update(dict(name="adamw", lr=2e-4, lr_scale="linear", weight_decay=0.05, warmup_epochs=warmup))
+  return config

@@ -1,0 +1,176 @@
+"""Methods put together from pieces of others: `python experiments/grid/run.py --workdir runs/grid --seeds 0 1 2`.
+
+A cell of the grid is a config and what is changed in it, in this order:
+
+    mae                                     a config to begin with (another one's preset: mae:cifar10)
+    sit.masking                             another config's stage (or `networks`) in the place of this one's
+    data2vec.targets.y                      one entry of it
+    mae.masking:encoder=student,v=a         ... in which other names are read, and written
+    --config.passes.s.reads="('v',)"        a key of what has come together so far
+
+What no loss reads any more is left out, and so are networks that no pass uses. Every cell is trained and evaluated with
+every seed, beside the unchanged configs as controls; each run appends a row to `table.jsonl`, and those that have one
+are not run again. An interrupted run goes on from its checkpoint. `--explain` prints the combined methods and stops,
+`--cell "name=mae sit.losses ..."` adds a cell, `--only` picks some, and `--config.key=value` changes a key of all.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import shlex
+import time
+
+import numpy as np
+
+from jssl import config as configs, data, evaluate, explain, graph, logging, workdirs
+from jssl.errors import ConfigError, nearest
+from jssl.schedules import Horizon
+from jssl.train import Trainer, train_and_evaluate
+
+CELLS = {
+    "data2vec": ("data2vec",),
+    "data2vec, MAE's masks": ("data2vec", "mae.masking:encoder=student"),
+    "data2vec, SimMIM's masks": ("data2vec", "simmim.masking:encoder=student"),
+    "Barlow Twins": ("barlow_twins",),
+    "Barlow Twins on GMML's corruption": (
+        "barlow_twins", "sit.masking",
+        "--config.passes.s_a.reads=('hidden_a/image',)", "--config.passes.s_b.reads=('hidden_b/image',)"),
+    "Barlow Twins on GMML's corruption of one view": (
+        "barlow_twins", "sit.masking", "--config.passes.s_a.reads=('hidden_a/image',)"),
+}
+PARTS = (*graph.STAGES, "networks")
+_NAMES = ("reads", "terms", "grid", "net", "ema", "log_variance")  # keys whose values are names
+
+
+def combine(pieces, preset: str = "demo"):
+  """The config that a cell describes.
+
+  Args:
+    pieces: the first a config's name, the others as at the top of this file.
+    preset: of every config that does not name its own.
+
+  Raises:
+    ConfigError: for a piece that is not there.
+  """
+  load = lambda name: configs.load_config(name if ":" in name else f"{name}:{preset}")
+  config = load(pieces[0])
+  for piece in pieces[1:]:
+    if piece.startswith("--config."):
+      configs.override(config, [piece])
+    else:
+      place, _, renames = piece.partition(":")
+      take(config, load, place.split("."), dict(pair.split("=") for pair in renames.split(",") if pair))
+  prune(config)
+  return config
+
+
+def take(config, load, place: list[str], renames: dict[str, str]) -> None:
+  """Puts the stage or the entry at `place`, `[config, stage]` or `[config, stage, entry]`, into `config`."""
+  if len(place) not in (2, 3) or place[1] not in PARTS:
+    raise ConfigError(f"{'.'.join(place)}: write config.stage or config.stage.entry; stages: {', '.join(PARTS)}")
+  stage = load(place[0])[place[1]]
+  if place[2:] and place[2] not in stage:
+    raise ConfigError(f"{'.'.join(place)}: there is no such entry; {nearest(place[2], stage)}")
+  found = {renames.get(name, name): renamed(entry.to_dict(), renames) for name, entry in stage.items()
+           if name in (place[2:] or stage)}
+  if place[2:]:
+    found = {**config[place[1]].to_dict(), **found}
+  config[place[1]] = found
+
+
+def renamed(entry: dict, renames: dict[str, str]) -> dict:
+  """An entry in which `old`, `old/part` and `keyword=old` are read under their new names."""
+  def change(value):
+    if not isinstance(value, str):
+      return tuple(map(change, value)) if isinstance(value, (list, tuple)) else value
+    return re.sub(r"^((?:\w+=)?)(\w+)", lambda m: m[1] + renames.get(m[2], m[2]), value)
+
+  return {key: change(value) if key in _NAMES else value for key, value in entry.items()}
+
+
+def prune(config) -> None:
+  """Leaves out, in place, entries from which no path leads to a loss, and networks that no pass uses."""
+  nodes = {name: graph.make_node(stage, name, entry, Horizon(1 << 30, 1, 1))
+           for stage in graph.STAGES for name, entry in config[stage].items()}
+  used, frontier = set(), [name for name in nodes if name in config.losses]
+  while frontier:
+    name = frontier.pop()
+    if name not in used:
+      used.add(name)
+      frontier += [owner for owner in (graph.owner(read, nodes) for read in nodes[name].names()) if owner]
+  nets = {nodes[name].options["net"] for name in used if nodes[name].stage == "passes"}
+  nets |= {config.networks[name].ema for name in nets if "ema" in config.networks.get(name, {})}
+  for stage, kept in (*((stage, used) for stage in graph.STAGES), ("networks", nets)):
+    for name in [name for name in config[stage] if name not in kept]:
+      del config[stage][name]
+
+
+def run(name: str, pieces, config, workdir: pathlib.Path, seed: int) -> dict:
+  """Trains and evaluates one cell with one seed; returns its row of the table."""
+  config = config.copy_and_resolve_references()
+  config.seed = seed
+  folder = workdir / f"{re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')}_seed{seed}"
+  source = data.load(config.data.name, split=config.data.split, **config.data.options)
+  start = time.monotonic()
+  state = train_and_evaluate(config, folder, source=source)
+  if int(state.step) < configs.total_steps(config, len(source)):
+    raise SystemExit(f"{folder}: stopped at step {int(state.step)}; the same command goes on from there")
+  last = logging.read_metrics(folder)[-1]
+  results = evaluate.evaluate(folder)["pretrained"]
+  found = {f"{protocol} {metric}": value for protocol, result in results.items()
+           for metric, value in result["metrics"].items() if isinstance(value, (int, float))}
+  spreads = {key: value for key, value in last.items() if key.startswith("spread/")}
+  return dict(cell=name, seed=seed, pieces=list(pieces), loss=last["loss"], spread=min(spreads.values(), default=None),
+              seconds=round(time.monotonic() - start, 1), commit=workdirs.commit(), metrics=found)
+
+
+def rows(workdir: pathlib.Path) -> list[dict]:
+  path = workdir / "table.jsonl"
+  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(found: list[dict], columns: list[str]) -> str:
+  """Mean and standard deviation over seeds of each cell's metrics, as a Markdown table."""
+  lines = [f"| | seeds | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+  for name in dict.fromkeys(row["cell"] for row in found):
+    chosen = [row for row in found if row["cell"] == name]
+    cells = []
+    for column in columns:
+      values = [row["metrics"][column] for row in chosen if column in row["metrics"]]
+      cells.append(f"{np.mean(values):.3f} +- {np.std(values):.3f}" if values else "-")
+    lines.append(f"| {name} | {len(chosen)} | {' | '.join(cells)} |")
+  return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None):
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/grid"))
+  parser.add_argument("--preset", default="demo")
+  parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+  parser.add_argument("--only", nargs="*", default=[], help="names of cells")
+  parser.add_argument("--cell", action="append", default=[], help="name=config piece piece ...")
+  parser.add_argument("--columns", nargs="+", default=["knn k20", "linear accuracy", "rankme rankme"])
+  parser.add_argument("--explain", action="store_true")
+  arguments, overrides = parser.parse_known_args(argv)
+  logging.setup()
+  given = (cell.partition("=") for cell in arguments.cell)
+  cells = CELLS | {name: tuple(shlex.split(pieces)) for name, _, pieces in given}
+  for name in arguments.only or cells:
+    if name not in cells:
+      raise ConfigError(f"--only {name!r}: {nearest(name, cells)}")
+    config = configs.override(combine(cells[name], arguments.preset), overrides)
+    if arguments.explain:
+      print(f"== {name}: {' '.join(cells[name])}\n{explain.explain(Trainer(config))}\n")
+      continue
+    done = {(row["cell"], row["seed"]) for row in rows(arguments.workdir)}
+    for seed in arguments.seeds:
+      if (name, seed) not in done:
+        row = run(name, cells[name], config, arguments.workdir, seed)
+        with (arguments.workdir / "table.jsonl").open("a") as file:
+          file.write(json.dumps(row) + "\n")
+  print(table(rows(arguments.workdir), arguments.columns))
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,179 @@
+"""Contrast with the whole data set: each image remembers how near its negatives were, and perhaps its temperature."""
+
+import jax
+import jax.numpy as jnp
+
+from jssl.losses.arrays import cosines, gather
+from jssl.stateful import Stateful
+
+State = dict[str, jax.Array]
+Outcome = tuple[tuple[jax.Array, dict[str, jax.Array]], State]
+
+
+def _init_sogclr(a: jax.Array, b: jax.Array, index: jax.Array, *, num_examples: int) -> State:
+  del a, b, index
+  return {"u": jnp.zeros(num_examples, jnp.float32)}
+
+
+def _apply_sogclr(state: State, a: jax.Array, b: jax.Array, index: jax.Array, *, temperature: float = 0.1,
+                  gamma: float = 0.9, axis_name: str | None = None) -> Outcome:
+  """SogCLR: the global contrastive loss, whose negatives are the whole data set, from small batches.
+
+  For image i with views z_i, z_i', with g_i the mean over its negatives (both views of all other images) of
+  exp(z_i . z / tau), the objective is
+
+      F = mean_i sum over both views of  tau log g_i - z_i . z_i'
+
+  A batch's g is a poor estimate of the data set's. So each image keeps a moving average u_i of it, and the gradient
+  divides by that:
+
+      u <- (1 - gamma) u_i + gamma g_i                              the first time: u <- g_i
+      L = mean_i sum over both views of  mean_z w_z z_i . z - z_i . z_i',   w_z = exp(z_i . z / tau) / u
+
+  with w not differentiated. At gamma = 1 the gradient of L is that of F over the batch. Each view has a u of its own
+  for its step; their mean is remembered.
+
+  Args:
+    state: `u` float32 `[examples]`, 0 for an image that was not seen yet.
+    a, b: `[batch, dim]`, embeddings of two views; L2-normalised here.
+    index: int `[batch]`, each image's number in the data set, no number twice in a batch.
+    temperature: tau; exp(1 / tau) must be finite in float32, so tau > 0.012.
+    gamma: weight of the new estimate, in (0, 1]; 0.9 in the authors' code.
+    num_examples: of the data set.
+    axis_name: mapped axis over which the batch is split; negatives come from the global batch.
+
+  Returns:
+    The loss L; `objective`, the estimate of F with u for g; `accuracy`, how often the own other view is nearer
+    than all negatives; and the new state, in which every image of the global batch is written.
+
+  Where code and paper differ, this is the code: one u for an image where the paper's equations have one for each pair
+  of augmentations, and the start from g_i instead of an arbitrary value. The authors' code starts so while all of a
+  batch is new; here that is decided image by image.
+
+  References:
+    Yuan, Wu, Qiu, Du, Zhang, Zhou, Yang 2022, arXiv 2202.12387, equation 2 and algorithm 1; Optimization-AI/SogCLR,
+    sogclr/builder.py (`dynamic_contrastive_loss`); Optimization-AI/LibAUC, libauc/losses/contrastive.py (`GCLoss_v1`).
+
+  Example:
+
+    >>> state = sogclr_loss.init(None, None, None, num_examples=5)
+    >>> eye = jnp.eye(2)
+    >>> (loss, metrics), state = sogclr_loss.apply(state, eye, eye, jnp.array([4, 1]), temperature=1.0)
+    >>> print(f"{loss:.1f} {metrics['objective']:.1f}", state["u"].tolist())   # mean exp(0) = 1 for both images
+    -2.0 -2.0 [0.0, 1.0, 0.0, 0.0, 1.0]
+  """
+  loss, seen, metrics = _contrast(a, b, state["u"][index], temperature, gamma, axis_name)
+  return (loss, metrics), _written(state, index, {"u": seen["u"]}, axis_name)
+
+
+sogclr_loss = Stateful(_init_sogclr, _apply_sogclr)
+
+
+def _init_isogclr(a: jax.Array, b: jax.Array, index: jax.Array, *, num_examples: int,
+                  temperature: float = 0.1) -> State:
+  del a, b, index
+  return {"u": jnp.zeros(num_examples, jnp.float32), "temperature": jnp.full(num_examples, temperature, jnp.float32),
+          "momentum": jnp.zeros(num_examples, jnp.float32)}
+
+
+def _apply_isogclr(
+    state: State, a: jax.Array, b: jax.Array, index: jax.Array, *, gamma: float = 0.8, rho: float = 0.4,
+    eta: float = 0.03, beta: float = 0.5, temperature_range: tuple[float, float] = (0.05, 1.0), clip: float = 3.0,
+    axis_name: str | None = None,
+) -> Outcome:
+  """iSogCLR: SogCLR with a temperature of each image's own, which is learned.
+
+  A robust contrastive loss lets an adversary reweigh each image's negatives within a KL ball of radius rho; its dual is
+
+      F = mean_i sum over both views of  tau_i log g_i - z_i . z_i' + tau_i rho
+
+  minimised over the network and over tau_i in a range. Images with many similar negatives end up with a large tau_i.
+  The network's gradient is SogCLR's with tau_i for tau; the temperature's, of each image that the batch holds, is
+
+      G = mean over both views of  log u + rho - mean_z w_z (z_i . z) / tau_i,   clipped to [-clip, clip]
+      v_i <- (1 - beta) v_i + beta G,   tau_i <- tau_i - eta v_i, kept in the range
+
+  Args:
+    state: tables `[examples]`: `u`, as in SogCLR; `temperature`, tau_i; `momentum`, v_i.
+    a, b, index: as in SogCLR.
+    temperature: at the start, 0.1 in the authors' runs.
+    gamma: weight of the new estimate of u, in (0, 1].
+    rho: radius, 0.1 to 0.5 recommended for images.
+    eta: learning rate of the temperatures.
+    beta: weight of the new gradient of a temperature, in (0, 1].
+    temperature_range: the least tau > 0.012 and the largest.
+    clip: of the temperature's gradient.
+    num_examples: of the data set.
+    axis_name: mapped axis over which the batch is split.
+
+  Returns:
+    The loss as in SogCLR; `objective` (F with u for g), `accuracy`, `temperature` and `temperature_gradient` (means
+    over the batch); and the new state.
+
+  Where code and paper differ, this is the code. The paper takes exp((z_i . z - z_i . z_i') / tau_i) for g, here it is
+  exp(z_i . z / tau_i); the factor cancels in w and in G where u is the present g, so the two differ by what u remembers
+  alone. The paper, and LibAUC, do not clip G. The authors' repository starts u from gamma g_i; here, as in LibAUC, it
+  starts from g_i.
+
+  References:
+    Qiu, Hu, Yuan, Zhou, Zhang, Yang 2023, arXiv 2305.11965, equation 6 and algorithm 1;
+    zhqiu/contrastive-learning-iSogCLR, unimodal_exps/losses.py (`SogCLR_DRO_Loss`); Optimization-AI/LibAUC,
+    libauc/losses/contrastive.py (`GCLoss_v1`).
+
+  Example:
+
+    >>> state = isogclr_loss.init(None, None, None, num_examples=3, temperature=0.5)
+    >>> eye = jnp.eye(2)
+    >>> (loss, metrics), state = isogclr_loss.apply(state, eye, eye, jnp.array([2, 0]), rho=0.4, eta=0.5, beta=0.5)
+    >>> print([f"{t:.1f}" for t in state["temperature"]])   # two fell by eta * beta * G, G = log 1 + rho - 0
+    ['0.4', '0.5', '0.4']
+  """
+  before = {name: table[index] for name, table in state.items()}
+  temperature = before["temperature"]
+  loss, seen, metrics = _contrast(a, b, before["u"], temperature, gamma, axis_name)
+  gradient = jnp.clip(seen["slope"] + rho, -clip, clip)
+  momentum = (1 - beta) * before["momentum"] + beta * gradient
+  moved = jnp.clip(temperature - eta * momentum, *temperature_range)
+  metrics |= {"objective": metrics["objective"] + 2 * rho * jnp.mean(temperature), "temperature": jnp.mean(temperature),
+              "temperature_gradient": jnp.mean(gradient)}
+  return (loss, metrics), _written(
+      state, index, {"u": seen["u"], "temperature": moved, "momentum": momentum}, axis_name)
+
+
+isogclr_loss = Stateful(_init_isogclr, _apply_isogclr)
+
+
+def _contrast(a, b, u, temperature, gamma, axis_name):
+  """SogCLR's loss; of each image the new `u` and the `slope` d(tau log u) / d tau; metrics.
+
+  Args:
+    u: `[local_batch]`, estimates of the past.
+    temperature: a scalar or `[local_batch]`.
+  """
+  products, own = cosines((a, b), axis_name)
+  total = products.shape[1]
+  image = jnp.arange(total) % (total // 2)
+  negative = image != image[own][:, None]
+  count = max(total - 2, 1)
+  positive = jnp.take_along_axis(products, (own[:, None] + total // 2) % total, axis=-1)[:, 0]
+  both = lambda x: jnp.tile(jnp.broadcast_to(x, u.shape), 2)  # the two views' rows of an image
+
+  frozen, tau, past = jax.lax.stop_gradient(products), both(temperature), both(u)
+  powers = jnp.where(negative, jnp.exp(frozen / tau[:, None]), 0)
+  present = jnp.sum(powers, axis=-1) / count
+  # An image that was not seen yet has u = 0. A batch of one image has no negatives, whence the maximum.
+  now = jnp.maximum(jnp.where(past > 0, (1 - gamma) * past + gamma * present, present), 1e-30)
+  weights = powers / now[:, None] / count
+  loss = 2 * jnp.mean(jnp.sum(weights * products, axis=-1) - positive)
+
+  slope = jnp.log(now) - jnp.sum(weights * frozen, axis=-1) / tau
+  per_image = lambda x: jnp.mean(x.reshape(2, -1), axis=0)
+  nearer = positive > jnp.max(jnp.where(negative, frozen, -2), axis=-1)
+  metrics = {"objective": 2 * jnp.mean(tau * jnp.log(now) - positive), "accuracy": jnp.mean(nearer.astype(loss.dtype))}
+  return loss, {"u": per_image(now), "slope": per_image(slope)}, metrics
+
+
+def _written(state: State, index, rows: State, axis_name) -> State:
+  """The tables with the rows of every image of the global batch; the same on all devices."""
+  everyone, rows = jax.tree.map(lambda x: gather(x, axis_name), (index, rows))
+  return {name: table.at[everyone].set(rows[name].astype(table.dtype)) for name, table in state.items()}

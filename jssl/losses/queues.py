@@ -1,0 +1,64 @@
+"""Contrast with embeddings of past batches."""
+
+import jax
+import jax.numpy as jnp
+
+from jssl.losses.arrays import cross_entropy, l2_normalize, precise
+from jssl.stateful import enqueue, random_queue, Stateful
+
+
+def _init(query: jax.Array, key: jax.Array, joining: jax.Array | None = None, *, size: int,
+          rng: jax.Array) -> jax.Array:
+  del query, joining
+  return random_queue(rng, size=size, dim=key.shape[-1])
+
+
+def _apply(queue: jax.Array, query: jax.Array, key: jax.Array, joining: jax.Array | None = None, *, temperature: float,
+           axis_name: str | None = None) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
+  """InfoNCE with a queue: a query tells its own key from the keys of past batches.
+
+      l(q, k) = -log( exp(q . k / tau) / (exp(q . k / tau) + sum_{n in queue} exp(q . n / tau)) )
+
+  The mean runs over all queries. The queue holds L2-normalised keys, at first random directions; after the loss, the
+  keys of the global batch join it and the oldest leave. Keys are a teacher's, or the queue goes stale.
+
+  For local features (DenseCL) query and key have a position axis: each query's own key has been picked for it (see
+  `jssl.targets.match_tokens`), and what joins the queue is one vector an image, the mean over positions.
+
+  Args:
+    queue: `[size, dim]`, the state, the newest first.
+    query: `[batch, dim]`, or `[batch, ..., dim]` with positions.
+    key: the partner of each query, as many of the same width.
+    joining: what joins the queue, `[batch, dim]` or `[batch, ..., dim]`, whose mean over positions joins; default the
+      keys.
+    size: of the queue: 65536 for MoCo and DenseCL on ImageNet.
+    temperature: tau > 0.
+    axis_name: mapped axis over which the batch is split.
+
+  Returns:
+    The loss and `accuracy` (how often the own key is nearer than the whole queue); and the new queue.
+
+  References:
+    He, Fan, Wu, Xie, Girshick 2020 (MoCo), arXiv 1911.05722, equation 1 and algorithm 1; Chen, Fan, Girshick, He 2020
+    (MoCo v2), arXiv 2003.04297; facebookresearch/moco, moco/builder.py. Wang et al. 2021 (DenseCL), arXiv 2011.09157,
+    equations 1 and 2; WXinlong/DenseCL, openselfsup/models/densecl.py.
+
+  Example:
+
+    >>> queue = jnp.array([[0.0, 1.0]])
+    >>> query = key = jnp.array([[2.0, 0.0]])
+    >>> (loss, metrics), queue = queue_info_nce_loss.apply(queue, query, key, temperature=1.0)
+    >>> print(f"{loss:.4f}", queue.tolist())   # log(e + 1) - 1
+    0.3133 [[1.0, 0.0]]
+  """
+  dim = queue.shape[-1]
+  queries, keys = (l2_normalize(precise(x)).reshape(-1, dim) for x in (query, key))
+  own = jnp.sum(queries * keys, axis=-1, keepdims=True)
+  logits = jnp.concatenate([own, jnp.matmul(queries, queue.T, precision="highest")], axis=-1) / temperature
+  loss, accuracy = cross_entropy(logits, jnp.zeros(len(logits), jnp.int32))
+  joining = precise(key if joining is None else joining)
+  joining = l2_normalize(jnp.mean(joining.reshape(len(joining), -1, dim), axis=1))
+  return (loss, {"accuracy": accuracy}), enqueue(queue, joining, axis_name=axis_name)
+
+
+queue_info_nce_loss = Stateful(_init, _apply)

@@ -1,0 +1,126 @@
+"""Mixtures of the images of a batch (scope="batch"): what is mixed, with whom, and in which share.
+
+All draws are made for the global batch and read at an example's place in it, so that the split over devices changes
+nothing.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def mixup(rng, image, *, alpha, per_example=False, axis_name=None):
+  """Blends each image with a partner: `lam * image + (1 - lam) * image[perm]`, lam ~ Beta(alpha, alpha).
+
+  Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412; drawn as in
+  facebookresearch/mixup-cifar10, train.py: partners are a random permutation of the batch, lam is one number a batch.
+
+  Args:
+    rng: one key, the same on all devices.
+    image: [batch, ...] floats, the local part of the batch: images, or any other arrays that can be blended.
+    alpha: static, > 0. Small values leave most images almost as they were.
+    per_example: draw lam for each example (timm's mode "elem").
+    axis_name: None, or the mapped axis over which the global batch is split.
+
+  Returns:
+    A dict of `image` [batch, ...], `lam` [batch] float32, the share of the image itself, and `perm` [batch] int32, the
+    place of its partner in the global batch.
+
+  Raises:
+    ValueError: unless alpha is positive.
+  """
+  perm, lam = draw_mixture(rng, image.shape[0], alpha=alpha, per_example=per_example, axis_name=axis_name)
+  return dict(image=_blend(image, gather_batch(image, axis_name)[perm], lam), lam=lam, perm=perm)
+
+
+def cutmix(rng, image, *, alpha=1.0, per_example=False, axis_name=None):
+  """Pastes a box of a partner into each image, at the same place.
+
+  Yun, Han, Oh, Chun, Choe, Yoo, "CutMix", arXiv 1905.04899; clovaai/CutMix-PyTorch, train.py (`rand_bbox`): lam ~
+  Beta(alpha, alpha), the box has int(side * sqrt(1 - lam)) pixels along each side, less one where that is odd, its
+  centre is uniform over the image, and what sticks out is cut off.
+
+  Args:
+    rng: one key, the same on all devices.
+    image: [batch, height, width, channels] floats, the local part of the batch.
+    alpha: static, > 0; 1 in the paper, for which lam is uniform.
+    per_example: draw lam and the box for each example.
+    axis_name: None, or the mapped axis over which the global batch is split.
+
+  Returns:
+    A dict of `image`, `lam` and `perm` as `mixup` returns them; `lam` is the share of pixels that are left, after the
+    cut at the border.
+
+  Raises:
+    ValueError: unless alpha is positive.
+  """
+  batch, height, width, _ = image.shape
+  mixture_key, box_key = jax.random.split(rng)
+  perm, lam = draw_mixture(mixture_key, batch, alpha=alpha, per_example=per_example, axis_name=axis_name)
+  center = for_each_example(lambda n: jax.random.uniform(box_key, (n, 2)), batch, per_example, axis_name)
+
+  def inside(side, center):
+    half = jnp.floor(side * jnp.sqrt(1 - lam)) // 2
+    middle, place = jnp.floor(side * center), jnp.arange(side)
+    return (place >= (middle - half)[:, None]) & (place < (middle + half)[:, None])
+
+  box = inside(height, center[:, 0])[:, :, None] & inside(width, center[:, 1])[:, None, :]
+  mixed = jnp.where(box[..., None], gather_batch(image, axis_name)[perm], image)
+  return dict(image=mixed, lam=1 - jnp.mean(box, axis=(1, 2), dtype=jnp.float32), perm=perm)
+
+
+def mix_pairs(rng, a, b, *, alpha=1.0, axis_name=None):
+  """Blends the first view of each image with the second view of a partner: `lam * a + (1 - lam) * b[perm]`.
+
+  The third input of Mixed Barlow Twins (Bandara, De Melo, Patel, arXiv 2312.02151; wgcban/mix-bt, main.py): lam ~
+  Beta(alpha, alpha) is one number a batch, partners are a random permutation of it.
+
+  Args:
+    rng: one key, the same on all devices.
+    a, b: [batch, ...] floats, two views of the same images, the local part of the batch.
+    alpha: static, > 0; 1 in the paper, for which lam is uniform.
+    axis_name: None, or the mapped axis over which the global batch is split.
+
+  Returns:
+    A dict of `image`, `lam` and `perm` as `mixup` returns them; `jssl.losses.mixed_barlow_twins_loss` reads the last
+    two.
+
+  Raises:
+    ValueError: unless alpha is positive.
+  """
+  perm, lam = draw_mixture(rng, a.shape[0], alpha=alpha, axis_name=axis_name)
+  return dict(image=_blend(a, gather_batch(b, axis_name)[perm], lam), lam=lam, perm=perm)
+
+
+def draw_mixture(rng, local_batch, *, alpha, per_example=False, axis_name=None):
+  """Partners and shares of this device's examples: `(perm [local_batch] int32, lam [local_batch] float32)`.
+
+  Partners are a random permutation of the global batch, which may leave an example with itself.
+
+  Raises:
+    ValueError: unless alpha is positive.
+  """
+  if not alpha > 0:
+    raise ValueError(f"the shares of a mixture are Beta(alpha, alpha) with alpha > 0, got {alpha}")
+  perm_key, lam_key = jax.random.split(rng)
+  perm = for_each_example(lambda n: jax.random.permutation(perm_key, n).astype(jnp.int32), local_batch, True, axis_name)
+  shares = lambda n: jax.random.beta(lam_key, alpha, alpha, (n,), jnp.float32)
+  return perm, for_each_example(shares, local_batch, per_example, axis_name)
+
+
+def _blend(own, partner, lam):
+  share = lam.reshape(-1, *[1] * (own.ndim - 1)).astype(own.dtype)
+  return share * own + (1 - share) * partner
+
+
+def for_each_example(draw, local_batch, per_example, axis_name):
+  """This device's share of `draw(global batch)`, or the one row of `draw(1)` for all: [local_batch, ...]."""
+  devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+  if not per_example:
+    return jnp.repeat(draw(1), local_batch, axis=0)
+  start = 0 if axis_name is None else jax.lax.axis_index(axis_name) * local_batch
+  return jax.lax.dynamic_slice_in_dim(draw(devices * local_batch), start, local_batch)
+
+
+def gather_batch(x, axis_name):
+  """[local_batch, ...] of every device as [batch, ...]."""
+  return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)

@@ -1,0 +1,86 @@
+"""What the masked methods choose are choices apart: one's mask goes with another's target, loss or views."""
+
+import jax
+import numpy as np
+import pytest
+
+from jssl import phases
+from jssl.config import load_config
+from jssl.configs import common
+from jssl.errors import ConfigError
+from jssl.train import Trainer, train_and_evaluate
+from tests import methods
+
+
+def steps(config, count=6):
+  """Trains a little on one device; returns the state and the metrics of each step."""
+  trainer = Trainer(config, methods.source(), devices=jax.devices()[:1])
+  state = phases.refresh(trainer, trainer.init_state(), 0)
+  step, rows = trainer.compile_step(state), []
+  for batch in trainer.batches(0, count):
+    state, metrics = step(state, trainer.arrays, batch)
+    rows.append({name: float(value) for name, value in metrics.items()})
+  assert not state.nonfinite
+  return state, rows
+
+
+def test_maes_masks_and_decoder_with_the_target_of_data2vec():
+  mae, data2vec = methods.small("mae"), methods.small("data2vec")
+  mae.optim.update(dict(lr=3e-3, lr_scale=None, warmup_fraction=None))
+  mae.networks.teacher = dict(data2vec.networks.teacher, ema="encoder")
+  mae.networks.decoder.heads = dict(prediction=dict(fn="linear_head", reads=("tokens",), output=16))
+  mae.passes.t = data2vec.passes.t
+  mae.targets = data2vec.targets
+  mae.losses = dict(features=dict(data2vec.losses.features, reads=("d/prediction", "y", "m/mask")))
+  state, rows = steps(mae)
+  assert rows[0]["features/hidden"] == 0.75 and rows[-1]["loss"] < rows[0]["loss"]
+  assert set(state.variables.params) == {"encoder", "decoder"} and set(state.variables.teachers) == {"teacher"}
+
+
+def test_barlow_twins_of_views_that_gmml_destroys():
+  config = methods.small("barlow_twins")
+  config.optim.update(dict(lr=3e-3, lr_scale=None, warmup_fraction=None))
+  config.masking = common.gmml_masks(("a", "b"), area=0.5, fill="noise")
+  config.passes = common.passes("s", ("a", "b"), "student", reads=lambda v: (f"hidden_{v}/image",))
+  _, rows = steps(config)
+  assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_beit_with_a_tokenizer_that_this_loop_has_trained(tmp_path):
+  trained = train_and_evaluate(methods.small("tokenizer", total_steps=2), tmp_path / "tokens", source=methods.source(),
+                               devices=jax.devices()[:1])
+  config = methods.small(f"beit:demo@{tmp_path / 'tokens'}")
+  assert not config.refresh
+  state, rows = steps(config, 3)
+  assert set(state.variables.params) == {"encoder"}
+  jax.tree.map(np.testing.assert_array_equal, state.variables.teachers["tokenizer"],
+               trained.variables.params["tokenizer"])
+  assert 0 < rows[0]["words/code_entropy"] < 1 and rows[-1]["words"] < rows[0]["words"]
+
+
+def test_beit_without_its_tokenizer_says_so(tmp_path):
+  trainer = Trainer(methods.small(f"beit:demo@{tmp_path / 'nowhere'}"), methods.source(), devices=jax.devices()[:1])
+  with pytest.raises(ConfigError, match="holds no checkpoint"):
+    trainer.init_state()
+
+
+@pytest.mark.parametrize("preset", ["demo", "cifar10", "imagenet"])
+def test_both_tokenizers_of_beit_are_one_method(preset):
+  words, codes = load_config(f"beit:{preset}"), load_config(f"beit:{preset}@runs/tokenizer")
+  for stage in ("views", "losses", "optim", "evaluation"):
+    assert words[stage].to_dict() == codes[stage].to_dict()
+  assert words.networks.encoder == codes.networks.encoder
+  assert codes.networks.tokenizer.load == "runs/tokenizer:tokenizer" and codes.networks.tokenizer.frozen
+  number = codes.networks.encoder.heads.words.output
+  assert words.refresh.codebook.codes == codes.networks.tokenizer.heads.vq.codes == number
+
+
+def test_targets_of_jepa_come_from_the_image_and_not_from_its_positions_alone():
+  """A collapsed teacher says the same of every image; at the start and after a few steps it does not."""
+  config = methods.small("ijepa")
+  trainer = Trainer(config, methods.source(), devices=jax.devices()[:1])
+  state, _ = steps(config)
+  batch = {name: array for name, array in trainer.source.arrays.items() if name in trainer.method.batch_names}
+  for variables in (trainer.init_state().variables, state.variables):
+    look = jax.jit(lambda v: trainer.single_method.environment(v, batch, key=jax.random.key(0), step=0)["tokens"])
+    assert np.var(np.asarray(look(variables)), axis=0).mean() > 0.2  # of 1 in all

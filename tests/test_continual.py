@@ -1,0 +1,53 @@
+"""Training without a known end: annealing is a branch, and what comes next starts before it."""
+
+import jax
+import numpy as np
+import pytest
+
+from jssl import schedules
+from jssl.checkpoint import load_variables
+from jssl.errors import ConfigError
+from jssl.train import Trainer, train_and_evaluate
+from tests import methods
+
+RATES = (4e-3, 1e-3, 1e-4)
+
+
+def config(total_steps, **durations):
+  config = methods.small("mae", depth=1, total_steps=total_steps, checkpoint_every_steps=4)
+  config.optim.update(dict(lr_scale=None, warmup_fraction=None))
+  with config.optim.ignore_type():
+    config.optim.lr = schedules.infinite(*RATES, **durations)
+  return config
+
+
+def run(config, workdir):
+  train_and_evaluate(config, workdir, source=methods.source(), devices=jax.devices()[:1])
+  return [load_variables(workdir, step) for step in (4, config.total_steps)]
+
+
+def same(a, b):
+  return [bool(np.array_equal(a[name], b[name])) for name in a]
+
+
+def test_annealing_is_a_branch_of_one_endless_run(tmp_path):
+  start = dict(warmup_steps=1, cooldown_steps=2)
+  before, annealed = run(config(6, anneal_steps=2, **start), tmp_path / "branch")
+  endless, further = run(config(8, **start), tmp_path / "endless")
+  assert all(same(before, endless)) and not any(same(annealed, further)) and not any(same(annealed, before))
+
+  later = config(6, anneal_steps=2)
+  for name in ("encoder", "decoder"):
+    later.networks[name].load = f"{tmp_path / 'branch'}@4:{name}"
+  trainer = Trainer(later, methods.source(), devices=jax.devices()[:1])
+  state = trainer.init_state()
+  loaded = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(state.variables.params)}
+  for name, array in loaded.items():
+    np.testing.assert_array_equal(array, before[f"params/{name}"])
+  rates = [float(trainer.optim_info["lr"](step)) for step in (0, 4, 6)]
+  np.testing.assert_allclose(rates, [RATES[1], RATES[1], RATES[2]], rtol=1e-6)
+
+  later.networks.encoder.load = f"{tmp_path / 'branch'}@5:encoder"
+  with pytest.raises(ConfigError, match=r"no checkpoint of step 5; known: \[4, 6\]"):
+    Trainer(later, methods.source()).init_state()

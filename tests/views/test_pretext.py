@@ -1,0 +1,108 @@
+"""Views with a label: turns, pairs of tiles, grey and colour, and mixtures of two views."""
+
+import doctest
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jssl import views
+from jssl.views import lab, pretext
+
+KEYS = jax.random.split(jax.random.key(0, impl="threefry2x32"), 400)
+
+
+def test_turns_are_numpys():
+  image = jnp.asarray(np.random.default_rng(0).uniform(size=(5, 5, 3)), jnp.float32)
+  for k in range(4):
+    out = views.rotate(None, image, turns=k)
+    np.testing.assert_array_equal(out["image"], np.rot90(image, k))
+    assert out["label"] == k and out["label"].dtype == jnp.int32
+  drawn = jax.jit(jax.vmap(lambda key: views.rotate(key, image)))(KEYS)
+  labels = np.asarray(drawn["label"])
+  assert np.all(np.bincount(labels, minlength=4) > 60)  # of 400; 100 are expected
+  for turned, label in zip(drawn["image"][:20], labels):
+    np.testing.assert_array_equal(turned, np.rot90(image, label))
+  with pytest.raises(ValueError, match="square"):
+    views.rotate(None, image[:4], turns=1)
+
+
+def tiles(image, **numbers):
+  numbers = dict(size=4, gap=4, jitter=0, scale=(1.0, 1.0), ratio=(1.0, 1.0), mean=0.0, std=1.0) | numbers
+  out = jax.jit(jax.vmap(lambda key: views.tile_pair(key, image, **numbers)))(KEYS)
+  return {name: np.asarray(x) for name, x in out.items()}
+
+
+def test_tiles_lie_in_the_cells_that_their_label_names():
+  rows, columns = jnp.mgrid[:24, :24] / 32.0
+  image = jnp.stack([rows, columns, jnp.zeros_like(rows)], axis=-1)  # each pixel says where it is
+  out = tiles(image)
+  offset = 32 * (out["second"] - out["first"])[:, 0, 0, :2]
+  np.testing.assert_allclose(offset, 8 * pretext.NEIGHBORS[out["label"]], atol=1e-3)
+  np.testing.assert_allclose(32 * out["first"][:, 0, 0, :2], 10, atol=1e-3)
+  counts = np.bincount(out["label"], minlength=8)
+  assert counts.min() > 25 and len(counts) == 8  # of 400; 50 are expected
+
+
+def test_jitter_moves_both_tiles_within_their_cells():
+  rows, columns = jnp.mgrid[:24, :24] / 32.0
+  out = tiles(jnp.stack([rows, columns, jnp.zeros_like(rows)], axis=-1), jitter=2)
+  first = np.round(32 * out["first"][:, 0, 0, :2]).astype(int)
+  shift = np.round(32 * (out["second"] - out["first"])[:, 0, 0, :2]).astype(int) - 8 * pretext.NEIGHBORS[out["label"]]
+  assert set(first.ravel()) == set(range(8, 13))
+  assert shift.min() == -4 and shift.max() == 4
+  with pytest.raises(ValueError, match="half of gap"):
+    tiles(jnp.zeros((24, 24, 3)), jitter=3)
+
+
+def test_both_tiles_are_grey_or_neither_is():
+  out = tiles(jnp.asarray(np.random.default_rng(1).uniform(size=(24, 24, 3)), jnp.float32), grayscale=0.66)
+  first, second = (np.ptp(out[name], axis=-1).max((1, 2)) < 1e-6 for name in ("first", "second"))
+  np.testing.assert_array_equal(first, second)
+  assert abs(first.mean() - 0.66) < 0.08
+
+
+# The usual values, as in scikit-image; the last is dark enough to lie on the straight parts of both curves.
+@pytest.mark.parametrize("rgb, want", [
+    ((1.0, 1.0, 1.0), (100.0, 0.0, 0.0)), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), ((1.0, 0.0, 0.0), (53.24, 80.09, 67.20)),
+    ((0.0, 1.0, 0.0), (87.73, -86.18, 83.18)), ((0.0, 0.0, 1.0), (32.30, 79.19, -107.86)),
+    ((0.5, 0.5, 0.5), (53.39, 0.0, 0.0)), ((0.02, 0.01, 0.03), (0.95, 1.38, -1.69))])
+def test_lab(rgb, want):
+  np.testing.assert_allclose(views.rgb_to_lab(jnp.array(rgb)), want, atol=0.03)
+  np.testing.assert_allclose(views.rgb_to_lab(np.array(rgb)), want, atol=0.03)
+
+
+def test_lab_has_finite_gradients():
+  gradient = jax.grad(lambda x: views.rgb_to_lab(x).sum())(jnp.array([[0.0, 0.0, 0.0], [1.0, 0.5, 0.01]]))
+  assert np.all(np.isfinite(gradient))
+
+
+def test_grey_and_colour_are_apart():
+  image = jnp.asarray(np.random.default_rng(2).uniform(size=(3, 4, 3)), jnp.float32)
+  out = views.split_lab(None, image, mean=0.5, std=0.25)
+  whole = views.rgb_to_lab(image)
+  np.testing.assert_allclose(out["grey"][..., 1], (whole[..., 0] / 100 - 0.5) / 0.25, rtol=1e-5)
+  assert np.ptp(out["grey"], axis=-1).max() == 0
+  np.testing.assert_array_equal(out["ab"], whole[..., 1:])
+
+
+def test_pairs_are_mixed_as_their_share_and_partner_say():
+  a, b = (jnp.asarray(np.random.default_rng(s).normal(size=(8, 3, 3, 2)), jnp.float32) for s in (0, 1))
+  mix = jax.jit(functools.partial(views.mix_pairs, KEYS[0]))
+  out = mix(a, b)
+  assert np.ptp(out["lam"]) == 0 and sorted(out["perm"].tolist()) == list(range(8))
+  share = out["lam"][0]
+  np.testing.assert_allclose(out["image"], share * a + (1 - share) * b[out["perm"]], atol=1e-6)
+  shares = jax.jit(jax.vmap(lambda key: views.mix_pairs(key, a[:2, :1, :1], b[:2, :1, :1])["lam"][0]))(KEYS)
+  assert abs(np.mean(shares) - 0.5) < 0.06 and abs(np.var(shares) - 1 / 12) < 0.02  # uniform
+  split = jax.jit(jax.vmap(functools.partial(views.mix_pairs, KEYS[0], axis_name="batch"), axis_name="batch"))(
+      a.reshape(4, 2, 3, 3, 2), b.reshape(4, 2, 3, 3, 2))
+  for name in out:
+    np.testing.assert_allclose(split[name].reshape(out[name].shape), out[name], atol=1e-6)
+
+
+def test_examples():
+  results = doctest.testmod(lab, extraglobs=dict(jnp=jnp))
+  assert results.attempted and not results.failed
