@@ -51,10 +51,5 @@ def get_config(preset: str = "demo"):
   config.losses = dict(words=dict(fn="masked_cross_entropy_loss", reads=("e/words", "y", "m/mask")))
   config.evaluation.feature = "mean"
 
-  if preset == "demo":
-    common.demo_run(config)
-  else:
-    batch, lr = (2048, 1.5e-3) if preset == "imagenet" else (512, 5e-4)
-    config.update(dict(batch_size=batch, total_epochs=800.0 if preset == "imagenet" else 400.0))
-    common.beit_optim(config, lr=lr)
+  common.beit_run(config, preset, lr=1.5e-3)
   return config

@@ -175,9 +175,14 @@ def dino_optim(config, *, lr: float = 5e-4, weight_decay, warmup: dict, end_lr: 
     config.optim.clip = dict(per_tensor=3.0)
 
 
-def beit_optim(config, *, lr: float) -> None:
-  """AdamW as BEiT and data2vec use it: a peak that does not depend on the batch."""
-  config.optim.update(dict(name="adamw", lr=lr, end_lr=1e-5, warmup_epochs=10, weight_decay=0.05))
+def beit_run(config, preset: str, *, lr: float) -> None:
+  """BEiT's and data2vec's run on ImageNet, 800 epochs at batch 2048 with a peak `lr` that no rule scales, or ours."""
+  if preset == "demo":
+    demo_run(config)
+    return
+  large = preset == "imagenet"
+  config.update(dict(batch_size=2048 if large else 512, total_epochs=800.0 if large else 400.0))
+  config.optim.update(dict(name="adamw", lr=lr if large else 5e-4, end_lr=1e-5, warmup_epochs=10, weight_decay=0.05))
   with config.optim.ignore_type():
     config.optim.clip = dict(global_norm=3.0)
 

@@ -36,10 +36,5 @@ def get_config(preset: str = "demo"):
   config.losses = dict(features=dict(fn="smooth_l1_loss", beta=2.0, reads=("s/prediction", "y", "m/mask")))
   config.evaluation.feature = "mean"
 
-  if preset == "demo":
-    common.demo_run(config)
-  else:
-    batch, lr = (2048, 2e-3) if preset == "imagenet" else (512, 5e-4)
-    config.update(dict(batch_size=batch, total_epochs=800.0 if preset == "imagenet" else 400.0))
-    common.beit_optim(config, lr=lr)
+  common.beit_run(config, preset, lr=2e-3)
   return config
