@@ -41,7 +41,7 @@ def get_config(preset: str = "demo"):
       | common.passes("s", small, "student", join="small") | common.passes("t", large, "teacher", join="teachers"))
 
   rec = common.gmml_reconstruction(large, patch=patch, fn="masked_mse_loss")
-  temp = linear(0.04, 0.07, **(dict(fraction=0.3) if preset == "demo" else dict(epochs=30)))
+  temp = 0.04 if preset == "demo" else linear(0.04, 0.07, epochs=30)
   teacher = lambda name: dict(fn="centered_softmax", reads=(common.outputs("t", large, name),), temp=temp, momentum=0.9)
   config.targets = rec["targets"] | dict(y=teacher("trunk/cls_logits"), y_patch=teacher("trunk/patch_logits"))
   config.losses = rec["losses"] | dict(

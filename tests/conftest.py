@@ -1,10 +1,26 @@
 """Eight simulated devices for every test; a test that wants one takes the first. Compiling counts here, not running."""
 
+import gc
 import os
+import pathlib
 import tempfile
+
+import pytest
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # What is compiled twice, as by a run that goes on, is compiled once.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jssl-tests-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+  """Compiled programs stay in memory until told otherwise, and hundreds of them do not fit."""
+  yield
+  statm = pathlib.Path("/proc/self/statm")  # there is none on macOS
+  if statm.exists() and int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > 2.5 * 2**30:
+    import jax  # pylint: disable=g-import-not-at-top
+
+    jax.clear_caches()
+    gc.collect()

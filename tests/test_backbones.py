@@ -9,7 +9,6 @@ import pytest
 from jssl.errors import ConfigError
 from jssl.train import Trainer, TrainState
 from tests import methods
-from tests.test_devices import with_sgd
 
 # Images of 16 px become maps of 4 x 4; the ResNet's, of 2 x 2.
 BACKBONES = dict(
@@ -18,9 +17,9 @@ BACKBONES = dict(
     swin=dict(fn="swin", width=8, depths=(1, 2), num_heads=(1, 2), patch_size=2, window=2, drop_path=0.1))
 
 
-def trainer(method, backbone, *, size=16, change=lambda config: config, **numbers):
+def trainer(method, backbone, *, size=16, make=methods.small, **numbers):
   """A method with another encoder under the same heads. To build it is to trace a forward pass."""
-  config = change(methods.small(method, size=size))
+  config = make(method, size=size)
   network = "encoder" if "encoder" in config.networks else "student"
   heads = config.networks[network].get("heads", {})
   config.networks[network] = dict(BACKBONES[backbone], **numbers, heads=heads)
@@ -31,7 +30,7 @@ def trainer(method, backbone, *, size=16, change=lambda config: config, **number
     ("barlow_twins", "resnet", {}), ("dino", "convnext", {}), ("simmim", "swin", dict(mask_token=True))])
 def test_a_step(method, backbone, numbers):
   """Every parameter of the backbone has a gradient (of keys' biases, to which softmax is blind, rounding is left)."""
-  run = trainer(method, backbone, change=with_sgd, **numbers)
+  run = trainer(method, backbone, make=methods.small_with_sgd, **numbers)
   rng = np.random.default_rng(0)
   variables = jax.tree.map(lambda x: jnp.asarray(0.1 * np.abs(rng.normal(size=x.shape)), x.dtype), run.abstract)
   state = TrainState(jnp.int32(0), variables, run.optimizer.init(variables.params), jnp.int32(0))
