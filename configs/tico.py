@@ -18,7 +18,7 @@ from jssl.schedules import cosine
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, hidden, dim, net = dict(
-      demo=(32, 256, 256, dict(fn="vit", image_size=32, patch_size=4, **common.TINY)),
+      demo=(32, 256, 256, common.SMALL_BACKBONES["demo"]),
       cifar10=(32, 4096, 256, common.BACKBONES["cifar10"]),
       imagenet=(224, 4096, 256, common.BACKBONES["imagenet"]))[preset]
   config.views = common.asymmetric_pair(preset, size=size, scale=(0.08, 1.0), blur=preset == "imagenet")

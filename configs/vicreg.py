@@ -19,7 +19,7 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, dim, net = dict(
-      demo=(32, 256, dict(fn="vit", image_size=32, patch_size=4, **common.TINY)),
+      demo=(32, 256, common.SMALL_BACKBONES["demo"]),
       cifar10=(32, 2048, common.BACKBONES["cifar10"]),
       imagenet=(224, 8192, common.BACKBONES["imagenet"]))[preset]
   if preset == "imagenet":

@@ -21,7 +21,7 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, dim, hidden, subbatch, net = dict(
-      demo=(32, 32, 256, 64, dict(fn="vit", image_size=32, patch_size=4, **common.TINY)),
+      demo=(32, 32, 256, 64, common.SMALL_BACKBONES["demo"]),
       cifar10=(32, 64, 1024, 128, common.BACKBONES["cifar10"]),
       imagenet=(224, 128, 1024, 256, dict(fn="resnet", depth=18)))[preset]
   if preset == "imagenet":

@@ -8,8 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from jssl import graph
+from jssl.batch_axis import global_mean
 from jssl.errors import ConfigError
 from jssl.stateful import Stateful
+
+
+def run_key(seed: int) -> jax.Array:
+  """The key that all draws of a run come from; threefry, whose draws do not depend on how arrays are split."""
+  return jax.random.key(seed, impl="threefry2x32")
 
 
 def name_key(key: jax.Array, name: str) -> jax.Array:
@@ -248,7 +254,7 @@ def spread(embeddings: jax.Array, *, axis_name: str | None = None) -> jax.Array:
   It is the root mean square distance of the L2-normalised embeddings from their mean; SimSiam (Chen and He, arXiv
   2011.10566) watches the same deviation by dimension.
   """
-  mean = lambda x: jnp.mean(x, axis=0) if axis_name is None else jax.lax.pmean(jnp.mean(x, axis=0), axis_name)
+  mean = lambda x: global_mean(jnp.mean(x, axis=0), axis_name)
   x = jax.lax.stop_gradient(embeddings).astype(jnp.float32)
   x = x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
   return jnp.sqrt(mean(jnp.sum((x - mean(x)) ** 2, axis=-1)))

@@ -91,7 +91,7 @@ def load_frozen(workdir: str | pathlib.Path, *, step: int | None = None, random:
   first = next(iter(config.views.values()))
   view = {key: first[key] if chosen[key] is None else chosen[key] for key in ("size", "mean", "std")}
   if random:
-    key = environment.name_key(jax.random.key(config.seed, impl="threefry2x32"), specs[name].ema_of or name)
+    key = environment.name_key(environment.run_key(config.seed), specs[name].ema_of or name)
     image = jax.ShapeDtypeStruct((1, view["size"], view["size"], len(view["mean"])), jnp.float32)
     variables = networks.initialise(module, key, ((image,), {}))
   else:

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from jssl import graph
-from jssl.environment import name_key
+from jssl.environment import name_key, run_key
 from jssl.errors import ConfigError, nearest
 from jssl.schedules import Horizon
 
@@ -90,7 +90,7 @@ def refresh(trainer, state, step: int):
     reads = sorted(set(node.names()))
     found = collect(trainer, state, reads, step)
     fetch = lambda read: graph.fetch(found, node.where, read)
-    key = name_key(jax.random.fold_in(trainer_key(trainer), step), node.name)
+    key = name_key(jax.random.fold_in(run_key(trainer.config.seed), step), node.name)
     tables: dict[str, jax.Array] = {}
     graph.store(tables, node.name, graph.call(
         node.fn, key, *map(fetch, node.reads), engine=trainer.single_method.engine,
@@ -108,16 +108,12 @@ def _period(node, horizon: Horizon) -> int:
   return period
 
 
-def trainer_key(trainer) -> jax.Array:
-  return jax.random.key(trainer.config.seed, impl="threefry2x32")
-
-
 @functools.lru_cache(maxsize=4)
 def _compiled_look(method, parallel, seed: int, names: tuple[str, ...]):
   """Named arrays of one batch as a compiled function; kept, since it is compiled anew for each new function."""
   def look(state, arrays, batch):
     batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
-    env = method.environment(state.variables, batch, key=jax.random.key(seed, impl="threefry2x32"), step=state.step,
+    env = method.environment(state.variables, batch, key=run_key(seed), step=state.step,
                              positions=batch["index"])
     return {name: env[name] for name in names}
 

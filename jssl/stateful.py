@@ -6,6 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jssl.batch_axis import gather
+
 
 class Stateful(NamedTuple):
   """A target or a loss that remembers something from step to step.
@@ -42,7 +44,5 @@ def enqueue(queue: jax.Array, rows: jax.Array, *, axis_name: str | None = None) 
     >>> enqueue(jnp.zeros((3, 1)), jnp.array([[1.0], [2.0]])).tolist()
     [[1.0], [2.0], [0.0]]
   """
-  rows = jax.lax.stop_gradient(rows)
-  if axis_name is not None:
-    rows = jax.lax.all_gather(rows, axis_name, tiled=True)
+  rows = gather(jax.lax.stop_gradient(rows), axis_name)
   return jnp.concatenate([rows.astype(queue.dtype), queue])[:len(queue)]

@@ -17,6 +17,7 @@ import numpy as np
 import optax
 
 from jssl import checkpoint, config as configs, data, logging, optim, phases, workdirs
+from jssl.environment import run_key
 from jssl.errors import ConfigError, NonFiniteError
 from jssl.method import Method, Variables
 from jssl.parallel import Parallel
@@ -38,10 +39,6 @@ class TrainState:
   variables: Variables
   opt_state: Any
   nonfinite: jax.Array
-
-
-def run_key(seed: int) -> jax.Array:
-  return jax.random.key(seed, impl="threefry2x32")
 
 
 def make_train_step(method: Method, optimizer: optax.GradientTransformation, parallel: Parallel, *, seed: int,
@@ -123,6 +120,7 @@ class Trainer:
     self.spec = {name: jax.ShapeDtypeStruct((config.batch_size, *x.shape), x.dtype)
                  for name, x in {**source.element_spec, "index": np.int32(0)}.items()}
     self.arrays = {}
+    self.phase = None
     self._check_phases()
 
   def _check_phases(self) -> None:
@@ -135,14 +133,16 @@ class Trainer:
       later, expected = phase.name, found
 
   def start_phase(self, step: int) -> None:
-    """Builds what the phase of `step` trains, and compiles its step at its first call."""
-    self.phase = phases.at(self.phases, step)
-    config = self.phase.config
+    """Builds what the phase of `step` trains, unless it is there; its step is compiled at its first call."""
+    phase = phases.at(self.phases, step)
+    if phase is self.phase:
+      return
+    self.phase = phase
     self.method = self.make_method(self.parallel.axis_name)
     self.single_method = self.make_method(None)  # without a mapped axis: for initialising and looking
     self.abstract = jax.eval_shape(self._init_variables)
     self.optimizer, self.optim_info = optim.make_optimizer(
-        config.optim, self.abstract.params, **self.horizon._asdict())
+        phase.config.optim, self.abstract.params, **self.horizon._asdict())
     self._check_accumulation()
     self._load_arrays()
 

@@ -1,4 +1,4 @@
-"""What the losses share: precision, unit vectors, and the global batch over a mapped axis.
+"""What the losses share: precision, unit vectors, and cosines over the global batch.
 
 With `axis_name` set, a loss sees one device's share of the batch. Either it returns the mean over that share, or a
 value that is computed through `psum` and `all_gather` and is the same on every device. In both cases the mean over
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+
+from jssl.batch_axis import gather, positions
 
 
 def precise(x: jax.Array) -> jax.Array:
@@ -24,26 +26,6 @@ def as_views(x: jax.Array | Sequence[jax.Array]) -> list[jax.Array]:
 def l2_normalize(x: jax.Array) -> jax.Array:
   """`x / sqrt(sum x^2 + 1e-12)` over the last axis: a unit vector, and a finite gradient at zero."""
   return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
-
-
-def gather(x: jax.Array, axis_name: str | None) -> jax.Array:
-  """`[local_batch, ...]` of every device as `[batch, ...]`; gradients flow back to where each row came from."""
-  return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
-
-
-def global_sum(x: jax.Array, axis_name: str | None) -> jax.Array:
-  return x if axis_name is None else jax.lax.psum(x, axis_name)
-
-
-def global_mean(x: jax.Array, axis_name: str | None) -> jax.Array:
-  """Mean over devices; of local means over equal shares, that is the mean over the global batch."""
-  return x if axis_name is None else jax.lax.pmean(x, axis_name)
-
-
-def positions(local_batch: int, axis_name: str | None) -> jax.Array:
-  """Places in the global batch of this device's examples, int32 `[local_batch]`."""
-  start = 0 if axis_name is None else jax.lax.axis_index(axis_name) * local_batch
-  return start + jnp.arange(local_batch)
 
 
 def cosines(views: Sequence[jax.Array], axis_name: str | None) -> tuple[jax.Array, jax.Array]:

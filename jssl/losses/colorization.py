@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import global_mean, precise
+from jssl.batch_axis import global_mean
+from jssl.losses.arrays import precise
 from jssl.stateful import Stateful
 
 

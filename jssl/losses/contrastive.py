@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import as_views, cosines, cross_entropy, gather, l2_normalize, positions, precise
+from jssl.batch_axis import gather, positions
+from jssl.losses.arrays import as_views, cosines, cross_entropy, l2_normalize, precise
 
 
 def info_nce_loss(query: jax.Array, key: jax.Array, *, temperature: float, scale: float = 1.0, normalize: bool = True,

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import global_mean, l2_normalize, precise
+from jssl.batch_axis import global_mean
+from jssl.losses.arrays import l2_normalize, precise
 from jssl.stateful import Stateful
 
 

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import gather, global_mean, global_sum, l2_normalize, precise
+from jssl.batch_axis import gather, global_mean, global_sum
+from jssl.losses.arrays import l2_normalize, precise
 
 
 def barlow_twins_loss(a: jax.Array, b: jax.Array, *, lambd: float, scale: float = 1.0, normalize: bool = False,

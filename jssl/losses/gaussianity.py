@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import as_views, global_mean, global_sum, precise
+from jssl.batch_axis import global_mean, global_sum
+from jssl.losses.arrays import as_views, precise
 
 
 def sigreg_loss(views: jax.Array | Sequence[jax.Array], *, slices: int = 1024, knots: int = 17, t_max: float = 3.0,

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import cosines, gather
+from jssl.batch_axis import gather
+from jssl.losses.arrays import cosines
 from jssl.stateful import Stateful
 
 State = dict[str, jax.Array]

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import as_views, global_sum, precise
+from jssl.batch_axis import global_sum
+from jssl.losses.arrays import as_views, precise
 
 Arrays = jax.Array | Sequence[jax.Array]
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import as_views, gather, global_mean, l2_normalize, positions, precise
+from jssl.batch_axis import gather, global_mean, positions
+from jssl.losses.arrays import as_views, l2_normalize, precise
 
 
 def koleo_loss(embeddings: jax.Array, *, eps: float = 1e-8,

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import as_views, cross_entropy, gather, l2_normalize, positions, precise
+from jssl.batch_axis import gather, positions
+from jssl.losses.arrays import as_views, cross_entropy, l2_normalize, precise
 
 
 def same_view_nt_xent_loss(views: Sequence[jax.Array], *, temperature: float, negatives: str = "same_view",

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import gather, l2_normalize, precise
+from jssl.batch_axis import gather
+from jssl.losses.arrays import l2_normalize, precise
 
 
 def w_mse_loss(views: Sequence[jax.Array], *, subbatch: int, iterations: int = 1, normalize: bool = True,

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jssl.batch_axis import global_size, positions
 from jssl.masking.random import check_count, keep_lowest
 
 TRIES = 10  # rejected blocks in a row after which BEiT gives up
@@ -89,10 +90,8 @@ def stratified_block_mask(rng, views, *, grid, ratio, min_block, aspect=(0.3, 1 
     raise ValueError(f"stratified_block_mask: prob must lie in (0, 1], got {prob}")
   low, high = _targets(grid, None, tuple(ratio))
   _check_blocks(grid, high, min_block, None, aspect)
-  batch, offset = len(views[0]), 0
-  everyone = batch
-  if axis_name is not None:
-    everyone, offset = batch * jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name) * batch
+  batch = len(views[0])
+  everyone = global_size(batch, axis_name)
   crops = len(views) * everyone
   masked = max(int(crops * prob), 1)
   order_key, crop_key = jax.random.split(rng)
@@ -104,7 +103,7 @@ def stratified_block_mask(rng, views, *, grid, ratio, min_block, aspect=(0.3, 1 
     target = jnp.where(rank[crop] < masked, jnp.floor(low + (high - low) * slices), 0)
     return _paint(block_key, grid, target, min_block, None, aspect).reshape(-1)
 
-  mine = offset + jnp.arange(batch)
+  mine = positions(batch, axis_name)
   masks = jax.vmap(one_crop)(jnp.concatenate([view * everyone + mine for view in range(len(views))]))
   return jnp.split(masks, len(views))
 

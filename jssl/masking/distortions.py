@@ -7,6 +7,7 @@ Atito, Awais, Kittler, arXiv 2104.03602; Sara-Ahmed/SiT at its commits of April 
 import jax
 import jax.numpy as jnp
 
+from jssl.batch_axis import gather, positions
 from jssl.masking.gmml import draw_blocks, first_cover
 from jssl.views.colour import gaussian_blur
 
@@ -59,10 +60,7 @@ def alien_blocks(rng, image, distorted, *, area=0.3, block_max=0.25, max_blocks=
   Returns:
     [batch, height, width, channels].
   """
-  everyone, offset = image, 0
-  if axis_name is not None:
-    everyone = jax.lax.all_gather(image, axis_name, tiled=True)
-    offset = jax.lax.axis_index(axis_name) * image.shape[0]
+  everyone = gather(image, axis_name)
 
   def paste(position, distorted):
     partner_key, block_key = jax.random.split(jax.random.fold_in(rng, position))
@@ -70,7 +68,7 @@ def alien_blocks(rng, image, distorted, *, area=0.3, block_max=0.25, max_blocks=
     covered = _blocks(block_key, distorted.shape, area, block_max, max_blocks)
     return jnp.where(covered & (partner != position), everyone[partner], distorted)
 
-  return jax.vmap(paste)(offset + jnp.arange(image.shape[0]), distorted)
+  return jax.vmap(paste)(positions(len(image), axis_name), distorted)
 
 
 def _one_block(rng, shape):

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.batch_axis import gather, positions
+
 FILLS = ("zeros", "noise", "self")
 
 
@@ -85,10 +87,7 @@ def alien_replace(rng, image, corrupted, mask, *, area=0.3, prob=0.5, align=1, b
   """
   if not 0 < prob <= 1:
     raise ValueError(f"alien_replace: prob must lie in (0, 1], got {prob}")
-  everyone, offset = image, 0
-  if axis_name is not None:
-    everyone = jax.lax.all_gather(image, axis_name, tiled=True)
-    offset = jax.lax.axis_index(axis_name) * image.shape[0]
+  everyone = gather(image, axis_name)
 
   def replace_one(position, clean, corrupted, mask):
     coin_key, group_key = jax.random.split(jax.random.fold_in(rng, position))
@@ -99,7 +98,7 @@ def alien_replace(rng, image, corrupted, mask, *, area=0.3, prob=0.5, align=1, b
     pasted = jnp.where(alien_mask[..., None], alien, clean)
     return dict(image=jnp.where(replaced, pasted, corrupted), mask=jnp.where(replaced, alien_mask, mask))
 
-  return jax.vmap(replace_one)(offset + jnp.arange(image.shape[0]), image, corrupted, mask)
+  return jax.vmap(replace_one)(positions(len(image), axis_name), image, corrupted, mask)
 
 
 def pixel_to_patch_mask(mask, *, patch, min_hidden=1.0):

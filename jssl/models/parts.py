@@ -146,6 +146,18 @@ def drop_path(branch: jax.Array, keys: jax.Array | None, *, rate: float, number:
   return branch * scale.reshape(-1, *[1] * (branch.ndim - 1))
 
 
+def patch_grid(image_shape: tuple[int, ...], patch_size: int) -> tuple[int, int]:
+  """Rows and columns of patches of an image `[..., H, W, C]`.
+
+  Raises:
+    ValueError: the patch size does not divide the image.
+  """
+  height, width = image_shape[-3:-1]
+  if height % patch_size or width % patch_size:
+    raise ValueError(f"image size {height}x{width} is not divisible by the patch size {patch_size}")
+  return height // patch_size, width // patch_size
+
+
 def patchify(images: jax.Array, patch_size: int) -> jax.Array:
   """`[batch, H, W, C]` to `[batch, patches, P, P, C]`, patches row by row."""
   batch, height, width, channels = images.shape

@@ -122,11 +122,9 @@ class Swin(nn.Module):
     Raises:
       ValueError: the patch size does not divide the image.
     """
-    height, width = image_shape[-3:-1]
-    if height % self.patch_size or width % self.patch_size:
-      raise ValueError(f"image size {height}x{width} is not divisible by the patch size {self.patch_size}")
-    stride = self.patch_size * 2 ** (len(self.depths) - 1)
-    return -(-height // stride), -(-width // stride)
+    rows, columns = parts.patch_grid(image_shape, self.patch_size)
+    merged = 2 ** (len(self.depths) - 1)
+    return -(-rows // merged), -(-columns // merged)
 
   @nn.compact
   def __call__(

@@ -41,10 +41,7 @@ class ViT(nn.Module):
     Raises:
       ValueError: the patch size does not divide the image.
     """
-    height, width = image_shape[-3:-1]
-    if height % self.patch_size or width % self.patch_size:
-      raise ValueError(f"image size {height}x{width} is not divisible by the patch size {self.patch_size}")
-    return height // self.patch_size, width // self.patch_size
+    return parts.patch_grid(image_shape, self.patch_size)
 
   @nn.compact
   def __call__(

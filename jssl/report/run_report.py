@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import checkpoint, config as configs, data, evaluate, logging, workdirs
+from jssl.environment import run_key
 from jssl.evaluation.scenes import belonging_patches, objects_of
 from jssl.evaluation.similarity import cosine_similarity
 from jssl.graph import owner
@@ -41,7 +42,7 @@ def reconstruction_figures(workdir, config):
   batch = source.get(np.arange(min(len(source), max(EXAMPLES, 2))))
   batch["index"] = np.arange(len(batch["image"]), dtype=np.int32)
   method = Method(config, num_examples=len(source), horizon=Horizon(configs.total_steps(config, len(source)), 1, 1))
-  key = jax.random.key(config.seed, impl="threefry2x32")
+  key = run_key(config.seed)
   abstract = jax.eval_shape(lambda: method.init(key, batch))
   if any(node.stage == "refresh" for node in method.nodes.values()):
     return  # What the tables hold belongs to the training set, of which these images are a part.

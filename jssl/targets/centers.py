@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jssl.batch_axis import global_sum
 from jssl.stateful import Stateful
 
 Views = jax.Array | Sequence[jax.Array]
@@ -61,8 +62,7 @@ def _apply(center: jax.Array, logits: Views, mask: Views | None = None, *, temp:
   masks = [jnp.ones(x.shape[:-1], bool) for x in views] if mask is None else mask if several else [mask]
   total = sum(jnp.sum(x * m[..., None], axis=tuple(range(x.ndim - 1))) for x, m in zip(views, masks))
   count = sum(jnp.sum(m, dtype=total.dtype) for m in masks)
-  if axis_name is not None:
-    total, count = jax.lax.psum((total, count), axis_name)
+  total, count = global_sum((total, count), axis_name)
   moved = momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
   moved = jax.lax.stop_gradient(jnp.where(count > 0, moved, center).astype(center.dtype))
   return (probs if several else probs[0]), moved

@@ -6,6 +6,8 @@ import itertools
 import jax
 import jax.numpy as jnp
 
+from jssl.batch_axis import global_sum
+
 Views = jax.Array | Sequence[jax.Array]
 
 
@@ -112,7 +114,5 @@ def _log_sum_over_rows(x, axis_name):
   if axis_name is not None:
     largest = jax.lax.pmax(largest, axis_name)
   largest = jnp.where(jnp.isfinite(largest), largest, 0)
-  total = jnp.sum(jnp.exp(x - largest), axis=0)
-  if axis_name is not None:
-    total = jax.lax.psum(total, axis_name)
+  total = global_sum(jnp.sum(jnp.exp(x - largest), axis=0), axis_name)
   return jnp.where(total > 0, largest + jnp.log(total), 0)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.batch_axis import global_size, positions
 from jssl.stateful import Stateful, enqueue
 
 
@@ -61,13 +62,10 @@ def _apply(queue: dict[str, jax.Array], x: jax.Array, *, use: float = 1.0,
     ([[1.0, 2.0], [0.0, 0.0]], [[True, True], [False, False]])
   """
   rows, filled = queue["rows"], queue["filled"]
-  devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
-  device = 0 if axis_name is None else jax.lax.axis_index(axis_name)
-  batch = len(x) * devices
+  batch = global_size(len(x), axis_name)
   if len(rows) % batch:
     raise ValueError(f"length={len(rows)} is not a multiple of the batch size {batch}")
-  share = len(rows) // devices
-  places = device * share + jnp.arange(share)
+  places = positions(len(rows) // batch * len(x), axis_name)
   dealt = dict(rows=rows[places].reshape(len(x), -1, *x.shape[1:]),
                counts=((places < filled) & (use > 0)).reshape(len(x), -1))
   filled = jnp.minimum(filled + batch, len(rows)).astype(jnp.int32)

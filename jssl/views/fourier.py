@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.batch_axis import gather, global_size
 from jssl.views.geometry import to_pair
-from jssl.views.mixing import for_each_example, gather_batch
+from jssl.views.mixing import for_each_example
 
 
 def replace_low_amplitudes(image, donor, ratio):
@@ -74,7 +75,7 @@ def fourier_augment(rng, image, *, ratio, axis_name=None):
   Domain Generalization", arXiv 2105.11120, and Yang and Soatto (FDA), arXiv 2004.05498, exchange amplitudes by pairs.
   """
   donor, share = _draw_style(rng, image.shape[0], ratio, per_example=True, axis_name=axis_name)
-  return jax.vmap(replace_low_amplitudes)(image, gather_batch(image, axis_name)[donor], share)
+  return jax.vmap(replace_low_amplitudes)(image, gather(image, axis_name)[donor], share)
 
 
 def _draw_style(rng, local_batch, ratio, *, per_example, axis_name):
@@ -82,9 +83,8 @@ def _draw_style(rng, local_batch, ratio, *, per_example, axis_name):
   low, high = ratio
   if not 0 <= low <= high <= 1:
     raise ValueError(f"ratio must satisfy 0 <= low <= high <= 1, got {ratio}")
-  devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
   draws = for_each_example(lambda n: jax.random.uniform(rng, (n, 2)), local_batch, per_example, axis_name)
-  return jnp.floor(draws[:, 0] * devices * local_batch).astype(jnp.int32), low + (high - low) * draws[:, 1]
+  return jnp.floor(draws[:, 0] * global_size(local_batch, axis_name)).astype(jnp.int32), low + (high - low) * draws[:, 1]
 
 
 def _one_of_batch(x, place, axis_name):

@@ -7,6 +7,8 @@ nothing.
 import jax
 import jax.numpy as jnp
 
+from jssl.batch_axis import gather, global_size, positions
+
 
 def mixup(rng, image, *, alpha, per_example=False, axis_name=None):
   """Blends each image with a partner: `lam * image + (1 - lam) * image[perm]`, lam ~ Beta(alpha, alpha).
@@ -29,7 +31,7 @@ def mixup(rng, image, *, alpha, per_example=False, axis_name=None):
     ValueError: unless alpha is positive.
   """
   perm, lam = draw_mixture(rng, image.shape[0], alpha=alpha, per_example=per_example, axis_name=axis_name)
-  return dict(image=_blend(image, gather_batch(image, axis_name)[perm], lam), lam=lam, perm=perm)
+  return dict(image=_blend(image, gather(image, axis_name)[perm], lam), lam=lam, perm=perm)
 
 
 def cutmix(rng, image, *, alpha=1.0, per_example=False, axis_name=None):
@@ -64,7 +66,7 @@ def cutmix(rng, image, *, alpha=1.0, per_example=False, axis_name=None):
     return (place >= (middle - half)[:, None]) & (place < (middle + half)[:, None])
 
   box = inside(height, center[:, 0])[:, :, None] & inside(width, center[:, 1])[:, None, :]
-  mixed = jnp.where(box[..., None], gather_batch(image, axis_name)[perm], image)
+  mixed = jnp.where(box[..., None], gather(image, axis_name)[perm], image)
   return dict(image=mixed, lam=1 - jnp.mean(box, axis=(1, 2), dtype=jnp.float32), perm=perm)
 
 
@@ -88,7 +90,7 @@ def mix_pairs(rng, a, b, *, alpha=1.0, axis_name=None):
     ValueError: unless alpha is positive.
   """
   perm, lam = draw_mixture(rng, a.shape[0], alpha=alpha, axis_name=axis_name)
-  return dict(image=_blend(a, gather_batch(b, axis_name)[perm], lam), lam=lam, perm=perm)
+  return dict(image=_blend(a, gather(b, axis_name)[perm], lam), lam=lam, perm=perm)
 
 
 def draw_mixture(rng, local_batch, *, alpha, per_example=False, axis_name=None):
@@ -114,13 +116,6 @@ def _blend(own, partner, lam):
 
 def for_each_example(draw, local_batch, per_example, axis_name):
   """This device's share of `draw(global batch)`, or the one row of `draw(1)` for all: [local_batch, ...]."""
-  devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
   if not per_example:
     return jnp.repeat(draw(1), local_batch, axis=0)
-  start = 0 if axis_name is None else jax.lax.axis_index(axis_name) * local_batch
-  return jax.lax.dynamic_slice_in_dim(draw(devices * local_batch), start, local_batch)
-
-
-def gather_batch(x, axis_name):
-  """[local_batch, ...] of every device as [batch, ...]."""
-  return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
+  return draw(global_size(local_batch, axis_name))[positions(local_batch, axis_name)]
