@@ -19,6 +19,8 @@ PRESETS = ("demo", "cifar10", "imagenet")
 # widths of 384 and more, leaves so narrow a ViT at chance for a whole demo even when it is trained with labels.
 TINY = dict(width=64, depth=3, num_heads=2, init="mae")
 SMALL = dict(width=96, depth=4, num_heads=3, init="mae")
+# A head of DINO, iBOT, MC-SSL or MMC for them; so narrow, N(0, 0.02) would shrink what it is given a hundredfold.
+TINY_HEAD = dict(hidden=128, bottleneck=64, init="mae")
 # What methods without masks train, and on how many pixels.
 BACKBONES = dict(demo=dict(fn="vit", image_size=32, patch_size=4, **SMALL),
                  cifar10=dict(fn="resnet", depth=18, stem="cifar"), imagenet=dict(fn="resnet", depth=50))

@@ -15,7 +15,7 @@ from jssl.schedules import cosine, linear
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, local_crops, head, net = dict(
-      demo=(32, 4, 2, dict(hidden=256, bottleneck=64, prototypes=256), common.SMALL),
+      demo=(32, 4, 2, dict(common.TINY_HEAD, hidden=256, prototypes=256), common.SMALL),
       cifar10=(32, 4, 0, dict(hidden=1024, bottleneck=256, prototypes=4096), dict(width=192, depth=12, num_heads=3)),
       imagenet=(224, 16, 8, dict(prototypes=65536, norm_last_layer=False), dict(variant="S/16")))[preset]
   large = ("a", "b")

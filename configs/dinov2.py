@@ -32,7 +32,7 @@ def get_config(arg: str = "demo"):
     raise KeyError(f"'{arg}'; after the preset there may come {' and '.join(CHOICES)}, not {unknown[0]}")
   config = common.base(preset)
   size, patch, local_crops, head, net = dict(
-      demo=(32, 4, 2, dict(hidden=128, bottleneck=64, prototypes=128),
+      demo=(32, 4, 2, dict(common.TINY_HEAD, prototypes=128),
             dict(**common.TINY, layer_scale=1.0)),
       cifar10=(32, 4, 0, dict(hidden=1024, bottleneck=256, prototypes=4096),
                dict(width=192, depth=12, num_heads=3, layer_scale=1e-5, drop_path=(0.1, 0.1))),
@@ -47,11 +47,11 @@ def get_config(arg: str = "demo"):
                                ratio=(0.1, 0.5), prob=0.5, min_block=4))
   if "separate_heads" in choices:
     logits = ("cls_logits", "patch_logits")
-    heads = dict(cls_logits=dict(fn="dino_head", reads=("cls",), **head),
+    heads = dict(cls_logits=dict(fn="dino_head", reads=("features",), **head),
                  patch_logits=dict(fn="dino_head", reads=("patch_tokens",), **head))
   else:
     logits = ("head/cls_logits", "head/patch_logits")
-    heads = dict(head=dict(fn="shared_trunk_head", reads=("cls", "patch_tokens"), share_prototypes=True, **head))
+    heads = dict(head=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), share_prototypes=True, **head))
   config.networks = dict(
       student=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True, **net, heads=heads),
       teacher=dict(ema="student", decay=cosine(0.992, 1.0)))

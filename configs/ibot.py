@@ -27,7 +27,7 @@ from jssl.schedules import cosine, linear
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, local_crops, min_block, head, net = dict(
-      demo=(32, 4, 2, 4, dict(hidden=128, bottleneck=64, prototypes=128), common.TINY),
+      demo=(32, 4, 2, 4, dict(common.TINY_HEAD, prototypes=128), common.TINY),
       cifar10=(32, 4, 0, 4, dict(hidden=1024, bottleneck=256, prototypes=1024),
                dict(width=192, depth=12, num_heads=3, drop_path=0.1)),
       imagenet=(224, 16, 10, 16, dict(prototypes=8192, norm_last_layer=False),
@@ -41,7 +41,7 @@ def get_config(preset: str = "demo"):
                                    min_block=min_block) for v in large}
   config.networks = dict(
       student=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True, **net, heads=dict(
-          head=dict(fn="shared_trunk_head", reads=("cls", "patch_tokens"), share_prototypes=True, **head))),
+          head=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), share_prototypes=True, **head))),
       teacher=dict(ema="student", decay=cosine(0.99 if preset == "demo" else 0.996, 1.0)))
   temp = 0.04 if preset == "demo" else linear(0.04, 0.07, epochs=30)
   config.update(common.masked_distillation(

@@ -30,7 +30,7 @@ def get_config(preset: str = "demo"):
   config.views = {v: dict(whole) for v in large} | {v: dict(part) for v in small}
   config.networks = dict(student=dict(
       fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(
-          z=dict(fn="mlp_head", reads=("cls",), layers=3, **head))))
+          z=dict(fn="mlp_head", reads=("features",), layers=3, **head))))
   config.passes = (
       common.passes("s", large, "student", join="large") | common.passes("s", small, "student", join="small"))
   views = common.outputs("s", large + small, "z")

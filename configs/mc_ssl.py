@@ -20,7 +20,7 @@ from jssl.schedules import cosine, linear
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, local_crops, head, net = dict(
-      demo=(32, 4, 2, dict(hidden=128, bottleneck=64, prototypes=256, cls_prototypes=256),
+      demo=(32, 4, 2, dict(common.TINY_HEAD, prototypes=256, cls_prototypes=256),
             common.TINY),
       cifar10=(32, 4, 0, dict(hidden=1024, bottleneck=256, prototypes=1024, cls_prototypes=1024),
                dict(width=192, depth=12, num_heads=3)),
@@ -33,7 +33,7 @@ def get_config(preset: str = "demo"):
   config.masking = common.gmml_masks(large, area=0.5, fill="zeros")
   config.networks = dict(
       student=dict(fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(
-          trunk=dict(fn="shared_trunk_head", reads=("cls", "patch_tokens"), **head),
+          trunk=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), **head),
           pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=2, patch_size=patch))),
       teacher=dict(ema="student", decay=cosine(0.99 if preset == "demo" else 0.996, 1.0)))
   config.passes = (

@@ -22,7 +22,7 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, head, net = dict(
-      demo=(32, 4, dict(hidden=128, bottleneck=64, prototypes=256), common.TINY),
+      demo=(32, 4, dict(common.TINY_HEAD, prototypes=256), common.TINY),
       cifar10=(32, 4, dict(hidden=1024, bottleneck=256, prototypes=1024), dict(width=192, depth=12, num_heads=3, drop_path=0.1)),
       imagenet=(224, 16, dict(hidden=2048, bottleneck=256, prototypes=8192), dict(variant="S/16", drop_path=0.1)))[preset]
   config.views = common.asymmetric_pair(preset, size=size, scale=(0.25, 1.0), blur=preset == "imagenet")

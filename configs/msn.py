@@ -27,7 +27,7 @@ from jssl.schedules import cosine, linear
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, focal_crops, head, prototypes, net = dict(
-      demo=(32, 4, 2, dict(hidden=128, output=64), 64, common.TINY),
+      demo=(32, 4, 2, dict(hidden=128, output=64, init="mae"), 64, common.TINY),
       cifar10=(32, 4, 4, dict(hidden=1024, output=256), 256, dict(width=192, depth=12, num_heads=3)),
       imagenet=(224, 16, 10, dict(hidden=2048, output=256), 1024, dict(variant="S/16")))[preset]
   focal = tuple(f"focal{i + 1}" for i in range(focal_crops))
@@ -40,7 +40,7 @@ def get_config(preset: str = "demo"):
   config.masking = dict(m=dict(fn="random_patch_mask", grid=("anchor", "student"), ratio=0.15))
   config.networks = dict(
       student=dict(fn="vit", image_size=size, patch_size=patch, **net, heads=dict(
-          z=dict(fn="mlp_head", reads=("cls",), layers=3, activation="gelu", init="normal", **head))),
+          z=dict(fn="mlp_head", reads=("features",), layers=3, activation="gelu", **(dict(init="dino") | head)))),
       teacher=dict(ema="student", decay=linear(0.996, 1.0, fraction=1.25)),
       prototypes=dict(fn="prototypes", prototypes=prototypes))
   config.passes = (

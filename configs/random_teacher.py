@@ -22,7 +22,7 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   alpha, head = dict(
-      demo=(1e-3, dict(hidden=256, bottleneck=64, prototypes=1024)),
+      demo=(1e-3, dict(common.TINY_HEAD, hidden=256, prototypes=1024)),
       cifar10=(1e-10, dict(hidden=2048, bottleneck=256, prototypes=65536)))[preset]
   net = dict(**common.SMALL_BACKBONES[preset], heads=dict(
       logits=dict(fn="dino_head", reads=("features",), **head)))

@@ -47,7 +47,8 @@ def test_a_step(method, backbone, numbers):
 
 @pytest.mark.parametrize("method, backbone, numbers", [
     ("barlow_twins", "convnext", {}), ("barlow_twins", "swin", {}), ("dino", "resnet", {}), ("dino", "swin", {}),
-    ("simmim", "convnext", dict(mask_token=True))])
+    ("simmim", "convnext", dict(mask_token=True)), ("ibot", "swin", dict(mask_token=True)), ("mc_ssl", "convnext", {}),
+    ("lejepa", "resnet", {})])
 def test_a_forward_pass(method, backbone, numbers):
   run = trainer(method, backbone, **numbers)
   arrays = run.single_method.abstract_environment(run.spec).arrays

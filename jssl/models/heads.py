@@ -39,7 +39,7 @@ class MLPHead(nn.Module):
       width = fan if width is None else width
       torch = self.scheme == "torch"
       x = parts.Projection(
-          (fan,), (width,), parts.uniform_bound(fan) if torch else parts.kernel_init("dino"),
+          (fan,), (width,), parts.uniform_bound(fan) if torch else parts.kernel_init(self.scheme),
           self.last_bias if last else self.bias, parts.uniform_bound(fan) if torch else nn.initializers.zeros,
           self.dtype, name=f"dense_{i}")(x)
       if (self.last_batch_norm != "none") if last else self.batch_norm:
@@ -82,7 +82,8 @@ def mlp_head(
     activation: "relu", "gelu", "gelu_tanh", "silu" or "tanh"; or one name for each of the `layers - 1` places.
     bias: of every Linear but the last.
     last_bias: of the last Linear.
-    init: "torch" (uniform within +-1 / sqrt(inputs), biases too, as torch's Linear) or "normal" (N(0, 0.02), biases 0).
+    init: "torch" (uniform within +-1 / sqrt(inputs), biases too, as torch's Linear), or a name that `parts.kernel_init`
+      knows, as "dino" (N(0, 0.02)) and "mae" (Xavier), with biases 0.
     axis_name: the mapped axis over which BatchNorm is synchronised.
     dtype: of matrix products. BatchNorm's arithmetic and the output are float32.
 
@@ -99,20 +100,20 @@ def mlp_head(
   activations = (activation,) * (layers - 1) if isinstance(activation, str) else tuple(activation)
   if len(activations) != layers - 1:
     raise ValueError(f"{layers} layers have {layers - 1} activations between them, not {len(activations)}")
-  _check_options(activations, last_batch_norm, init)
+  _check_options(activations, last_batch_norm)
+  if init != "torch":
+    parts.kernel_init(init)  # knows the name, or says which there are
   widths = (hidden,) * (layers - 1) + (output,)
   return MLPHead(widths, activations, batch_norm, last_batch_norm, bias, last_bias, init, axis_name, dtype)
 
 
-def _check_options(activations: tuple[str, ...], last_batch_norm: str, init: str) -> None:
+def _check_options(activations: tuple[str, ...], last_batch_norm: str) -> None:
   """Raises ValueError for names that `mlp_head` does not know."""
   for name in activations:
     if name not in parts.ACTIVATIONS:
       raise ValueError(f"activation must be one of {', '.join(parts.ACTIVATIONS)}, not {name!r}")
   if last_batch_norm not in ("none", "affine", "plain"):
     raise ValueError(f"last_batch_norm must be 'none', 'affine' or 'plain', not {last_batch_norm!r}")
-  if init not in ("torch", "normal"):
-    raise ValueError(f"init must be 'torch' or 'normal', not {init!r}")
 
 
 class Prototypes(nn.Module):
@@ -184,8 +185,8 @@ class DINOHead(nn.Module):
 
 def dino_head(
     *, hidden: int = 2048, bottleneck: int = 256, prototypes: int = 65536, layers: int = 3,
-    norm_last_layer: bool = True, batch_norm: bool = False, activation: str = "gelu", axis_name: str | None = None,
-    dtype: str = "float32",
+    norm_last_layer: bool = True, batch_norm: bool = False, activation: str = "gelu", init: str = "dino",
+    axis_name: str | None = None, dtype: str = "float32",
 ) -> DINOHead:
   """DINO's projection head: an MLP to a bottleneck, which is L2-normalised and compared with prototypes.
 
@@ -200,11 +201,13 @@ def dino_head(
     norm_last_layer: keep the norms of the prototypes at 1; otherwise they are trained, from 1.
     batch_norm: BatchNorm before each activation.
     activation: see `mlp_head`.
+    init: of the MLP, see `mlp_head`. N(0, 0.02) is made for the paper's widths; at widths of 128 three such layers
+      shrink what they are given a hundredfold.
     axis_name: the mapped axis over which BatchNorm is synchronised.
     dtype: of matrix products.
 
   Returns:
-    a module, `[..., dim]` to float32 logits `[..., prototypes]`. Parameters: `mlp/dense_{i}` N(0, 0.02),
+    a module, `[..., dim]` to float32 logits `[..., prototypes]`. Parameters: `mlp/dense_{i}`,
     `prototypes/direction [bottleneck, prototypes]` as torch's Linear, and `prototypes/gain` if trained.
 
   References:
@@ -212,7 +215,7 @@ def dino_head(
     vision_transformer.py (DINOHead).
   """
   mlp = mlp_head(
-      hidden=hidden, output=bottleneck, layers=layers, batch_norm=batch_norm, activation=activation, init="normal",
+      hidden=hidden, output=bottleneck, layers=layers, batch_norm=batch_norm, activation=activation, init=init,
       axis_name=axis_name, dtype=dtype)
   return DINOHead(mlp, Prototypes(prototypes, not norm_last_layer, dtype))
 
@@ -243,7 +246,7 @@ class SharedTrunkHead(nn.Module):
 def shared_trunk_head(
     *, hidden: int = 2048, bottleneck: int = 256, prototypes: int = 8192, cls_prototypes: int = 0,
     share_prototypes: bool = False, layers: int = 3, norm_last_layer: bool = True, batch_norm: bool = False,
-    activation: str = "gelu", axis_name: str | None = None, dtype: str = "float32",
+    activation: str = "gelu", init: str = "dino", axis_name: str | None = None, dtype: str = "float32",
 ) -> SharedTrunkHead:
   """Head of MC-SSL, MMC and iBOT: class and patch tokens go through one MLP, so that what one learns reaches the other.
 
@@ -257,6 +260,7 @@ def shared_trunk_head(
     norm_last_layer: keep the norms of the prototypes at 1; otherwise they are trained, from 1.
     batch_norm: BatchNorm before each activation, over class and patch tokens together.
     activation: see `mlp_head`.
+    init: of the MLP, see `dino_head`.
     axis_name: the mapped axis over which BatchNorm is synchronised.
     dtype: of matrix products.
 
@@ -275,7 +279,7 @@ def shared_trunk_head(
   if cls_prototypes and share_prototypes:
     raise ValueError("cls_prototypes and share_prototypes exclude each other")
   mlp = mlp_head(
-      hidden=hidden, output=bottleneck, layers=layers, batch_norm=batch_norm, activation=activation, init="normal",
+      hidden=hidden, output=bottleneck, layers=layers, batch_norm=batch_norm, activation=activation, init=init,
       axis_name=axis_name, dtype=dtype)
   trainable = not norm_last_layer
   own = Prototypes(cls_prototypes, trainable, dtype) if cls_prototypes else None
@@ -288,6 +292,7 @@ class ReconstructionHead(nn.Module):
   layers: int
   patch_size: int
   channels: int = 3
+  scheme: str = "dino"
   dtype: str = "float32"
 
   @nn.compact
@@ -296,15 +301,15 @@ class ReconstructionHead(nn.Module):
     del keys, train
     dim, pixels = x.shape[-1], self.patch_size ** 2 * self.channels
     for i in range(self.layers):
-      x = parts.gelu(parts.Projection((dim,), (dim,), parts.kernel_init("dino"), dtype=self.dtype,
-                                        name=f"dense_{i}")(x))
+      x = parts.gelu(parts.Projection(
+          (dim,), (dim,), parts.kernel_init(self.scheme), dtype=self.dtype, name=f"dense_{i}")(x))
     # torch takes a transposed convolution's outputs for its fan-in.
     return parts.Projection((dim,), (pixels,), parts.uniform_bound(pixels), dtype=self.dtype,
                              name="pixels")(x).astype(jnp.float32)
 
 
 def reconstruction_head(
-    *, patch_size: int, layers: int = 3, channels: int = 3, dtype: str = "float32",
+    *, patch_size: int, layers: int = 3, channels: int = 3, init: str = "dino", dtype: str = "float32",
 ) -> ReconstructionHead:
   """Light decoder of GMML, SiT and MC-SSL: a few Linear-GELU layers on each patch token, then its pixels.
 
@@ -315,6 +320,7 @@ def reconstruction_head(
     patch_size: side of a patch in pixels.
     layers: number of Linear-GELU layers, of the tokens' width.
     channels: of the image.
+    init: of these layers, a name that `parts.kernel_init` knows; see `dino_head`. The last is as torch's.
     dtype: of matrix products.
 
   Returns:
@@ -323,7 +329,7 @@ def reconstruction_head(
   References:
     Atito et al., GMML is All you Need, arXiv 2205.14986 and Sara-Ahmed/GMML; Sara-Ahmed/SiT; microsoft/SimMIM.
   """
-  return ReconstructionHead(layers, patch_size, channels, dtype)
+  return ReconstructionHead(layers, patch_size, channels, init, dtype)
 
 
 def color_head(*, patch_size: int, stride: int = 4, bins: int = 262, layers: int = 0,
@@ -340,18 +346,18 @@ def color_head(*, patch_size: int, stride: int = 4, bins: int = 262, layers: int
   Returns:
     a module, `[batch, patches, dim]` to float32 `[batch, patches, (patch_size / stride)^2 * bins]`: place, class.
   """
-  return ReconstructionHead(layers, patch_size // stride, bins, dtype)
+  return ReconstructionHead(layers, patch_size // stride, bins, dtype=dtype)
 
 
 def linear_head(
-    *, output: int | None = None, bias: bool = True, init: str = "normal", dtype: str = "float32",
+    *, output: int | None = None, bias: bool = True, init: str = "dino", dtype: str = "float32",
 ) -> MLPHead:
   """One linear layer: a classifier, or a predictor of targets such as HOG, codes and features.
 
   Args:
     output: width of the output; None for that of the input, as in data2vec.
     bias: whether it has one.
-    init: "normal" (N(0, 0.02), bias 0) or "torch", see `mlp_head`.
+    init: see `mlp_head`.
     dtype: of the matrix product.
 
   Returns:
