@@ -31,10 +31,5 @@ def get_config(preset: str = "demo"):
   config.losses = dict(color=dict(fn="color_bins_loss", reads=("s/colors", "y/index", "y/weight"), uniform=0.5))
 
   config.evaluation.update(dict(statistics, grayscale=True))
-  if preset == "demo":
-    common.demo_run(config)
-  elif preset == "cifar10":
-    common.adamw_run(config, batch_size=512, epochs=400)
-  else:
-    common.adamw_run(config, batch_size=1024, epochs=100)
+  common.pretext_run(config, preset, batch_size=1024, epochs=100)
   return config

@@ -217,3 +217,13 @@ def adamw_run(config, *, batch_size: int, epochs: float, lr: float = 5e-4, weigh
   config.update(dict(batch_size=batch_size, total_epochs=float(epochs)))
   optim = dict(name="adamw", lr=lr, lr_scale="linear", weight_decay=weight_decay, warmup_epochs=10)
   config.optim.update(optim | numbers)
+
+
+def pretext_run(config, preset: str, *, batch_size: int, epochs: int) -> None:
+  """Pretext tasks on a vision transformer, our choice: 400 epochs at batch 512 on CIFAR-10, on ImageNet as many as asked."""
+  if preset == "demo":
+    demo_run(config)
+  elif preset == "cifar10":
+    adamw_run(config, batch_size=512, epochs=400)
+  else:
+    adamw_run(config, batch_size=batch_size, epochs=epochs)

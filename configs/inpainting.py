@@ -29,10 +29,5 @@ def get_config(preset: str = "demo"):
                         where=dict(fn="patchify_mask", reads=("m/mask",), patch=patch))
   config.losses = dict(rec=dict(fn="masked_mse_loss", reads=("s/pixels", "y", "where")))
 
-  if preset == "demo":
-    common.demo_run(config)
-  elif preset == "cifar10":
-    common.adamw_run(config, batch_size=512, epochs=400)
-  else:
-    common.adamw_run(config, batch_size=1024, epochs=100)
+  common.pretext_run(config, preset, batch_size=1024, epochs=100)
   return config

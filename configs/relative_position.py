@@ -32,10 +32,5 @@ def get_config(preset: str = "demo"):
   config.losses = dict(position=dict(fn="softmax_cross_entropy_loss", reads=("p/features", "tiles/label")))
 
   config.evaluation.size = dict(demo=64, cifar10=64, imagenet=224)[preset]  # whole images, not tiles
-  if preset == "demo":
-    common.demo_run(config)
-  elif preset == "cifar10":
-    common.adamw_run(config, batch_size=512, epochs=400)
-  else:
-    common.adamw_run(config, batch_size=512, epochs=70)
+  common.pretext_run(config, preset, batch_size=512, epochs=70)
   return config

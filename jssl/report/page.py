@@ -42,11 +42,11 @@ pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; b
 """
 
 
-def _curves(history: Sequence[dict]) -> str:
+def _curves(history: Sequence[dict], losses: Sequence[str]) -> str:
   curves = series(history)
   groups = {
-      "Losses": {name: points for name, points in curves.items() if "loss" in name},
-      "Metrics": {name: points for name, points in curves.items() if "loss" not in name},
+      "Losses": {name: points for name, points in curves.items() if name in losses},
+      "Metrics": {name: points for name, points in curves.items() if name not in losses},
   }
   return "".join(f"<h2>{title}</h2>{chart_grid(group)}" for title, group in groups.items() if group)
 
@@ -80,6 +80,7 @@ def write_report(
     title: str,
     config_text: str,
     history: Sequence[dict] = (),
+    losses: Sequence[str] = ("loss",),
     table: dict | None = None,
     images: Sequence[tuple[str, bytes]] = (),
 ) -> Path:
@@ -90,6 +91,7 @@ def write_report(
     title: the page's.
     config_text: the config as it was run.
     history: rows of `metrics.jsonl`, each with a `step`; every other number in them becomes a curve.
+    losses: names of those curves that are losses.
     table: model -> protocol -> result, as for `jssl.evaluation.format_table`.
     images: `(caption, PNG file)`, for example from `jssl.report.figures`.
 
@@ -102,7 +104,7 @@ def write_report(
   path.write_text(
       f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
       f"<meta name='viewport' content='width=device-width, initial-scale=1'><title>{html.escape(title)}</title>"
-      f"<style>{STYLE}</style></head>\n<body><main><h1>{html.escape(title)}</h1>\n{_curves(history)}\n"
+      f"<style>{STYLE}</style></head>\n<body><main><h1>{html.escape(title)}</h1>\n{_curves(history, losses)}\n"
       f"{_table(table or {})}\n{_pictures(images)}\n<h2>Config</h2><pre>{html.escape(config_text)}</pre>"
       f"</main></body></html>\n",
       encoding="utf-8",

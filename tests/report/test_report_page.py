@@ -69,6 +69,14 @@ def test_a_run_without_history_table_or_images_has_a_page(tmp_path):
   assert "Losses" not in text and "Results" not in text and "Figures" not in text and "<pre>c</pre>" in text
 
 
+def test_losses_are_apart_from_metrics(tmp_path):
+  history = [{"step": i, "loss": 1.0, "rec": 1.0, "rec/hidden": 0.5} for i in (1, 2)]
+  text = write_report(tmp_path, title="t", config_text="c", history=history, losses=("loss", "rec")).read_text()
+  losses, metrics = text.split("<h2>Metrics</h2>")
+  assert [name in losses for name in ("loss by step", "rec by step", "rec/hidden by step")] == [True, True, False]
+  assert "rec/hidden by step" in metrics and "rec by step" not in metrics
+
+
 def test_series_keep_numbers_by_step_only():
   rows = [{"step": 1, "loss": 2.0, "flag": True, "name": "x"}, {"loss": 3.0}, {"step": 2, "loss": math.nan, "k": 1}]
   curves = series(rows)
