@@ -27,7 +27,8 @@ def run(config, workdir):
 
 
 def same(a, b):
-  return [bool(np.array_equal(a[name], b[name])) for name in a]
+  """Leaf by leaf, to the rounding of two programs; without keys' biases, which softmax does not see and Adam shakes."""
+  return [np.allclose(a[name], b[name], rtol=0, atol=1e-6) for name in a if not name.endswith("key/bias")]
 
 
 def test_annealing_is_a_branch_of_one_endless_run(tmp_path):
