@@ -20,7 +20,8 @@ def get_config(preset: str = "demo"):
   config = common.base(preset)
   crop = common.view(preset, size=common.SIZES[preset], scale=(0.08, 1.0) if preset == "imagenet" else (0.5, 1.0))
   config.views = dict(crop=crop) | {v: dict(fn="rotate", reads=("crop",), turns=k) for k, v in enumerate(TURNS)}
-  config.networks = dict(student=dict(**common.SMALL_BACKBONES[preset], heads=dict(logits=dict(fn="linear_head", reads=("features",), output=4))))
+  config.networks = dict(student=dict(**common.SMALL_BACKBONES[preset], heads=dict(
+      logits=dict(fn="linear_head", reads=("features",), output=4))))
   config.passes = common.passes("s", TURNS, "student", join="turns", reads=lambda v: (f"{v}/image",))
   config.losses = dict(rotation=dict(fn="softmax_cross_entropy_loss", weight=1 / len(TURNS), terms=tuple(
       (f"s_{v}/logits", f"{v}/label") for v in TURNS)))

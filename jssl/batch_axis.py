@@ -1,4 +1,4 @@
-"""The global batch, seen from one device's share of it: `axis_name` is the mapped axis over which it is split, or None."""
+"""The global batch, seen from one device: `axis_name` is the mapped axis over which it is split, or None."""
 
 import jax
 import jax.numpy as jnp

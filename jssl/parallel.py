@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from jssl import batch_axis
 from jssl.errors import ConfigError
 
 AXIS = "batch"
@@ -55,8 +55,7 @@ class Parallel:
 
   def positions(self) -> jax.Array:
     """Inside a compiled function: the places in the global batch of the examples that it sees."""
-    start = jax.lax.axis_index(AXIS) * self.local_batch_size if self.axis_name else 0
-    return start + jnp.arange(self.local_batch_size)
+    return batch_axis.positions(self.local_batch_size, self.axis_name)
 
   def mean(self, tree):
     """Inside a compiled function: the mean over devices of per-device means."""

@@ -292,7 +292,6 @@ class ReconstructionHead(nn.Module):
   layers: int
   patch_size: int
   channels: int = 3
-  scheme: str = "dino"
   dtype: str = "float32"
 
   @nn.compact
@@ -302,14 +301,14 @@ class ReconstructionHead(nn.Module):
     dim, pixels = x.shape[-1], self.patch_size ** 2 * self.channels
     for i in range(self.layers):
       x = parts.gelu(parts.Projection(
-          (dim,), (dim,), parts.kernel_init(self.scheme), dtype=self.dtype, name=f"dense_{i}")(x))
+          (dim,), (dim,), parts.kernel_init("dino"), dtype=self.dtype, name=f"dense_{i}")(x))
     # torch takes a transposed convolution's outputs for its fan-in.
     return parts.Projection((dim,), (pixels,), parts.uniform_bound(pixels), dtype=self.dtype,
                              name="pixels")(x).astype(jnp.float32)
 
 
 def reconstruction_head(
-    *, patch_size: int, layers: int = 3, channels: int = 3, init: str = "dino", dtype: str = "float32",
+    *, patch_size: int, layers: int = 3, channels: int = 3, dtype: str = "float32",
 ) -> ReconstructionHead:
   """Light decoder of GMML, SiT and MC-SSL: a few Linear-GELU layers on each patch token, then its pixels.
 
@@ -320,7 +319,6 @@ def reconstruction_head(
     patch_size: side of a patch in pixels.
     layers: number of Linear-GELU layers, of the tokens' width.
     channels: of the image.
-    init: of these layers, a name that `parts.kernel_init` knows; see `dino_head`. The last is as torch's.
     dtype: of matrix products.
 
   Returns:
@@ -329,7 +327,7 @@ def reconstruction_head(
   References:
     Atito et al., GMML is All you Need, arXiv 2205.14986 and Sara-Ahmed/GMML; Sara-Ahmed/SiT; microsoft/SimMIM.
   """
-  return ReconstructionHead(layers, patch_size, channels, init, dtype)
+  return ReconstructionHead(layers, patch_size, channels, dtype)
 
 
 def color_head(*, patch_size: int, stride: int = 4, bins: int = 262, layers: int = 0,
@@ -346,7 +344,7 @@ def color_head(*, patch_size: int, stride: int = 4, bins: int = 262, layers: int
   Returns:
     a module, `[batch, patches, dim]` to float32 `[batch, patches, (patch_size / stride)^2 * bins]`: place, class.
   """
-  return ReconstructionHead(layers, patch_size // stride, bins, dtype=dtype)
+  return ReconstructionHead(layers, patch_size // stride, bins, dtype)
 
 
 def linear_head(

@@ -32,8 +32,9 @@ def write(workdir: str | pathlib.Path, results: dict) -> pathlib.Path:
   """
   config = workdirs.read_config(workdir)
   images = [*reconstruction_figures(workdir, config), *similarity_figures(workdir, config, results)]
-  return write_report(pathlib.Path(workdir), title=f"Run {pathlib.Path(workdir).name}", config_text=configs.to_json(config),
-                      history=logging.read_metrics(workdir), losses=("loss", *config.losses), table=results, images=images)
+  return write_report(
+      pathlib.Path(workdir), title=f"Run {pathlib.Path(workdir).name}", config_text=configs.to_json(config),
+      history=logging.read_metrics(workdir), losses=("loss", *config.losses), table=results, images=images)
 
 
 def reconstruction_figures(workdir, config):
