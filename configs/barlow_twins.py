@@ -3,7 +3,7 @@
 Zbontar, Jing, Misra, LeCun, Deny, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", arXiv 2103.03230;
 code facebookresearch/barlowtwins.
 
-    demo       ViT of width 96, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 96, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 92.10 % online linear after 1000 epochs there
     imagenet   ResNet-50, 224 px, batch 2048, 1000 epochs: 73.2 % linear in the paper
 
@@ -25,7 +25,7 @@ def get_config(preset: str = "demo"):
       bt=dict(fn="barlow_twins_loss", reads=("s_a/z", "s_b/z"), lambd=lambd, scale=scale))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-4)
   else:

@@ -3,7 +3,7 @@
 Scalbert, Vakalopoulou, Couzinie-Devy, "Towards domain-invariant Self-Supervised Learning with Batch Styles
 Standardization", arXiv 2303.06088. Its code was not at hand.
 
-    demo       ViT of width 96, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 96, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem; for several domains, --config.data.name=folder:/path/to/sources
 
 The paper pretrains on the source domains of PACS, DomainNet and Camelyon17 without labels. Network, temperature and
@@ -13,7 +13,7 @@ grey and blur for each image) and the range of the window are our choice.
 What tells the demo's scenes apart at first sight is their tint, which one style for all takes away, and the two views
 of an image start further apart than two images of a view. Without a BatchNorm the embeddings then collapse, and were
 still at ln(batch) after 250 steps. So the demo's head, which reads the mean patch token, has those of SimCLR's code,
-each view is a forward of its own, and crops and colours are milder: then the loss falls below it.
+each view is a forward of its own, and colours are milder: then the loss falls below it.
 
 Controls: `--config.views.style_a.fn=fourier_augment` (and `style_b`) gives every image a style of its own,
 `--config.views.style_a.ratio="(0.0, 0.0)"` none, `--config.losses.nt_xent.negatives=all` takes negatives of both views.
@@ -28,7 +28,10 @@ def get_config(preset: str = "demo"):
   if preset == "imagenet":
     raise KeyError(f"'{preset}'; there are demo, cifar10")
   config = simclr.get_config(preset)
-  config.views = {name: entry for v, view in config.views.items() for name, entry in one_style(v, dict(view)).items()}
+  views = config.views.to_dict()
+  for v in simclr.VIEWS:
+    views |= one_style(v, views.pop(v))
+  config.views = views
   config.losses.nt_xent = dict(fn="same_view_nt_xent_loss", negatives="same_view",
                                temperature=config.losses.nt_xent.temperature,
                                reads=(common.outputs("s", simclr.VIEWS, "z"),))
@@ -38,7 +41,6 @@ def get_config(preset: str = "demo"):
     config.evaluation.feature = "mean"
     config.passes = common.passes("s", simclr.VIEWS, "student")
     for v in simclr.VIEWS:
-      config.views[f"crop_{v}"].scale = (0.3, 1.0)
       config.views[f"tint_{v}"].jitter = common.MOCO_COLOUR["jitter"]
   config.evaluation.update(common.colour_statistics(preset) | dict(size=config.evaluation.size or common.SIZES[preset]))
   return config

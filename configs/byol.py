@@ -4,7 +4,7 @@ Grill, Strub, Altche, Tallec, Richemond, Buchatskaya, Doersch, Avila Pires, Guo,
 Munos, Valko, "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", arXiv 2006.07733; code
 google-deepmind/deepmind-research, byol.
 
-    demo       ViT of width 64, depth 3, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 64, depth 3, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 92.58 % online linear after 1000 epochs there
     imagenet   ResNet-50, 224 px, batch 4096, 1000 epochs: 74.3 % linear in the paper
 
@@ -35,7 +35,7 @@ def get_config(preset: str = "demo"):
       ("p_a/features", "t_b/z"), ("p_b/features", "t_a/z"))))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=1.0, weight_decay=1e-5)
   else:

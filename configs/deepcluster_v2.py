@@ -4,7 +4,7 @@ Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, "Unsupervised Learning of Visua
 Assignments", arXiv 2006.09882; code facebookresearch/swav, main_deepclusterv2.py. It is DeepCluster (Caron, Bojanowski,
 Joulin, Douze, arXiv 1807.05520) with centroids for a classifier.
 
-    demo       ViT of width 64, depth 3, large crops of 32 px and small ones of 16, patch 4, on a CPU
+    demo       ViT of width 64, depth 3, large crops of 32 px and small ones of 16, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, two crops, the setting of solo-learn: 88.85 % online linear after 1000
                epochs there
     imagenet   ResNet-50, 2 x 224 and 6 x 96 px, batch 4096, 800 epochs: 75.2 % linear in the paper
@@ -34,7 +34,7 @@ def get_config(preset: str = "demo"):
       common.outputs("s", large + small, "z"), "y", "clusters/centroids")))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.6, weight_decay=1e-6)
     config.optim.update(dict(warmup_epochs=11, warmup_start_lr=0.0, end_lr=6e-4))

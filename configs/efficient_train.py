@@ -47,7 +47,9 @@ def curriculum(config, *, sides: tuple[int, ...] = SIDES, magnitudes: tuple[floa
   full = max(view.get("size", 0) for view in config.views.values())
   multiple = math.lcm(2, *_patches(config)) * math.lcm(*(mask.get("cell", 1) for mask in config.masking.values()))
   sides = [multiple * round(side / sides[-1] * full / multiple) for side in sides]
-  growing = [name for name, view in config.views.items() if view.fn == "augment" and view.size == full]
+  parts = {read for view in config.views.values() if view.fn == "augment" for read in view.reads}
+  growing = [name for name, view in config.views.items()
+             if view.fn == "augment" and view.size == full and name not in parts]
   for key in ("size", "mean", "std"):
     if config.evaluation[key] is None:
       config.evaluation[key] = config.views[growing[0]][key]

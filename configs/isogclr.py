@@ -3,7 +3,7 @@
 Qiu, Hu, Yuan, Zhou, Zhang, Yang, "Not All Semantics are Created Equal: Contrastive Self-supervised Learning with
 Automatic Temperature Individualization", arXiv 2305.11965; code zhqiu/contrastive-learning-iSogCLR (unimodal_exps).
 
-    demo       ViT of width 96, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 96, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, batch 128, 400 epochs: the authors' example for CIFAR-100
 
 The paper's large runs are on a part of ImageNet and on iNaturalist: there is no preset for ImageNet. A mean over images

@@ -3,7 +3,7 @@
 Balestriero, LeCun, "LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics", arXiv 2511.08544;
 code rbalestr-lab/lejepa: README.md (views, optimizer), MINIMAL.md (small data) and scripts/ (ImageNet).
 
-    demo       width 64, depth 3, two large crops of 32 px and two small ones of 16, patch 4, on a CPU
+    demo       width 64, depth 3, two large crops of 32 px and two small ones of 16, patch 8, on a CPU
     cifar10    our choice: native 32 px, patch 4; four views, 16 dimensions and weight 0.02 as in MINIMAL.md, which is
                for Imagenette at 128 px
     imagenet   ViT-L/14, 2 x 224 and 6 x 98 px, batch 512, 100 epochs, 512 dimensions, weight 0.05
@@ -19,7 +19,7 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, small_crops, weight, slices, head, net = dict(
-      demo=(32, 4, 2, 0.05, 256, dict(hidden=256, output=16), common.TINY),
+      demo=(32, 8, 2, 0.05, 256, dict(hidden=256, output=16), dict(common.TINY, layer_scale=0.01)),
       cifar10=(32, 4, 0, 0.02, 256, dict(hidden=2048, output=16), dict(width=192, depth=12, num_heads=3)),
       imagenet=(224, 14, 6, 0.05, 1024, dict(hidden=2048, output=512), dict(variant="L/14")))[preset]
   large = ("a", "b") if small_crops else ("a", "b", "c", "d")
@@ -39,7 +39,7 @@ def get_config(preset: str = "demo"):
       agree=dict(fn="view_center_loss", reads=(views, common.outputs("s", large, "z")), weight=1 - weight))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.adamw_run(config, batch_size=256, epochs=800, lr=2e-3, end_lr_fraction=1e-3)
   else:

@@ -3,7 +3,7 @@
 Bandara, De Melo, Patel, "Guarding Barlow Twins Against Overfitting with Mixed Samples", arXiv 2312.02151; code
 wgcban/mix-bt. Barlow Twins, with a third forward a step and one more loss.
 
-    demo       ViT of width 64, depth 3, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 64, depth 3, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, batch 256, 2000 epochs: 90.52 % kNN, 92.58 % linear in the repository, the
                best of all epochs on the test set
     imagenet   ResNet-50, 224 px, batch 1024, 300 epochs: 72.2 % linear in the paper, against 71.3 % without
@@ -32,6 +32,8 @@ def get_config(preset: str = "demo"):
     weight = 4 * lambd
   else:
     weight = linear(0.0, 1.0 * config.losses.bt.lambd / 2, epochs=10)
+  if preset == "demo":
+    common.object_demo_run(config)
   config.views["mix"] = dict(fn="mix_pairs", scope="batch", reads=("a", "b"))
   config.passes["s_mix"] = dict(net="student", reads=("mix/image",))
   config.losses["reg"] = dict(

@@ -3,7 +3,7 @@
 Chen, Fan, Girshick, He, "Improved Baselines with Momentum Contrastive Learning", arXiv 2003.04297, after He, Fan, Wu,
 Xie, Girshick, arXiv 1911.05722; code facebookresearch/moco.
 
-    demo       ViT of width 96, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 96, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn (MoCo v2+: both views are queries, with a queue
                for each): 92.94 % online linear after 1000 epochs there
     imagenet   ResNet-50, 224 px, batch 256, 200 epochs: 67.5 +- 0.1 % linear in the paper's repository
@@ -37,7 +37,7 @@ def get_config(preset: str = "demo"):
                            weight=1 / len(pairs)) for query, key in pairs}
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="sgd", lr=0.3, weight_decay=1e-4)
   else:

@@ -3,7 +3,7 @@
 Chen, Xie, He, "An Empirical Study of Training Self-Supervised Vision Transformers", arXiv 2104.02057; code
 facebookresearch/moco-v3.
 
-    demo       width 96, crops of 32 px, patch 4, on a CPU
+    demo       width 96, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 93.10 % online linear after 1000 epochs there
     imagenet   ViT-S/16 of 12 heads, 224 px, batch 4096, 300 epochs: 73.2 % linear in the paper
 
@@ -43,7 +43,7 @@ def get_config(preset: str = "demo"):
                                 terms=(("p_a/features", "t_b/z"), ("p_b/features", "t_a/z"))))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-6)
   else:

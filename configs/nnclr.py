@@ -4,7 +4,7 @@ Dwibedi, Aytar, Tompson, Sermanet, Zisserman, "With a Little Help from My Friend
 of Visual Representations", arXiv 2104.14548. The authors have published no code; vturrisi/solo-learn,
 solo/methods/nnclr.py, agrees with their algorithm 1.
 
-    demo       ViT of width 96, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 96, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 91.88 % online linear after 1000 epochs there
     imagenet   ResNet-50, 224 px, batch 4096, 1000 epochs: 75.6 % linear in the paper's abstract
 
@@ -32,7 +32,7 @@ def get_config(preset: str = "demo"):
                                 terms=(("nn/0", "s_b/p"), ("nn/1", "s_a/p"))))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.4, weight_decay=1e-5)
   else:

@@ -3,7 +3,7 @@
 Zheng, You, Wang, Qian, Zhang, Wang, Xu, "ReSSL: Relational Self-Supervised Learning with Weak Augmentation", arXiv
 2107.09282; code mingkai-zheng/ReSSL.
 
-    demo       ViT of width 64, depth 3, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 64, depth 3, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 90.63 % online linear after 1000 epochs there
     imagenet   ResNet-50, 224 px, batch 256, 200 epochs, one student crop: 69.9 % linear in the authors' repository
 
@@ -34,7 +34,7 @@ def get_config(preset: str = "demo"):
       relation=dict(fn="relational_loss", reads=("s/z", "t/z"), size=queue, student_temp=0.1, teacher_temp=0.04))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="sgd", lr=0.05, weight_decay=1e-4)
   else:

@@ -4,7 +4,7 @@ Gidaris, Singh, Komodakis, "Unsupervised Representation Learning by Predicting I
 gidariss/FeatureLearningRotNet. All four rotations of an image are in one batch, which the paper finds much better than
 one of them.
 
-    demo       ViT of width 64, depth 3, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 64, depth 3, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem in the place of a Network in Network, else config/CIFAR10_RotNet_NIN4blocks
     imagenet   ResNet-50 in the place of AlexNet, 224 px, else config/ImageNet_RotNet_AlexNet: 50 epochs
 
@@ -27,7 +27,7 @@ def get_config(preset: str = "demo"):
       (f"s_{v}/logits", f"{v}/label") for v in TURNS)))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
     return config
   batch, epochs, lr, boundaries, factors = dict(
       cifar10=(128, 200.0, 0.1, (60, 120, 160), (0.2, 0.04, 0.008)),

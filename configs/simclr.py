@@ -3,7 +3,7 @@
 Chen, Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Learning of Visual Representations", arXiv
 2002.05709; code google-research/simclr.
 
-    demo       ViT of width 96, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 96, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 90.74 % online linear after 1000 epochs there
     imagenet   ResNet-50, 224 px, batch 4096, 1000 epochs: 69.3 % linear in the paper, 69.1 % in its repository
 
@@ -30,7 +30,7 @@ def get_config(preset: str = "demo"):
   config.losses = dict(nt_xent=dict(fn="nt_xent_loss", temperature=temperature, reads=common.outputs("s", VIEWS, "z")))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.4, weight_decay=1e-4)
   else:

@@ -2,7 +2,7 @@
 
 Chen, He, "Exploring Simple Siamese Representation Learning", arXiv 2011.10566; code facebookresearch/simsiam.
 
-    demo       ViT of width 64, depth 3, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 64, depth 3, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 90.51 % online linear after 1000 epochs there
     imagenet   ResNet-50, 224 px, batch 512, 100 epochs: 68.1 % linear in the authors' repository
 
@@ -36,7 +36,7 @@ def get_config(preset: str = "demo"):
       ("p_a/features", "y_b"), ("p_b/features", "y_a"))))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="sgd", lr=0.5, weight_decay=1e-5)
   else:

@@ -3,7 +3,7 @@
 Yuan, Wu, Qiu, Du, Zhang, Zhou, Yang, "Provable Stochastic Optimization for Global Contrastive Learning: Small Batch
 Does Not Harm Performance", arXiv 2202.12387; code Optimization-AI/SogCLR.
 
-    demo       ViT of width 96, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 96, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, batch 128, 400 epochs: the setting in which zhqiu/contrastive-learning-
                iSogCLR compares losses; the temperature is our choice
     imagenet   ResNet-50, 224 px, batch 256, 800 epochs: 69.0 % linear in the authors' repository, with SimCLR at 66.5 %
@@ -31,7 +31,7 @@ def get_config(preset: str = "demo"):
   config.losses = dict(con=dict(fn="sogclr_loss", temperature=0.1, gamma=0.9, reads=("s_a/z", "s_b/z", "index")))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     config.losses.con.gamma = 0.8
     common.lars_run(config, batch_size=128, epochs=400, lr=0.8, lr_scale=None, weight_decay=5e-4, warmup_start_lr=0.01,

@@ -4,7 +4,7 @@ Khosla, Teterwak, Wang, Sarna, Tian, Isola, Maschinot, Liu, Krishnan, "Supervise
 2004.11362; code HobbitLong/SupContrast (CIFAR) and google-research/google-research, supcon (ImageNet).
 
     demo       ViT of width 96 on the embedded objects, which are digits: upright crops of 32 px that hold most of one,
-               patch 4, on a CPU. Without the head's BatchNorms all embeddings fall into one point at first and stay.
+               patch 8, on a CPU. Without the head's BatchNorms all embeddings fall into one point at first and stay.
     cifar10    ResNet-50 with the CIFAR stem, batch 1024, 1000 epochs: 96.0 % linear in the authors' repository
     imagenet   ResNet-50, 224 px, batch 6144, 350 epochs. The authors use AutoAugment, with which they report 78.7 %;
                our views are SimCLR's. Their head is linear on normalised features, ours the two layers of SimCLR.
@@ -39,7 +39,7 @@ def get_config(preset: str = "demo"):
                                 reads=(common.outputs("s", VIEWS, "z"), "label")))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.demo_run(config, steps=2000, lr=2e-3)
   elif preset == "cifar10":
     config.update(dict(batch_size=1024, total_epochs=1000.0))
     config.optim.update(dict(name="sgd", lr=0.5, weight_decay=1e-4, warmup_epochs=10, warmup_start_lr=0.01,

@@ -3,7 +3,7 @@
 Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, "Unsupervised Learning of Visual Features by Contrasting Cluster
 Assignments", arXiv 2006.09882; code facebookresearch/swav.
 
-    demo       ViT of width 64, depth 3, large crops of 32 px and small ones of 16, patch 4, a queue of 4 batches, on a
+    demo       ViT of width 64, depth 3, large crops of 32 px and small ones of 16, patch 8, a queue of 4 batches, on a
                CPU
     cifar10    ResNet-18 with the CIFAR stem, two crops, a queue from epoch 50, the setting of solo-learn: 89.17 %
                online linear after 1000 epochs there
@@ -51,7 +51,7 @@ def get_config(preset: str = "demo"):
       common.outputs("p", large + small, "logits"), ("y/0", "y/1"))))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.6, weight_decay=1e-6)
   else:

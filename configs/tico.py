@@ -4,7 +4,7 @@ Zhu, Moraes, Karakulak, Sobol, Canziani, LeCun, "TiCo: Transformation Invariance
 Self-Supervised Visual Representation Learning", arXiv 2206.10698. The authors have published no code; numbers are those
 of lightly-ai/lightly, benchmarks/imagenet/resnet50/tico.py.
 
-    demo       ViT of width 64, depth 3, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 64, depth 3, crops of 32 px, patch 8, on a CPU
     cifar10    our choice: ResNet-18 with the CIFAR stem, batch 256, 1000 epochs with LARS
     imagenet   ResNet-50, 224 px, batch 256, 100 epochs: 49.7 % linear in lightly's table
 
@@ -30,7 +30,7 @@ def get_config(preset: str = "demo"):
   config.losses = dict(tico=dict(fn="tico_loss", reads=("s/z", "t/z"), rho=8.0, momentum=0.9))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-4)
   else:

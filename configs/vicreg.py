@@ -3,7 +3,7 @@
 Bardes, Ponce, LeCun, "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning", arXiv
 2105.04906; code facebookresearch/vicreg.
 
-    demo       ViT of width 64, depth 3, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 64, depth 3, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, the setting of solo-learn: 92.07 % online linear after 1000 epochs there
     imagenet   ResNet-50, 224 px, batch 2048, 1000 epochs: 73.2 % linear in the paper
 
@@ -34,7 +34,7 @@ def get_config(preset: str = "demo"):
       variance_weight=50.0 if preset == "cifar10" else 25.0, covariance_weight=1.0))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-4)
   else:

@@ -3,7 +3,7 @@
 Ermolov, Siarohin, Sangineto, Sebe, "Whitening for Self-Supervised Representation Learning", arXiv 2007.06346; code
 htdt/self-supervised, whose commands for two views (W-MSE 2) the presets follow.
 
-    demo       ViT of width 64, depth 3, crops of 32 px, patch 4, on a CPU
+    demo       ViT of width 64, depth 3, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, batch 512, sub-batches of 128 images for 64 dimensions, 1000 epochs
     imagenet   ResNet-18, 224 px, batch 512, sub-batches of 256 for 128 dimensions, 240 epochs: the authors' numbers for
                ImageNet-100, a folder of a hundred classes
@@ -36,7 +36,7 @@ def get_config(preset: str = "demo"):
   config.losses = dict(w_mse=dict(fn="w_mse_loss", reads=(common.outputs("s", VIEWS, "z"),), subbatch=subbatch))
 
   if preset == "demo":
-    common.demo_run(config)
+    common.object_demo_run(config)
   else:
     epochs, lr = (1000, 3e-3) if preset == "cifar10" else (240, 2e-3)
     common.adamw_run(config, batch_size=512, epochs=epochs, lr=lr, lr_scale=None, weight_decay=1e-6,

@@ -49,7 +49,7 @@ def default_config() -> ml_collections.ConfigDict:
           test=dict(name="objects", split="test", options={}),
           calibration_scenes=dict(name="scenes", split="calibration", options={}),
           test_scenes=dict(name="scenes", split="test", options={}),
-          size=None, mean=None, std=None,  # the evaluation view; None: the first view's
+          size=None, mean=None, std=None,  # the evaluation view; None: the first view's that no other is made of
           grayscale=False)))               # for networks that have seen grey alone
   return config
 

@@ -18,6 +18,7 @@ from jssl import checkpoint, data, environment, logging, networks, views, workdi
 from jssl.errors import ConfigError, NonFiniteError, nearest
 from jssl.evaluation import format_table, protocols
 from jssl.evaluation.features import extract_features
+from jssl.graph import flat_names
 from jssl.schedules import Horizon
 
 
@@ -69,9 +70,29 @@ def default_network(config) -> str:
   """The network that an evaluation looks through: the EMA teacher if there is one, else the first that sees a view."""
   if config.evaluation.network:
     return config.evaluation.network
-  seeing = [spec.net for spec in config.passes.values() if spec.reads[0].partition("/")[0] not in config.passes]
+  images = {*config.views, *config.masking}
+  seeing = [spec.net for spec in config.passes.values() if spec.reads[0].partition("/")[0] in images]
   teachers = [name for name in config.networks if "ema" in config.networks[name]]
   return (teachers or seeing)[0]
+
+
+def view_number(entries, key: str) -> Any:
+  """A number of the first view that a network may see: that no other view is made of.
+
+  One that has no such number, a rotated crop's size for one, has that of the view of which it is made.
+
+  Raises:
+    ConfigError: if none of them has it.
+  """
+  made_of = {name: [read.rpartition("=")[2].partition("/")[0] for read in flat_names(entry.get("reads", ()))]
+             for name, entry in entries.items()}
+  parts = {part for reads in made_of.values() for part in reads}
+  name = next(name for name in entries if name not in parts)
+  while key not in entries[name]:
+    name = next((part for part in made_of[name] if part in entries), None)
+    if name is None:
+      raise ConfigError(f"config.evaluation.{key}: no view has one; set it")
+  return entries[name][key]
 
 
 def load_frozen(workdir: str | pathlib.Path, *, step: int | None = None, random: bool = False) -> Frozen:
@@ -88,8 +109,7 @@ def load_frozen(workdir: str | pathlib.Path, *, step: int | None = None, random:
   if name not in specs:
     raise ConfigError(f"config.evaluation.network='{name}': {nearest(name, specs)}")
   module, chosen = specs[name].module, config.evaluation
-  first = next(iter(config.views.values()))
-  view = {key: first[key] if chosen[key] is None else chosen[key] for key in ("size", "mean", "std")}
+  view = {key: view_number(config.views, key) if chosen[key] is None else chosen[key] for key in ("size", "mean", "std")}
   if random:
     key = environment.name_key(environment.run_key(config.seed), specs[name].ema_of or name)
     image = jax.ShapeDtypeStruct((1, view["size"], view["size"], len(view["mean"])), jnp.float32)
