@@ -4,6 +4,7 @@ Writes `evaluation.json` into the workdir and prints a table in which every numb
 """
 
 import argparse
+from collections.abc import Sequence
 import json
 import pathlib
 import sys
@@ -20,6 +21,9 @@ from jssl.evaluation import format_table, protocols
 from jssl.evaluation.features import extract_features
 from jssl.graph import flat_names
 from jssl.schedules import Horizon
+
+_OF_PLACES = {"position only": protocols.position_model, "everything foreground": protocols.foreground_model}
+BASELINES = ("random weights", "raw pixels", *_OF_PLACES)
 
 
 class Frozen(NamedTuple):
@@ -136,28 +140,33 @@ def in_memory(source: data.Source) -> dict[str, np.ndarray]:
   return source.arrays if source.arrays is not None else source.get(np.arange(len(source)))
 
 
-def evaluate(workdir: str | pathlib.Path, names=None, *, step: int | None = None, baselines: bool = False) -> dict:
+def evaluate(workdir: str | pathlib.Path, names=None, *, step: int | None = None,
+             baselines: bool | Sequence[str] = False) -> dict:
   """Runs protocols on a run and, with `baselines`, on what it must beat.
 
   Args:
     workdir: of the run.
     names: of the protocols; default those that its config names.
     step: of the checkpoint; default the last.
-    baselines: also the same network with the weights that it began with, raw pixels, and patch positions.
+    baselines: also what stands in `BASELINES`, or some of it: the same network with the weights that it began with, raw
+      pixels, patch positions, and all patches alike.
 
   Returns:
     model -> protocol -> `metrics` and `parameters`; also written to `evaluation.json`.
   """
   config = workdirs.read_config(workdir)
   names = list(config.evaluation.protocols if names is None else names)
-  for name in names:
-    if name not in protocols.PROTOCOLS:
-      raise ConfigError(f"--protocols {name}: unknown; {nearest(name, protocols.PROTOCOLS)}")
+  if isinstance(baselines, bool):
+    baselines = BASELINES if baselines else ()
+  for option, given, known in (("protocols", names, protocols.PROTOCOLS), ("baselines", baselines, BASELINES)):
+    for name in given:
+      if name not in known:
+        raise ConfigError(f"--{option} {name}: unknown; {nearest(name, known)}")
   frozen = load_frozen(workdir, step=step)
   splits = load_data(config, names)
   trained = frozen.feature_model("pretrained")
   results = {trained.name: protocols.run_protocols(names, trained, splits)}
-  for model in (_baselines(workdir, trained, frozen, splits) if baselines else ()):
+  for model in _baselines(baselines, workdir, trained, frozen, splits):
     possible = [name for name in protocols.supported_protocols(model, splits) if name in names]
     results[model.name] = protocols.run_protocols(possible, model, splits)
   path = pathlib.Path(workdir) / "evaluation.json"
@@ -165,15 +174,16 @@ def evaluate(workdir: str | pathlib.Path, names=None, *, step: int | None = None
   return results
 
 
-def _baselines(workdir, trained, frozen, splits):
-  yield load_frozen(workdir, random=True).feature_model("random weights")
-  if splits.train is not None or splits.scenes is not None:
+def _baselines(names, workdir, trained, frozen, splits):
+  """Those of the baselines that this network and these data allow."""
+  if "random weights" in names:
+    yield load_frozen(workdir, random=True).feature_model("random weights")
+  if "raw pixels" in names and (splits.train is not None or splits.scenes is not None):
     images = splits.array("train" if splits.train is not None else "scenes", "image")
     patch = frozen.size // trained.grid[0] if trained.grid else frozen.size
     yield protocols.raw_pixel_model(images, patch, images.shape[1:3])
   if trained.grid and splits.scenes is not None:
-    yield protocols.position_model(trained.grid)
-    yield protocols.foreground_model(trained.grid)
+    yield from (model(trained.grid) for name, model in _OF_PLACES.items() if name in names)
 
 
 def _plain(value):
@@ -186,13 +196,15 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--workdir", required=True)
   parser.add_argument("--protocols", help=f"some of {','.join(protocols.PROTOCOLS)}; default the config's")
   parser.add_argument("--step", type=int, help="of the checkpoint; default the last")
-  parser.add_argument("--baselines", action="store_true", help="also random weights, raw pixels and positions")
+  parser.add_argument("--baselines", nargs="?", const=",".join(BASELINES), default="",
+                      help=f"also what a run must beat: some of {','.join(BASELINES)}; without a value all")
   parser.add_argument("--report", action="store_true", help="write report.html into the workdir")
   arguments = parser.parse_args(argv)
   logging.setup()
   names = arguments.protocols.split(",") if arguments.protocols else None
+  baselines = arguments.baselines.split(",") if arguments.baselines else ()
   try:
-    results = evaluate(arguments.workdir, names, step=arguments.step, baselines=arguments.baselines)
+    results = evaluate(arguments.workdir, names, step=arguments.step, baselines=baselines)
     print(format_table(results))
     if arguments.report:
       from jssl.report import run_report  # pylint: disable=g-import-not-at-top

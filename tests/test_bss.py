@@ -11,6 +11,7 @@ from tests import methods
 def trainer_of(source, **changes):
   config = methods.small("bss_simclr", **changes)
   config.optim.update(dict(lr=2e-3, lr_scale=None, end_lr=None))
+  config.views.object.scale = (0.5, 1.0)
   return Trainer(config, source, devices=jax.devices()[:1])
 
 

@@ -45,15 +45,16 @@ def test_joint_embedding_methods_get_rand_augment():
   assert config.evaluation.mean == config.views.l1.mean and config.evaluation.size == 224
 
 
-@pytest.mark.parametrize("method, sides", [("simclr", {24, 28, 32}), ("simmim", {24, 32})])
+@pytest.mark.parametrize("method, sides", [("mae", {24, 28, 32}), ("simclr", {24, 32}), ("simmim", {24, 32})])
 def test_every_phase_of_other_methods_traces(method, sides):
-  """SimMIM's cells of two patches leave no room for 28 pixels."""
+  """SimCLR's patches and SimMIM's cells, of 8 pixels both, leave no room for 28."""
   trainer = Trainer(load_config(f"efficient_train:{method}/demo"), methods.source(), devices=jax.devices()[:1])
   found = set()
   for phase in trainer.phases:
     trainer.start_phase(phase.start)
     arrays = trainer.single_method.abstract_environment(trainer.spec).arrays
     found |= {x.shape[1] for name, x in arrays.items() if name in ("a", "v")}
+    assert arrays.get("object", np.zeros((1, 32))).shape[1] == 32
   assert found == sides
 
 

@@ -17,8 +17,10 @@ def zoo():
 
 
 def row(method, seed, **trained):
-  values = {"pretrained": trained, "random weights": dict.fromkeys(trained, 0.5), "raw pixels": {"kNN": 0.3}}
-  return dict(method=method, seed=seed, images_per_second=100.0, mib=900, values=values)
+  values = {"pretrained": trained, "random weights": dict.fromkeys(trained, 0.5)}
+  if (method, seed) == ("a", 0):
+    values["raw pixels"] = {"kNN": 0.3}
+  return dict(method=method, seed=seed, patches=64, images_per_second=100.0, mib=900, values=values)
 
 
 def test_the_zoo_is_all_methods(zoo):
@@ -30,7 +32,7 @@ def test_what_is_not_above_random_weights_in_every_seed_is_marked(zoo):
                      row("b", 0, kNN=0.8, overlap=0.6), row("b", 1, kNN=0.4, overlap=0.6)]).splitlines()
   assert lines[2] == "| a | 2 | 0.650 (0.500) | - | - | - | 0.350 (0.500) | 100 | 900 |"
   assert lines[3] == "| b | 2 | 0.600* (0.500) | - | - | - | 0.600* (0.500) | 100 | 900 |"
-  assert lines[4].startswith("| raw pixels | | 0.300 | - |")
+  assert lines[4:] == ["| raw pixels, 64 patches | | 0.300 | - | - | - | - | | |"]
 
 
 def test_a_run_that_fails_is_named(zoo):

@@ -1,13 +1,14 @@
 """Every method on the same data: `python experiments/zoo/run.py --workdir runs/zoo --preset demo --seeds 0`.
 
 Each config is trained and evaluated in processes of their own, beside the same network with the weights that the seed
-began with, and raw pixels. A run that is done appends a row to `table.jsonl` and is not run again; an interrupted one
+began with; raw pixels are measured once for each number of patches. A run that is done appends a row to `table.jsonl` and is not run again; an interrupted one
 goes on from its checkpoint. A method that fails is named at the end, and the others go on. `--only dino mae` picks some,
 `--config.total_steps=300` changes a key of all. Prints a Markdown table; "*" marks what is not above random weights.
 """
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import pkgutil
@@ -24,7 +25,6 @@ METHODS = sorted(m.name for m in pkgutil.iter_modules(room.__path__) if m.name n
 METRICS = {"kNN": ("knn", "k20"), "linear": ("linear", "accuracy"), "RankMe": ("rankme", "rankme"),
            "prompt mIoU": ("prompt_segmentation", "miou_random_fixed"), "overlap": ("object_similarity", "overlap")}
 LOWER = ("overlap",)  # is better
-CONTROLS = ("random weights", "raw pixels")
 
 
 def timed(command: list[str]) -> tuple[float, float]:
@@ -41,19 +41,30 @@ def timed(command: list[str]) -> tuple[float, float]:
   return time.monotonic() - start, usage.ru_maxrss / 1024
 
 
-def run(method: str, preset: str, seed: int, workdir: pathlib.Path, overrides: list[str]) -> dict:
-  """Trains and evaluates one method with one seed; returns its row of the table."""
+def evaluated(folder: str, baselines: str) -> dict:
+  timed(["jssl.evaluate", "--workdir", folder, "--baselines", baselines])
+  return json.loads((pathlib.Path(folder) / "evaluation.json").read_text())
+
+
+def run(method: str, preset: str, seed: int, workdir: pathlib.Path, overrides: list[str], measured: set[int]) -> dict:
+  """Trains and evaluates one method with one seed; returns its row of the table.
+
+  Args:
+    measured: the numbers of patches for which there are raw pixels already.
+  """
   folder = str(workdir / f"{method}_seed{seed}")
   seconds, memory = timed(["jssl.train", "--config", f"{method}:{preset}", "--workdir", folder,
                            f"--config.seed={seed}", *overrides])
-  timed(["jssl.evaluate", "--workdir", folder, "--baselines"])
+  found = evaluated(folder, "random weights")
+  patches = math.prod(found["pretrained"].get("object_similarity", {}).get("parameters", {}).get("grid", ()))
+  if patches not in measured:
+    found = evaluated(folder, "random weights,raw pixels")
   rows = logging.read_metrics(folder)
-  found = json.loads((pathlib.Path(folder) / "evaluation.json").read_text())
-  values = {model: {name: found[model][protocol]["metrics"][metric] for name, (protocol, metric) in METRICS.items()
-                    if protocol in found[model]} for model in ("pretrained", *CONTROLS)}
+  values = {model: {name: result[protocol]["metrics"][metric] for name, (protocol, metric) in METRICS.items()
+                    if protocol in result} for model, result in found.items()}
   # The first row has the compilation in it.
   speed = statistics.median(row["images_per_second"] for row in rows[1:] or rows)
-  return dict(method=method, seed=seed, commit=workdirs.commit(), steps=rows[-1]["step"], loss=rows[-1]["loss"],
+  return dict(method=method, seed=seed, patches=patches, commit=workdirs.commit(), steps=rows[-1]["step"], loss=rows[-1]["loss"],
               seconds=round(seconds, 1), images_per_second=round(speed, 1), mib=round(memory), values=values)
 
 
@@ -69,9 +80,10 @@ def table(rows: list[dict]) -> str:
     cells = [_cell(name, chosen) for name in METRICS]
     costs = [f"{statistics.mean(row[key] for row in chosen):.0f}" for key in ("images_per_second", "mib")]
     lines.append(f"| {method} | {len(chosen)} | {' | '.join(cells + costs)} |")
-  pixels = [row["values"]["raw pixels"] for row in rows]
-  cells = [f"{statistics.mean(p[name] for p in pixels):.3f}" if all(name in p for p in pixels) else "-" for name in METRICS]
-  lines.append(f"| raw pixels | | {' | '.join(cells)} | | |")
+  for row in rows:
+    if pixels := row["values"].get("raw pixels"):
+      cells = [f"{pixels[name]:.3f}" if name in pixels else "-" for name in METRICS]
+      lines.append(f"| raw pixels, {row['patches']} patches | | {' | '.join(cells)} | | |")
   return "\n".join(lines)
 
 
@@ -102,7 +114,8 @@ def main(argv: list[str] | None = None) -> int:
       if (method, seed) in {(row["method"], row["seed"]) for row in read(path)}:
         continue
       try:
-        row = run(method, arguments.preset, seed, arguments.workdir, overrides)
+        measured = {row["patches"] for row in read(path) if "raw pixels" in row["values"]}
+        row = run(method, arguments.preset, seed, arguments.workdir, overrides, measured)
       except RuntimeError as error:
         failed.append(str(error))
         continue
