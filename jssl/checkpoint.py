@@ -1,10 +1,14 @@
 """Checkpoints: all that a run needs to go on, kept with orbax.
 
 A workdir holds `checkpoints/<step>/state` (the trainer's whole state) and `checkpoints/<step>/metadata` (format
-version, step, metrics). Networks are read from them by name, for evaluation and for warm starts.
+version, step, metrics), and in `checksums/<step>.json` the SHA-256 of every file of a checkpoint, written when that is
+complete. Networks are read from them by name, for evaluation and for warm starts.
 """
 
+import hashlib
+import json
 import pathlib
+import threading
 from typing import Any
 
 import jax
@@ -12,9 +16,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keeping
 
-from jssl.errors import ConfigError, nearest
+from jssl import logging
+from jssl.errors import CheckpointError, ConfigError, nearest
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class Checkpoints:
@@ -37,16 +42,73 @@ class Checkpoints:
         self.directory, item_handlers=_handlers(),
         options=ocp.CheckpointManagerOptions(
             preservation_policy=keeping.AnyPreservationPolicy(policies), cleanup_tmp_directories=True,
+            # Otherwise, where a folder cannot be made, other threads wait twenty minutes for it.
+            async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
             best_fn=(lambda m: m[keep_best]) if keep_best else None, best_mode="min"))
+    self._writing = None
+    self._failed = None
 
   def latest_step(self) -> int | None:
     return self._manager.latest_step()
 
   def save(self, step: int, state, metrics: dict[str, float]) -> None:
-    """Starts writing; the state may be donated to the next step as soon as this returns."""
+    """Starts writing; the state may be donated to the next step as soon as this returns.
+
+    A checkpoint that cannot be written, on a full disk for one, is told in the log and does not stop the run: the next
+    one may succeed, and those before it stay.
+    """
+    self.wait()
+    checksums_path(self.directory, step).unlink(missing_ok=True)
     metadata = dict(format_version=FORMAT_VERSION, step=step, metrics=metrics)
-    self._manager.save(step, metrics=metrics, args=ocp.args.Composite(
-        state=ocp.args.StandardSave(named_leaves(state)), metadata=ocp.args.JsonSave(metadata)))
+    try:
+      self._manager.save(step, metrics=metrics, args=ocp.args.Composite(
+          state=ocp.args.StandardSave(named_leaves(state)), metadata=ocp.args.JsonSave(metadata)))
+    except Exception as error:  # pylint: disable=broad-except  # whatever the file system or orbax finds
+      self._report(step, error)
+      return
+    self._writing = threading.Thread(target=self._complete, args=(step,), name="checkpoint")
+    self._writing.start()
+
+  def _complete(self, step: int) -> None:
+    try:
+      self._manager.wait_until_finished()
+      write_checksums(self.directory, step)
+      self._failed = None
+    except Exception as error:  # pylint: disable=broad-except
+      self._report(step, error)
+
+  def _report(self, step: int, error: Exception) -> None:
+    self._failed = f"the checkpoint of step {step} could not be written: {' '.join(str(error).split())[:300]}"
+    logging.log.error("%s; last good checkpoint: step %s", self._failed, self.latest_step())
+
+  def restore_last(self, state):
+    """Reads the newest checkpoint that is whole into the layout of `state`; `state` itself if there is none at all.
+
+    Damaged ones are named and moved to `damaged/` beside the folder of the checkpoints.
+
+    Raises:
+      ConfigError: if there are checkpoints and all are damaged, or the newest is not of this run's arrays.
+    """
+    self.wait()
+    damaged = {}
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      damaged[step] = find_damage(self.directory, step)
+      if not damaged[step]:
+        state = self.restore(state, step)
+        break
+      logging.log.error("%s; trying the one before", damaged[step])
+    else:
+      if damaged:
+        raise ConfigError(f"{self.directory}: no checkpoint is whole ({'; '.join(damaged.values())}); to begin anew, "
+                          "remove the folder")
+      return state
+    for bad in [step for step, damage in damaged.items() if damage]:
+      place = self.directory.parent / "damaged"
+      place.mkdir(exist_ok=True)
+      (self.directory / str(bad)).rename(place / f"{bad}-{len(list(place.iterdir()))}")
+      self._manager.reload()
+    logging.log.info("going on from step %d", step)
+    return state
 
   def restore(self, state, step: int | None = None):
     """Reads a checkpoint into the layout of `state` (arrays, whose values do not matter).
@@ -65,11 +127,73 @@ class Checkpoints:
     return jax.tree.unflatten(jax.tree.structure(state), [restored[name] for name in named_leaves(state)])
 
   def wait(self) -> None:
-    """Returns when all that was saved is on disk."""
-    self._manager.wait_until_finished()
+    """Returns when all that was saved is on disk, or has failed to get there."""
+    if self._writing:
+      self._writing.join()
+      self._writing = None
+
+  def finish(self) -> None:
+    """The same, at the end of a run.
+
+    Raises:
+      CheckpointError: if the last checkpoint could not be written.
+    """
+    self.wait()
+    if self._failed:
+      raise CheckpointError(f"{self._failed}; last good checkpoint: step {self.latest_step()}")
 
   def close(self) -> None:
+    self.wait()
     self._manager.close()
+
+
+def checksums_path(directory: pathlib.Path, step: int) -> pathlib.Path:
+  return directory.parent / "checksums" / f"{step}.json"
+
+
+def write_checksums(directory: pathlib.Path, step: int) -> None:
+  """Keeps the SHA-256 of every file of a complete checkpoint, and forgets those of checkpoints that are gone.
+
+  Args:
+    directory: of the checkpoints.
+    step: of the checkpoint.
+  """
+  path = checksums_path(directory, step)
+  path.parent.mkdir(exist_ok=True)
+  partial = path.with_suffix(".tmp")
+  partial.write_text(json.dumps(_checksums(directory / str(step))))
+  partial.rename(path)
+  for kept in path.parent.glob("*.json"):
+    if not (directory / kept.stem).exists():
+      kept.unlink()
+
+
+def find_damage(directory: pathlib.Path, step: int) -> str:
+  """What differs in a checkpoint from what was written, in one line; "" if nothing does.
+
+  A process that was killed in the moment between has left a complete checkpoint without checksums: that passes.
+  """
+  record = checksums_path(directory, step)
+  if not record.exists():
+    return ""
+  try:
+    expected, found = dict(json.loads(record.read_text())), _checksums(directory / str(step))
+  except (OSError, ValueError, TypeError, RecursionError) as error:
+    return f"the checkpoint of step {step} cannot be checked: {error}"
+  names = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+  if not names:
+    return ""
+  what = "is missing" if names[0] not in found else "is not as it was written"
+  return f"the checkpoint of step {step} is damaged: {names[0]} {what}{f' ({len(names)} files in all)' if len(names) > 1 else ''}"
+
+
+def _checksums(folder: pathlib.Path) -> dict[str, str]:
+  digests = {}
+  for path in sorted(folder.rglob("*")):
+    if path.is_file():
+      with path.open("rb") as file:
+        digests[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+  return digests
 
 
 def _handlers() -> dict[str, ocp.CheckpointHandler]:
@@ -91,7 +215,7 @@ def load_variables(workdir: str | pathlib.Path, step: int | None = None) -> dict
   """Reads the method's variables of a run as NumPy arrays: `{"params/student/backbone/cls": ..., ...}`.
 
   Raises:
-    ConfigError: if the workdir holds no checkpoint.
+    ConfigError: if the workdir holds no checkpoint, or a damaged one.
   """
   directory = pathlib.Path(workdir).absolute() / "checkpoints"
   with ocp.CheckpointManager(directory, item_handlers=_handlers(),
@@ -101,6 +225,8 @@ def load_variables(workdir: str | pathlib.Path, step: int | None = None) -> dict
       raise ConfigError(f"{workdir} holds no checkpoint")
     if step not in manager.all_steps():
       raise ConfigError(f"{workdir} holds no checkpoint of step {step}; known: {sorted(manager.all_steps())}")
+    if damage := find_damage(directory, step):
+      raise ConfigError(f"{workdir}: {damage}; known steps: {sorted(manager.all_steps())}")
     target = {name: np.zeros(spec.shape, spec.dtype) for name, spec in _saved_spec(manager, step).items()}
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
   prefix = "variables/"

@@ -18,6 +18,7 @@ from jssl.errors import ConfigError, nearest
 
 # Stages and tables whose keys are names of the user's own; their contents are checked by `jssl.method`.
 OPEN = ("views", "masking", "networks", "passes", "targets", "losses", "phases", "refresh")
+NONFINITE = ("stop", "skip", "roll_back")
 DURATIONS = ("total_steps", "total_epochs", "total_examples")
 
 
@@ -38,6 +39,9 @@ def default_config() -> ml_collections.ConfigDict:
           options={},                    # handed to jssl.data.load
           device_bytes=1 << 30,          # a set that is smaller lives on the device
           threads=8, prefetch=8),
+      # Where a loss or a gradient is not finite: "stop"; "skip" the update, or "roll_back" to the last checkpoint and take
+      # the examples in another order, either up to `limit` times in a run.
+      nonfinite=dict(policy="stop", limit=10),
       checkpoint=dict(keep=2, keep_best=None),   # keep_best: a metric's name; its lowest value is kept too
       parallel=dict(mode="pmap", shard_state=False),
       optim=optim.default_optim_config(),
@@ -93,6 +97,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   given = [key for key in DURATIONS if config[key] is not None]
   if len(given) != 1:
     raise ConfigError(f"config: set exactly one of {', '.join(DURATIONS)} (set: {', '.join(given) or 'none'})")
+  if config.nonfinite.policy not in NONFINITE:
+    raise ConfigError(f"config.nonfinite.policy='{config.nonfinite.policy}': {nearest(config.nonfinite.policy, NONFINITE)}")
   if not config.losses:
     raise ConfigError("config.losses: a method needs at least one loss")
   if config.batch_size % config.accumulate:

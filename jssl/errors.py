@@ -12,6 +12,10 @@ class NonFiniteError(RuntimeError):
   """A run's loss or gradient is no longer finite."""
 
 
+class CheckpointError(RuntimeError):
+  """A run's state could not be kept."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
   """Says what may have been meant: `"did you mean 'size'?"`, or the list of what there is."""
   known = sorted(known)

@@ -99,15 +99,17 @@ def view_number(entries, key: str) -> Any:
   return entries[name][key]
 
 
-def load_frozen(workdir: str | pathlib.Path, *, step: int | None = None, random: bool = False) -> Frozen:
+def load_frozen(workdir: str | pathlib.Path, *, step: int | None = None, random: bool = False,
+                modules: Sequence[str] = ()) -> Frozen:
   """The network of a run that its config names for evaluation.
 
   Args:
     workdir: of the run.
     step: of the checkpoint; default the last.
     random: with the weights that the run began with, as a control.
+    modules: whose functions the run's config may name, see `workdirs.trusted_config`.
   """
-  config = workdirs.read_config(workdir)
+  config = workdirs.trusted_config(workdir, modules)
   name = default_network(config)
   specs = networks.build(config.networks, Horizon(1), dict(axis_name=None, num_examples=1, dtype="float32"))
   if name not in specs:
@@ -141,7 +143,7 @@ def in_memory(source: data.Source) -> dict[str, np.ndarray]:
 
 
 def evaluate(workdir: str | pathlib.Path, names=None, *, step: int | None = None,
-             baselines: bool | Sequence[str] = False) -> dict:
+             baselines: bool | Sequence[str] = False, modules: Sequence[str] = ()) -> dict:
   """Runs protocols on a run and, with `baselines`, on what it must beat.
 
   Args:
@@ -150,11 +152,12 @@ def evaluate(workdir: str | pathlib.Path, names=None, *, step: int | None = None
     step: of the checkpoint; default the last.
     baselines: also what stands in `BASELINES`, or some of it: the same network with the weights that it began with, raw
       pixels, patch positions, and all patches alike.
+    modules: whose functions the run's config may name, see `workdirs.trusted_config`.
 
   Returns:
     model -> protocol -> `metrics` and `parameters`; also written to `evaluation.json`.
   """
-  config = workdirs.read_config(workdir)
+  config = workdirs.trusted_config(workdir, modules)
   names = list(config.evaluation.protocols if names is None else names)
   if isinstance(baselines, bool):
     baselines = BASELINES if baselines else ()
@@ -162,11 +165,11 @@ def evaluate(workdir: str | pathlib.Path, names=None, *, step: int | None = None
     for name in given:
       if name not in known:
         raise ConfigError(f"--{option} {name}: unknown; {nearest(name, known)}")
-  frozen = load_frozen(workdir, step=step)
+  frozen = load_frozen(workdir, step=step, modules=modules)
   splits = load_data(config, names)
   trained = frozen.feature_model("pretrained")
   results = {trained.name: protocols.run_protocols(names, trained, splits)}
-  for model in _baselines(baselines, workdir, trained, frozen, splits):
+  for model in _baselines(baselines, workdir, trained, frozen, splits, modules):
     possible = [name for name in protocols.supported_protocols(model, splits) if name in names]
     results[model.name] = protocols.run_protocols(possible, model, splits)
   path = pathlib.Path(workdir) / "evaluation.json"
@@ -174,10 +177,10 @@ def evaluate(workdir: str | pathlib.Path, names=None, *, step: int | None = None
   return results
 
 
-def _baselines(names, workdir, trained, frozen, splits):
+def _baselines(names, workdir, trained, frozen, splits, modules):
   """Those of the baselines that this network and these data allow."""
   if "random weights" in names:
-    yield load_frozen(workdir, random=True).feature_model("random weights")
+    yield load_frozen(workdir, random=True, modules=modules).feature_model("random weights")
   if "raw pixels" in names and (splits.train is not None or splits.scenes is not None):
     images = splits.array("train" if splits.train is not None else "scenes", "image")
     patch = frozen.size // trained.grid[0] if trained.grid else frozen.size
@@ -199,16 +202,17 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--baselines", nargs="?", const=",".join(BASELINES), default="",
                       help=f"also what a run must beat: some of {','.join(BASELINES)}; without a value all")
   parser.add_argument("--report", action="store_true", help="write report.html into the workdir")
+  parser.add_argument("--modules", default="", help="modules outside jssl whose functions the run's config may name")
   arguments = parser.parse_args(argv)
   logging.setup()
   names = arguments.protocols.split(",") if arguments.protocols else None
-  baselines = arguments.baselines.split(",") if arguments.baselines else ()
+  baselines, modules = (tuple(filter(None, text.split(","))) for text in (arguments.baselines, arguments.modules))
   try:
-    results = evaluate(arguments.workdir, names, step=arguments.step, baselines=baselines)
+    results = evaluate(arguments.workdir, names, step=arguments.step, baselines=baselines, modules=modules)
     print(format_table(results))
     if arguments.report:
       from jssl.report import run_report  # pylint: disable=g-import-not-at-top
-      print(f"report: {run_report.write(arguments.workdir, results)}")
+      print(f"report: {run_report.write(arguments.workdir, results, modules=modules)}")
   except (ConfigError, NonFiniteError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -13,7 +13,7 @@ log = logging.getLogger("jssl")
 
 
 def setup(level=logging.INFO) -> None:
-  """Sends jssl's messages to stderr, once; orbax and absl keep to errors."""
+  """Sends jssl's messages to stderr, once. Those of orbax and absl are left out: what goes wrong is told by jssl."""
   if not log.handlers:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -21,7 +21,7 @@ def setup(level=logging.INFO) -> None:
     log.propagate = False
   log.setLevel(level)
   for name in ("absl", "orbax"):
-    logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class MetricsWriter:
@@ -43,7 +43,11 @@ class MetricsWriter:
     self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
-    self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+    """Adds a row; a full disk costs the row, not the run."""
+    try:
+      self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+    except OSError as error:
+      log.error("step %d: the metrics could not be written: %s", step, error.strerror)
     for name, value in metrics.items():
       self._events.add_scalar(name, value, step)
 
@@ -53,7 +57,7 @@ class MetricsWriter:
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
-  """The rows of a run's `metrics.jsonl`; a last line that a killed process left half written is dropped."""
+  """The rows of a run's `metrics.jsonl`; a line that a killed process or a full disk left half written is dropped."""
   path = pathlib.Path(workdir) / "metrics.jsonl"
   if not path.exists():
     return []
@@ -62,7 +66,7 @@ def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
     try:
       rows.append(json.loads(line))
     except json.JSONDecodeError:
-      break
+      continue
   return rows
 
 

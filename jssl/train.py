@@ -4,6 +4,8 @@ It knows steps, devices, checkpoints and logs; what is trained is the config's a
 """
 
 import argparse
+import contextlib
+import functools
 import pathlib
 import signal
 import sys
@@ -18,7 +20,7 @@ import optax
 
 from jssl import checkpoint, config as configs, data, logging, optim, phases, workdirs
 from jssl.environment import run_key
-from jssl.errors import ConfigError, NonFiniteError
+from jssl.errors import CheckpointError, ConfigError, NonFiniteError
 from jssl.method import Method, Variables
 from jssl.parallel import Parallel
 from jssl.schedules import Horizon
@@ -33,19 +35,22 @@ class TrainState:
     variables: the method's.
     opt_state: the optimizer's.
     nonfinite: updates whose loss or gradient was not finite, int32: counted here, so that watching costs no transfer.
+    rollbacks: how often the run has gone back to a checkpoint, int32; each time the examples come in another order.
   """
 
   step: jax.Array
   variables: Variables
   opt_state: Any
-  nonfinite: jax.Array
+  nonfinite: jax.Array = np.int32(0)
+  rollbacks: jax.Array = np.int32(0)
 
 
 def make_train_step(method: Method, optimizer: optax.GradientTransformation, parallel: Parallel, *, seed: int,
-                    accumulate: int = 1):
+                    accumulate: int = 1, skip: bool = False):
   """One update as a function `(state, arrays, batch) -> (state, metrics)`, to be compiled by `parallel`.
 
-  `arrays` is a data set that lives on the device, or empty; `batch` then only holds each example's `index`.
+  `arrays` is a data set that lives on the device, or empty; `batch` then only holds each example's `index`. With `skip`
+  an update whose loss or gradient is not finite leaves everything as it was but the numbers of steps.
   """
   def loss(params, variables, batch, positions, step):
     return method.loss(params, variables, batch, key=run_key(seed), step=step, positions=positions)
@@ -62,8 +67,10 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, par
     teachers = method.update_teachers(variables.teachers, params, state.step)
     gradient_norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
-    state = TrainState(state.step + 1, variables.replace(params=params, teachers=teachers), opt_state,
-                       state.nonfinite + ~finite)
+    updated = (variables.replace(params=params, teachers=teachers), opt_state)
+    if skip:
+      updated = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, (state.variables, state.opt_state))
+    state = TrainState(state.step + 1, *updated, state.nonfinite + ~finite, state.rollbacks)
     return state, metrics | {"gradient_norm": gradient_norm, "nonfinite": state.nonfinite}
 
   return train_step
@@ -168,8 +175,7 @@ class Trainer:
   def init_state(self) -> TrainState:
     """The state before the first step, warm starts included."""
     variables = checkpoint.warm_start(self.single_method.networks, self._init_variables())
-    state = TrainState(jnp.int32(0), variables, self.optimizer.init(variables.params), jnp.int32(0))
-    return self.parallel.put_state(state)
+    return self.parallel.put_state(TrainState(jnp.int32(0), variables, self.optimizer.init(variables.params)))
 
   def _init_variables(self) -> Variables:
     variables = self.single_method.init(run_key(self.config.seed), self.spec)
@@ -177,7 +183,7 @@ class Trainer:
 
   def compile_step(self, state: TrainState):
     step = make_train_step(self.method, self.optimizer, self.parallel, seed=self.config.seed,
-                           accumulate=self.config.accumulate)
+                           accumulate=self.config.accumulate, skip=self.config.nonfinite.policy == "skip")
     return self.parallel.compile(step, donate=True, state=state if self.parallel.shard_state else None)
 
   def lower_single(self):
@@ -185,20 +191,23 @@ class Trainer:
     config = self.config
     parallel = Parallel("jit", config.batch_size, devices=self.parallel.devices[:1])
     step = make_train_step(self.single_method, self.optimizer, parallel, seed=config.seed, accumulate=config.accumulate)
-    state = jax.eval_shape(lambda v: TrainState(jnp.int32(0), v, self.optimizer.init(v.params), jnp.int32(0)), self.abstract)
+    state = jax.eval_shape(lambda v: TrainState(jnp.int32(0), v, self.optimizer.init(v.params)), self.abstract)
     batch = {name: spec for name, spec in self.spec.items() if name in (*self.method.batch_names, "index")}
     return jax.jit(step, donate_argnums=0).lower(state, {}, batch)
 
-  def batches(self, start: int, stop: int):
-    """Global batches of steps `start` to `stop`, on the devices; only indices if the data lives there already."""
-    config = self.config
+  def batches(self, start: int, stop: int, *, rollbacks: int = 0):
+    """Global batches of steps `start` to `stop`, on the devices; only indices if the data lives there already.
+
+    Each of `rollbacks` brings the examples into another order.
+    """
+    config, seed = self.config, self.config.seed + (rollbacks << 32)
     if self.resident:
       for step in range(start, stop):
-        index = data.batch_indices(step, seed=config.seed, num_examples=len(self.source), batch_size=config.batch_size)
+        index = data.batch_indices(step, seed=seed, num_examples=len(self.source), batch_size=config.batch_size)
         yield self.parallel.put_batch({"index": index.astype(np.int32)})
     else:
       keys = tuple({*self.method.batch_names, "index"})
-      for batch in data.batches(self.source, batch_size=config.batch_size, seed=config.seed, start_step=start,
+      for batch in data.batches(self.source, batch_size=config.batch_size, seed=seed, start_step=start,
                                 stop_step=stop, keys=keys, threads=config.data.threads, prefetch=config.data.prefetch):
         yield self.parallel.put_batch(batch)
 
@@ -218,62 +227,78 @@ def train_and_evaluate(config, workdir, *, source: data.Source | None = None, de
   Raises:
     ConfigError: before any training, for what cannot work.
     NonFiniteError: when the loss or a gradient stops being finite; the last good checkpoint stays.
+    CheckpointError: when the last checkpoint cannot be written.
   """
   trainer = Trainer(config, source, devices=devices)
-  workdirs.claim(workdir, config)
-  saved = checkpoint.Checkpoints(workdir, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best)
-  state = trainer.init_state()
-  if saved.latest_step() is not None:
-    state = saved.restore(state)
-    logging.log.info("going on from step %d", int(state.step))
-  logging.log.info(trainer.optim_info["summary"])
-  writer = logging.MetricsWriter(workdir, int(state.step))
-  with _Interrupt() as interrupt:
-    try:
-      return _loop(trainer, state, saved, writer, interrupt)
-    finally:
-      writer.close()
-      saved.close()
+  with workdirs.claimed(workdir, config):
+    saved = checkpoint.Checkpoints(workdir, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best)
+    logging.log.info(trainer.optim_info["summary"])
+    with _Interrupt() as interrupt, contextlib.closing(saved):
+      state = saved.restore_last(trainer.init_state())
+      rollbacks = int(state.rollbacks)
+      while True:
+        try:
+          with contextlib.closing(logging.MetricsWriter(workdir, int(state.step))) as writer:
+            return _loop(trainer, state, saved, writer, interrupt)
+        except NonFiniteError as error:
+          rollbacks += 1
+          state = _roll_back(trainer, saved, error, rollbacks)
+
+
+def _roll_back(trainer: Trainer, saved, error: NonFiniteError, rollbacks: int) -> TrainState:
+  """The state of the last checkpoint, from which the examples come in another order; or the error again."""
+  policy = trainer.config.nonfinite
+  if policy.policy != "roll_back" or rollbacks > policy.limit:
+    raise error
+  state = saved.restore_last(trainer.init_state())
+  logging.log.warning("%s; going on from step %d with the examples in another order (%d of %d times)", error,
+                      int(state.step), rollbacks, policy.limit)
+  return state.replace(rollbacks=trainer.parallel.put_replicated(np.int32(rollbacks)))
 
 
 def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> TrainState:
   config, total = trainer.config, trainer.horizon.total_steps
-  step = int(state.step)
+  step, rollbacks = int(state.step), int(state.rollbacks)
   progress = logging.Progress(step, total, config.batch_size)
   watch = logging.CollapseWatch(first_step=total // 10)
+  fetch = functools.partial(_fetch, saved=saved, policy=config.nonfinite)
   while step < total:
     trainer.start_phase(step)
     train_step = trainer.compile_step(state)
-    for batch in trainer.batches(step, min(trainer.phase.stop, total)):
+    for batch in trainer.batches(step, min(trainer.phase.stop, total), rollbacks=rollbacks):
       state = phases.refresh(trainer, state, step)
       state, metrics = train_step(state, trainer.arrays, batch)
       step += 1
       if step == 1 or step % config.log_every_steps == 0 or step == total:
-        metrics = _fetch(step, metrics, saved)
+        metrics = fetch(step, metrics)
         watch.look(step, metrics)
         _log(step, metrics, writer, progress, trainer.source)
       if step % config.checkpoint_every_steps == 0 or step == total or interrupt.requested:
-        _save(step, state, _fetch(step, metrics, saved), saved, trainer.parallel)
+        _save(step, state, fetch(step, metrics), saved, trainer.parallel)
       if interrupt.requested:
-        saved.wait()
+        saved.finish()
         logging.log.info("stopped by a signal at step %d; the same command goes on from there", step)
         return state
-  saved.wait()
+  saved.finish()
   return state
 
 
-def _fetch(step, metrics, saved) -> dict[str, float]:
+def _fetch(step, metrics, *, saved, policy) -> dict[str, float]:
   """The metrics as numbers: the only place where the loop waits for the device.
 
   Raises:
-    NonFiniteError: if any update so far was not finite.
+    NonFiniteError: if more updates than the policy allows were not finite.
   """
   metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
-  if metrics["nonfinite"]:
+  count = int(metrics["nonfinite"])
+  if count > (policy.limit if policy.policy == "skip" else 0):
     saved.wait()
     bad = [name for name, value in metrics.items() if not np.isfinite(value)]
-    raise NonFiniteError(f"step {step}: {int(metrics['nonfinite'])} update(s) with a loss or gradient that is not finite"
+    raise NonFiniteError(f"step {step}: {count} update(s) with a loss or gradient that is not finite"
                          f"{' (now: ' + ', '.join(bad) + ')' if bad else ''}; last good checkpoint: step {saved.latest_step()}")
+  if count:
+    logging.log.warning("step %d: %d of at most %d updates left out, their loss or gradient not finite", step, count,
+                        policy.limit)
   return metrics
 
 
@@ -333,7 +358,7 @@ def main(argv: list[str] | None = None) -> int:
       raise ConfigError("--workdir is missing")
     else:
       train_and_evaluate(config, pathlib.Path(arguments.workdir))
-  except (ConfigError, NonFiniteError) as error:
+  except (CheckpointError, ConfigError, NonFiniteError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   return 0

@@ -1,30 +1,63 @@
-"""A run's folder: `config.json` says what it holds and what made it."""
+"""A run's folder: `config.json` says what it holds and what made it; one process at a time trains in it."""
 
+import contextlib
+import fcntl
 import importlib.metadata
 import json
+import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 
 import ml_collections
 
-from jssl import config as configs
+from jssl import config as configs, logging
 from jssl.errors import ConfigError
 
 # What may differ between the start of a run and its continuation: it changes what is reported, not what is learnt.
 FREE = ("log_every_steps", "checkpoint_every_steps", "checkpoint.", "evaluation.", "data.threads", "data.prefetch",
-        "data.device_bytes", "parallel.")
+        "data.device_bytes", "nonfinite.", "parallel.")
 
 _PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "numpy", "grain")
 
 
-def claim(workdir: str | pathlib.Path, config: ml_collections.ConfigDict) -> None:
-  """Makes `workdir` this config's: writes `config.json`, or checks that the one there says the same.
+@contextlib.contextmanager
+def claimed(workdir: str | pathlib.Path, config: ml_collections.ConfigDict):
+  """Keeps `workdir` for this process and this config: makes it, locks it, and writes or checks `config.json`.
+
+  The lock is the system's: it is free as soon as the process has ended, however it ended. To read needs no lock.
 
   Raises:
-    ConfigError: if it holds a run of another config, with the keys that differ, or if it is not a folder of a run.
+    ConfigError: if another process trains there, if it holds a run of another config, with the keys that differ, or if
+      it cannot be a folder of a run.
   """
   workdir = pathlib.Path(workdir)
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = (workdir / "lock").open("a+")
+  except OSError as error:
+    raise ConfigError(f"{workdir} cannot be a workdir: {error.strerror}") from error
+  with lock:
+    _lock(workdir, lock)
+    _check_or_write(workdir, config)
+    yield
+
+
+def _lock(workdir, file) -> None:
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError as error:
+    file.seek(0)
+    raise ConfigError(f"{workdir}: another process trains there ({file.read().strip()}); name another workdir") from error
+  except OSError as error:  # file systems that know no locks
+    logging.log.warning("%s cannot be locked (%s): see to it that no other process trains there", workdir, error.strerror)
+  file.truncate(0)
+  file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+  file.flush()
+
+
+def _check_or_write(workdir, config) -> None:
   path = workdir / "config.json"
   if path.exists():
     before, now = configs.flatten(read_config(workdir)), configs.flatten(configs.from_json(configs.to_json(config)))
@@ -33,9 +66,6 @@ def claim(workdir: str | pathlib.Path, config: ml_collections.ConfigDict) -> Non
       shown = "; ".join(f"{key}: {before.get(key)} there, {now.get(key)} now" for key in changed[:5])
       raise ConfigError(f"{workdir} holds a run of another config ({len(changed)} keys differ: {shown}); name another workdir")
     return
-  if workdir.exists() and not workdir.is_dir():
-    raise ConfigError(f"{workdir} is not a folder")
-  workdir.mkdir(parents=True, exist_ok=True)
   record = dict(config=json.loads(configs.to_json(config)), versions=versions(), commit=commit())
   partial = path.with_suffix(".tmp")
   partial.write_text(json.dumps(record, indent=2))
@@ -43,7 +73,7 @@ def claim(workdir: str | pathlib.Path, config: ml_collections.ConfigDict) -> Non
 
 
 def read_config(workdir: str | pathlib.Path) -> ml_collections.ConfigDict:
-  """The config of the run in `workdir`.
+  """The config of the run in `workdir`, as data: nothing that it names is imported.
 
   Raises:
     ConfigError: if there is none.
@@ -51,7 +81,41 @@ def read_config(workdir: str | pathlib.Path) -> ml_collections.ConfigDict:
   path = pathlib.Path(workdir) / "config.json"
   if not path.exists():
     raise ConfigError(f"{workdir} holds no run (no config.json)")
-  return configs.from_json(json.dumps(json.loads(path.read_text())["config"]))
+  try:
+    return configs.from_json(json.dumps(dict(json.loads(path.read_text())["config"])))
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    raise ConfigError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+
+
+def trusted_config(workdir: str | pathlib.Path, modules: Sequence[str] = ()) -> ml_collections.ConfigDict:
+  """The config of a run, if all functions that it names are jssl's own or in modules that the caller trusts.
+
+  A workdir may come from anyone, and to look a function up is to import its module, which runs it.
+
+  Args:
+    workdir: of the run.
+    modules: names of modules whose functions, and those of their submodules, may be imported.
+
+  Raises:
+    ConfigError: for a function elsewhere.
+  """
+  config = read_config(workdir)
+  for where, fn in _functions(config.to_dict(), "config"):
+    module = fn.rpartition(":")[0]
+    if module and not any(f"{module}.".startswith(f"{known}.") for known in modules):
+      raise ConfigError(f"{workdir}: {where}='{fn}': this run names code outside jssl; if you trust it, say so with "
+                        f"--modules={module}")
+  return config
+
+
+def _functions(value, where: str) -> Iterator[tuple[str, str]]:
+  """Places and values of all keys `fn`."""
+  items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+  for key, inner in items:
+    if key == "fn":
+      yield f"{where}.fn", str(inner)
+    else:
+      yield from _functions(inner, f"{where}.{key}")
 
 
 def versions() -> dict[str, str]:

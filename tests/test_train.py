@@ -30,8 +30,8 @@ def run(config, workdir, *, kill_before=None, monkeypatch=None):
   """Trains on one device; with `kill_before`, dies when it asks for that step's batch."""
   original = Trainer.batches
 
-  def dying(self, start, stop):
-    for step, batch in enumerate(original(self, start, stop), start):
+  def dying(self, start, stop, **options):
+    for step, batch in enumerate(original(self, start, stop, **options), start):
       if step == kill_before:
         raise Killed
       yield batch

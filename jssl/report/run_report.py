@@ -1,6 +1,7 @@
 """The report of a run in a workdir: what it learnt, what it saw, and where its patches agree."""
 
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,18 +21,19 @@ from jssl.targets import patch_pixels, unpatchify
 EXAMPLES = 6
 
 
-def write(workdir: str | pathlib.Path, results: dict) -> pathlib.Path:
+def write(workdir: str | pathlib.Path, results: dict, *, modules: Sequence[str] = ()) -> pathlib.Path:
   """Writes `report.html` into a workdir.
 
   Args:
     workdir: of a run.
     results: as `jssl.evaluate.evaluate` returns them.
+    modules: whose functions the run's config may name, see `workdirs.trusted_config`.
 
   Returns:
     The path of the report.
   """
-  config = workdirs.read_config(workdir)
-  images = [*reconstruction_figures(workdir, config), *similarity_figures(workdir, config, results)]
+  config = workdirs.trusted_config(workdir, modules)
+  images = [*reconstruction_figures(workdir, config), *similarity_figures(workdir, config, results, modules)]
   return write_report(
       pathlib.Path(workdir), title=f"Run {pathlib.Path(workdir).name}", config_text=configs.to_json(config),
       history=logging.read_metrics(workdir), losses=("loss", *config.losses), table=results, images=images)
@@ -85,7 +87,7 @@ def _displayed(images, method, target):
   return np.clip(np.asarray(images, np.float32) * std + mean, 0, 1)[:EXAMPLES]
 
 
-def similarity_figures(workdir, config, results):
+def similarity_figures(workdir, config, results, modules=()):
   """Similarity to a clicked patch beside the object that was clicked, before and after pretraining."""
   measured = {model: result["prompt_segmentation"] for model, result in results.items() if "prompt_segmentation" in result}
   entry = config.evaluation.test_scenes
@@ -95,7 +97,7 @@ def similarity_figures(workdir, config, results):
   images, segments = scenes["image"][:EXAMPLES], scenes["segments"][:EXAMPLES]
   for model, random in (("pretrained", False), ("random weights", True)):
     if model in measured:
-      features = evaluate.load_frozen(workdir, random=random).feature_model(model)
+      features = evaluate.load_frozen(workdir, random=random, modules=modules).feature_model(model)
       patches, grid = features.patch_features(images), features.grid
       clicks = [_click(segment, grid) for segment in segments]
       maps = [np.asarray(cosine_similarity(p[None, c], p[None]))[0].reshape(grid) for p, c in zip(patches, clicks)]

@@ -1,0 +1,233 @@
+"""What breaks from outside: killed processes, full disks, damaged files, numbers that are not finite, other people's runs."""
+
+import json
+import os
+import random
+import resource
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from jssl import checkpoint, data, evaluate, logging, train, workdirs
+from jssl.errors import CheckpointError, ConfigError, NonFiniteError
+from jssl.train import train_and_evaluate
+from tests import methods
+from tests.test_train import assert_identical, ROOT, rows_without_speed, run, start, wait_for_step
+
+
+def small(**changes):
+  return methods.small("mae", **(dict(total_steps=8, checkpoint_every_steps=2) | changes))
+
+
+def largest_file(workdir, step):
+  return max((path for path in (workdir / "checkpoints" / str(step)).rglob("*") if path.is_file()),
+             key=lambda path: path.stat().st_size)
+
+
+def flip_a_bit(path):
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 4
+  path.write_bytes(content)
+
+
+def truncate(path):
+  os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, os.remove])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, tmp_path, caplog):
+  config = small()
+  whole = run(config, tmp_path)
+  path = largest_file(tmp_path, 8)
+  damage(path)
+  with pytest.raises(ConfigError, match=r"checkpoint of step 8 is damaged: .*; known steps: \[6, 8\]"):
+    checkpoint.load_variables(tmp_path)
+  assert checkpoint.load_variables(tmp_path, 6)
+  with caplog.at_level("INFO", logger="jssl"):
+    assert_identical(whole, run(config, tmp_path))
+  assert f"damaged: {path.relative_to(tmp_path / 'checkpoints' / '8')}" in caplog.text
+  assert "going on from step 6" in caplog.text
+  assert [p.name for p in (tmp_path / "damaged").iterdir()] == ["8-0"]
+  assert checkpoint.load_variables(tmp_path).keys()
+  assert [row["step"] for row in logging.read_metrics(tmp_path)] == list(range(1, 9))
+
+
+def test_without_a_whole_checkpoint_nothing_is_begun_anew(tmp_path):
+  run(small(), tmp_path)
+  for step in (6, 8):
+    truncate(largest_file(tmp_path, step))
+  with pytest.raises(ConfigError, match="no checkpoint is whole .*step 8 is damaged.*step 6 is damaged"):
+    run(small(), tmp_path)
+  assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"6", "8"}
+
+
+def test_a_full_disk_costs_a_checkpoint_and_not_the_run(tmp_path, monkeypatch, caplog):
+  """Files of more than 4 kB cannot be written from step 4 to step 6."""
+  original, before = train._save, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+  def save(step, *args):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096 if step == 4 else before[0], before[1]))
+    original(step, *args)
+
+  monkeypatch.setattr(train, "_save", save)
+  original_wait = checkpoint.Checkpoints.wait
+  monkeypatch.setattr(train, "_save", lambda step, state, metrics, saved, parallel: (
+      save(step, state, metrics, saved, parallel), original_wait(saved)))
+  whole = run(small(), tmp_path / "whole")
+  with caplog.at_level("INFO", logger="jssl"):
+    run(small(), tmp_path / "full")
+  resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  assert "the checkpoint of step 4 could not be written" in caplog.text and "File too large" in caplog.text
+  assert "last good checkpoint: step 2" in caplog.text
+  assert_identical(whole, run(small(), tmp_path / "full"))
+
+
+def test_a_last_checkpoint_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+  """Something stands where the checkpoints should."""
+  original = train._save
+
+  def save(step, state, metrics, saved, parallel):
+    if step == 8:
+      saved.wait()
+      (tmp_path / "checkpoints").rename(tmp_path / "elsewhere")
+      (tmp_path / "checkpoints").write_text("")
+    original(step, state, metrics, saved, parallel)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(train, "_save", save)
+    with pytest.raises(CheckpointError, match="step 8 could not be written"):
+      run(small(), tmp_path)
+  (tmp_path / "checkpoints").unlink()
+  (tmp_path / "elsewhere").rename(tmp_path / "checkpoints")
+  assert int(run(small(), tmp_path).step) == 8
+
+
+def exploding(first, last, **changes):
+  """Not finite from one step up to another."""
+  config = small(log_every_steps=4, **changes)
+  config.losses.rec.fn = "tests.functions:exploding_loss"
+  config.losses.rec.scale = dict(schedule="step", values=(0.0, 2.0, 0.0), boundaries_steps=(first, last))
+  return config
+
+
+def test_updates_that_are_not_finite_are_skipped_up_to_a_limit(tmp_path, caplog):
+  config = exploding(3, 5)
+  config.nonfinite.update(dict(policy="skip", limit=2))
+  with caplog.at_level("INFO", logger="jssl"):
+    state = run(config, tmp_path / "two")
+  assert int(state.step) == 8 and int(state.nonfinite) == 2
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.variables.params))
+  assert "2 of at most 2 updates left out" in caplog.text
+  config.nonfinite.limit = 1
+  with pytest.raises(NonFiniteError, match=r"2 update\(s\)"):
+    run(config, tmp_path / "one")
+
+
+def test_a_skipped_update_changes_nothing_but_the_counts(tmp_path):
+  config = exploding(7, 8)  # the last update
+  config.nonfinite.policy = "skip"
+  state = run(config, tmp_path)
+  before = checkpoint.load_variables(tmp_path, 6)
+  config = exploding(6, 8)
+  config.nonfinite.policy = "skip"
+  run(config, tmp_path / "both")
+  after = checkpoint.load_variables(tmp_path / "both")
+  assert int(state.nonfinite) == 1
+  for name in before:
+    np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+
+
+def test_a_run_rolls_back_and_takes_the_examples_in_another_order(tmp_path, caplog):
+  config = small(log_every_steps=1)
+  poison = tuple(data.batch_indices(5, seed=config.seed, num_examples=64, batch_size=config.batch_size)[:3].tolist())
+  config.losses.rec.update(dict(fn="tests.functions:poisoned_loss", reads=(*config.losses.rec.reads, "index"), poison=poison))
+  config.nonfinite.update(dict(policy="roll_back", limit=2))
+  with caplog.at_level("INFO", logger="jssl"):
+    state = run(config, tmp_path / "once")
+  assert "step 6: 1 update(s) with a loss or gradient that is not finite" in caplog.text
+  assert "going on from step 4 with the examples in another order (1 of 2 times)" in caplog.text
+  assert int(state.step) == 8 and int(state.rollbacks) == 1 and int(state.nonfinite) == 0
+  rows = logging.read_metrics(tmp_path / "once")
+  assert [row["step"] for row in rows] == list(range(1, 9)) and all(np.isfinite(row["loss"]) for row in rows)
+  # What does not depend on the examples comes again.
+  config = exploding(6, 8)
+  config.nonfinite.update(dict(policy="roll_back", limit=2))
+  with pytest.raises(NonFiniteError, match="step 8"):
+    run(config, tmp_path / "again")
+
+
+def test_a_policy_that_is_not_known(tmp_path):
+  config = small()
+  config.nonfinite.policy = "rollback"
+  with pytest.raises(ConfigError, match="config.nonfinite.policy='rollback': did you mean 'roll_back'"):
+    run(config, tmp_path)
+
+
+def test_one_process_trains_in_a_workdir_and_others_may_read(tmp_path):
+  config = small()
+  run(config, tmp_path)
+  config.total_steps = 8
+  with workdirs.claimed(tmp_path, config):
+    with pytest.raises(ConfigError, match=f"another process trains there .process {os.getpid()} on"):
+      run(config, tmp_path)
+    assert evaluate.load_frozen(tmp_path).module
+  assert int(run(config, tmp_path).step) == 8
+
+
+def test_a_run_from_elsewhere_imports_nothing_that_the_user_does_not_name(tmp_path, monkeypatch):
+  (tmp_path / "intruder.py").write_text(f"open({str(tmp_path / 'was_here')!r}, 'w')\n")
+  monkeypatch.syspath_prepend(tmp_path)
+  workdir = tmp_path / "run"
+  run(small(), workdir)
+  record = json.loads((workdir / "config.json").read_text())
+  record["config"]["networks"]["encoder"]["fn"] = "intruder:vit"
+  (workdir / "config.json").write_text(json.dumps(record))
+  for look in (lambda: evaluate.load_frozen(workdir), lambda: evaluate.evaluate(workdir, ["knn"])):
+    with pytest.raises(ConfigError, match=r"config.networks.encoder.fn='intruder:vit': .* --modules=intruder"):
+      look()
+  assert not (tmp_path / "was_here").exists()
+  with pytest.raises(ConfigError, match="intruder has no 'vit'"):
+    evaluate.load_frozen(workdir, modules=("intruder",))
+  assert (tmp_path / "was_here").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"config": 3}', '{"config": {"a"', "[" * 100_000])
+def test_a_damaged_config_is_one_line(text, tmp_path):
+  (tmp_path / "config.json").write_text(text)
+  with pytest.raises(ConfigError, match="config.json is damaged"):
+    workdirs.read_config(tmp_path)
+
+
+def test_twenty_kills_in_one_run(tmp_path):
+  """SIGKILL at random moments, also while a checkpoint is being written: one is, most of the time."""
+  arguments = ("mae:steps=400", tmp_path / "cache")
+  whole = start(tmp_path / "whole", *arguments)
+  assert whole.wait(300) == 0, whole.stdout.read()
+  rng = random.Random(0)
+  for kill in range(20):
+    process = start(tmp_path / "parts", *arguments)
+    reached = max((row["step"] for row in logging.read_metrics(tmp_path / "parts")), default=0)
+    wait_for_step(process, tmp_path / "parts", min(reached + rng.randrange(3, 18), 398))
+    time.sleep(rng.uniform(0, 0.05))
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+  process = start(tmp_path / "parts", *arguments)
+  output, _ = process.communicate(timeout=300)
+  assert process.returncode == 0 and "going on from step" in output, output
+  one, other = (checkpoint.load_variables(tmp_path / name) for name in ("whole", "parts"))
+  for name in one:
+    np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+  assert rows_without_speed(tmp_path / "whole") == rows_without_speed(tmp_path / "parts")
+
+
+def test_control_c_saves_and_the_same_command_goes_on(tmp_path):
+  process = start(tmp_path, "mae:steps=400", tmp_path / "cache")
+  wait_for_step(process, tmp_path, 5)
+  process.send_signal(signal.SIGINT)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 0 and "the same command goes on from there" in output, output
+  step = logging.read_metrics(tmp_path)[-1]["step"]
+  assert checkpoint.load_variables(tmp_path, step)
