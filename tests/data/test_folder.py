@@ -197,3 +197,13 @@ def test_decompression_bombs_are_refused(monkeypatch):
     decode(bytes_of(Image.new("L", (11, 10)), "PNG"))
   with pytest.raises(Image.DecompressionBombError):
     decode(bytes_of(Image.new("L", (30, 30)), "PNG"))
+
+
+def test_a_file_that_vanishes_is_named_and_replaced(tmp_path):
+  for i in range(3):
+    write(tmp_path / f"{i}.png", (i, i, i))
+  source = data.load(f"folder:{tmp_path}", canvas=8)
+  assert source.get([1])["image"].max() == 1
+  (tmp_path / "1.png").unlink()
+  assert source.get([1])["image"].max() == 2
+  assert "No such file" in source.unreadable[str(tmp_path / "1.png")]
