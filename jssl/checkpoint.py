@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keeping
@@ -20,6 +21,7 @@ from jssl import logging
 from jssl.errors import CheckpointError, ConfigError, nearest
 
 FORMAT_VERSION = 2
+_NONE = -1
 
 
 class Checkpoints:
@@ -58,7 +60,8 @@ class Checkpoints:
     one may succeed, and those before it stay.
     """
     self.wait()
-    checksums_path(self.directory, step).unlink(missing_ok=True)
+    if jax.process_index() == 0:
+      checksums_path(self.directory, step).unlink(missing_ok=True)
     metadata = dict(format_version=FORMAT_VERSION, step=step, metrics=metrics)
     try:
       self._manager.save(step, metrics=metrics, args=ocp.args.Composite(
@@ -72,7 +75,8 @@ class Checkpoints:
   def _complete(self, step: int) -> None:
     try:
       self._manager.wait_until_finished()
-      write_checksums(self.directory, step)
+      if jax.process_index() == 0:
+        write_checksums(self.directory, step)
       self._failed = None
     except Exception as error:  # pylint: disable=broad-except
       self._report(step, error)
@@ -90,25 +94,33 @@ class Checkpoints:
       ConfigError: if there are checkpoints and all are damaged, or the newest is not of this run's arrays.
     """
     self.wait()
+    step = int(multihost_utils.broadcast_one_to_all(np.int32(self._last_whole() if jax.process_index() == 0 else 0)))
+    self._manager.reload()
+    if step == _NONE:
+      return state
+    state = self.restore(state, step)
+    logging.log.info("going on from step %d", step)
+    return state
+
+  def _last_whole(self) -> int:
+    """The step of the newest checkpoint that is whole, from whose way the damaged ones have been moved; or `_NONE`."""
     damaged = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
-      damaged[step] = find_damage(self.directory, step)
-      if not damaged[step]:
-        state = self.restore(state, step)
+      damage = find_damage(self.directory, step)
+      if not damage:
         break
-      logging.log.error("%s; trying the one before", damaged[step])
+      damaged[step] = damage
+      logging.log.error("%s; trying the one before", damage)
     else:
       if damaged:
         raise ConfigError(f"{self.directory}: no checkpoint is whole ({'; '.join(damaged.values())}); to begin anew, "
                           "remove the folder")
-      return state
-    for bad in [step for step, damage in damaged.items() if damage]:
+      return _NONE
+    for bad in damaged:
       place = self.directory.parent / "damaged"
       place.mkdir(exist_ok=True)
       (self.directory / str(bad)).rename(place / f"{bad}-{len(list(place.iterdir()))}")
-      self._manager.reload()
-    logging.log.info("going on from step %d", step)
-    return state
+    return step
 
   def restore(self, state, step: int | None = None):
     """Reads a checkpoint into the layout of `state` (arrays, whose values do not matter).

@@ -7,6 +7,7 @@ import pathlib
 import sys
 import time
 
+import jax
 from tensorboardX import SummaryWriter
 
 log = logging.getLogger("jssl")
@@ -25,7 +26,7 @@ def setup(level=logging.INFO) -> None:
 
 
 class MetricsWriter:
-  """Appends rows to `metrics.jsonl` and to TensorBoard events.
+  """Appends rows to `metrics.jsonl` and to TensorBoard events; of several processes only the first does.
 
   Args:
     workdir: of the run.
@@ -33,6 +34,9 @@ class MetricsWriter:
   """
 
   def __init__(self, workdir: str | pathlib.Path, step: int = 0):
+    self._silent = jax.process_index() > 0
+    if self._silent:
+      return
     workdir = pathlib.Path(workdir)
     self._path = workdir / "metrics.jsonl"
     kept = [row for row in read_metrics(workdir) if row["step"] <= step]
@@ -44,6 +48,8 @@ class MetricsWriter:
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """Adds a row; a full disk costs the row, not the run."""
+    if self._silent:
+      return
     try:
       self._file.write(json.dumps({"step": step, **metrics}) + "\n")
     except OSError as error:
@@ -52,6 +58,8 @@ class MetricsWriter:
       self._events.add_scalar(name, value, step)
 
   def close(self) -> None:
+    if self._silent:
+      return
     self._file.close()
     self._events.close()
 

@@ -1,4 +1,4 @@
-"""One device or many: the only file that knows devices.
+"""One device or many, in one process or several: the only file that knows devices.
 
 Two modes compile the same functions and give the same results:
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
@@ -31,6 +32,10 @@ class Parallel:
 
   Raises:
     ConfigError: if the devices do not divide the batch, or a mode does not know an option.
+
+  Attributes:
+    process_index, process_count: of this process, among those that own a device; each holds an equal, contiguous part of
+      every batch.
   """
 
   def __init__(self, mode: str, batch_size: int, *, shard_state: bool = False, devices=None):
@@ -45,8 +50,12 @@ class Parallel:
     self.shard_state = shard_state
     self.batch_size = batch_size
     self.axis_name = AXIS if mode == "pmap" else None
+    processes = sorted({device.process_index for device in self.devices})
+    self.process_index, self.process_count = processes.index(jax.process_index()), len(processes)
+    self._own = [device for device in self.devices if device.process_index == jax.process_index()]
     self.mesh = Mesh(np.array(self.devices), (AXIS,))
-    self._replicated = NamedSharding(self.mesh, PartitionSpec())
+    # A pmapped function's arrays belong to a process, those of one program to all.
+    self._replicated = NamedSharding(Mesh(np.array(self._own), (AXIS,)) if self.axis_name else self.mesh, PartitionSpec())
 
   @property
   def local_batch_size(self) -> int:
@@ -96,20 +105,53 @@ class Parallel:
     layout = None if state is None else (jax.tree.map(lambda x: x.sharding, state), self._replicated)
     return jax.jit(fn, donate_argnums=donated, out_shardings=layout)
 
+  @property
+  def part(self) -> slice:
+    """This process's examples of a global batch."""
+    size = self.batch_size // self.process_count
+    return slice(self.process_index * size, (self.process_index + 1) * size)
+
   def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Sends a global batch `[batch, ...]` to the devices, split along its first axis."""
+    """Sends this process's part of a global batch to its devices, split along its first axis."""
     if self.axis_name:
-      return {k: v.reshape(len(self.devices), -1, *v.shape[1:]) for k, v in batch.items()}
+      return {k: v.reshape(len(self._own), -1, *v.shape[1:]) for k, v in batch.items()}
     sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
-    return {k: jax.device_put(v, sharding) for k, v in batch.items()}
+    return {k: jax.make_array_from_process_local_data(sharding, np.asarray(v)) for k, v in batch.items()}
 
   def put_replicated(self, tree):
-    """Sends arrays whole to every device."""
-    return jax.device_put(tree, self._replicated)
+    """Sends arrays whole to every device; every process has the same ones."""
+    return jax.tree.map(lambda x: jax.device_put(self._ours(x), self._replicated), tree)
 
   def put_state(self, state):
     """Sends the state to the devices: whole, or split where `shard_state` asks for it."""
-    return jax.tree.map(lambda x: jax.device_put(x, self.state_sharding(x)), state)
+    return jax.tree.map(lambda x: jax.device_put(self._ours(x), self.state_sharding(x)), state)
+
+  def _ours(self, x):
+    return x if self.process_count == 1 else np.asarray(x)  # An array on one device cannot go to those of other processes.
+
+  def gather(self, tree):
+    """The global batch, on every process, of what a function compiled with `gather` has put out, as NumPy arrays."""
+    if self.process_count == 1:
+      return jax.tree.map(np.asarray, tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+  def shared(self, state):
+    """The state as arrays of all processes, which is what checkpoints hold; the same memory."""
+    return self._seen_by(state, NamedSharding(self.mesh, PartitionSpec()))
+
+  def own(self, state):
+    """The inverse of `shared`."""
+    return self._seen_by(state, self._replicated)
+
+  def _seen_by(self, state, sharding):
+    if self.process_count == 1 or not self.axis_name:
+      return state
+    view = lambda x: jax.make_array_from_single_device_arrays(x.shape, sharding, [s.data for s in x.addressable_shards])
+    return jax.tree.map(view, state)
+
+  def any(self, flag: bool) -> bool:
+    """Whether it is true in any process; all of them must ask, and wait for each other."""
+    return flag if self.process_count == 1 else bool(multihost_utils.process_allgather(np.array(flag)).any())
 
   def state_sharding(self, x) -> NamedSharding:
     """The layout of one array of the state: its largest axis that the devices divide is split, if it is large."""

@@ -131,6 +131,7 @@ def collect(trainer, state, names: list[str], step: int) -> dict[str, np.ndarray
     batch = {"index": index}
     if not trainer.resident:
       batch = {k: v for k, v in trainer.source.get(index).items() if k in method.batch_names} | batch
-    found = compiled(state, trainer.arrays, trainer.parallel.put_batch(batch))
-    parts.append({name: np.asarray(x)[:count - start] for name, x in found.items()})
+    own = {name: x[trainer.parallel.part] for name, x in batch.items()}
+    found = trainer.parallel.gather(compiled(state, trainer.arrays, trainer.parallel.put_batch(own)))
+    parts.append({name: x[:count - start] for name, x in found.items()})
   return {name: np.concatenate([part[name] for part in parts]) for name in names}

@@ -204,11 +204,12 @@ class Trainer:
     if self.resident:
       for step in range(start, stop):
         index = data.batch_indices(step, seed=seed, num_examples=len(self.source), batch_size=config.batch_size)
-        yield self.parallel.put_batch({"index": index.astype(np.int32)})
+        yield self.parallel.put_batch({"index": index[self.parallel.part].astype(np.int32)})
     else:
       keys = tuple({*self.method.batch_names, "index"})
       for batch in data.batches(self.source, batch_size=config.batch_size, seed=seed, start_step=start,
-                                stop_step=stop, keys=keys, threads=config.data.threads, prefetch=config.data.prefetch):
+                                stop_step=stop, keys=keys, threads=config.data.threads, prefetch=config.data.prefetch,
+                                process_index=self.parallel.process_index, process_count=self.parallel.process_count):
         yield self.parallel.put_batch(batch)
 
 
@@ -234,7 +235,7 @@ def train_and_evaluate(config, workdir, *, source: data.Source | None = None, de
     saved = checkpoint.Checkpoints(workdir, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best)
     logging.log.info(trainer.optim_info["summary"])
     with _Interrupt() as interrupt, contextlib.closing(saved):
-      state = saved.restore_last(trainer.init_state())
+      state = _restored(trainer, saved)
       rollbacks = int(state.rollbacks)
       while True:
         try:
@@ -245,12 +246,17 @@ def train_and_evaluate(config, workdir, *, source: data.Source | None = None, de
           state = _roll_back(trainer, saved, error, rollbacks)
 
 
+def _restored(trainer: Trainer, saved) -> TrainState:
+  """The state of the last checkpoint, or the first one."""
+  return trainer.parallel.own(saved.restore_last(trainer.parallel.shared(trainer.init_state())))
+
+
 def _roll_back(trainer: Trainer, saved, error: NonFiniteError, rollbacks: int) -> TrainState:
   """The state of the last checkpoint, from which the examples come in another order; or the error again."""
   policy = trainer.config.nonfinite
   if policy.policy != "roll_back" or rollbacks > policy.limit:
     raise error
-  state = saved.restore_last(trainer.init_state())
+  state = _restored(trainer, saved)
   logging.log.warning("%s; going on from step %d with the examples in another order (%d of %d times)", error,
                       int(state.step), rollbacks, policy.limit)
   return state.replace(rollbacks=trainer.parallel.put_replicated(np.int32(rollbacks)))
@@ -269,13 +275,16 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
       state = phases.refresh(trainer, state, step)
       state, metrics = train_step(state, trainer.arrays, batch)
       step += 1
-      if step == 1 or step % config.log_every_steps == 0 or step == total:
+      logged = step == 1 or step % config.log_every_steps == 0 or step == total
+      # Processes agree on when to stop where they wait for the device anyway.
+      stop = trainer.parallel.any(interrupt.requested) if logged or trainer.parallel.process_count == 1 else False
+      if logged:
         metrics = fetch(step, metrics)
         watch.look(step, metrics)
         _log(step, metrics, writer, progress, trainer.source)
-      if step % config.checkpoint_every_steps == 0 or step == total or interrupt.requested:
+      if step % config.checkpoint_every_steps == 0 or step == total or stop:
         _save(step, state, fetch(step, metrics), saved, trainer.parallel)
-      if interrupt.requested:
+      if stop:
         saved.finish()
         logging.log.info("stopped by a signal at step %d; the same command goes on from there", step)
         return state
@@ -315,7 +324,7 @@ def _save(step, state, metrics, saved, parallel) -> None:
   difference = parallel.replica_difference(state.variables)
   if difference:
     logging.log.warning("step %d: the devices' copies of the state differ by %g", step, difference)
-  saved.save(step, state, metrics)
+  saved.save(step, parallel.shared(state), metrics)
 
 
 class _Interrupt:
@@ -341,15 +350,41 @@ class _Interrupt:
       signal.signal(number, handler)
 
 
+def join_processes(place: str) -> None:
+  """Starts `jax.distributed`; a process that is silent for 30 s ends the others.
+
+  Args:
+    place: "host:port,count,index", or "" where the cluster tells it.
+
+  Raises:
+    ConfigError: for anything else.
+  """
+  numbers = {}
+  if place:
+    try:
+      address, count, index = place.split(",")
+      numbers = dict(coordinator_address=address, num_processes=int(count), process_id=int(index))
+    except ValueError as error:
+      raise ConfigError(f"--distributed={place}: write HOST:PORT,COUNT,INDEX, such as 10.0.0.1:1234,2,0") from error
+  jax.distributed.initialize(**numbers, heartbeat_timeout_seconds=30)
+  if jax.process_index():  # The first process speaks for all.
+    logging.log.setLevel("WARNING")
+
+
 def main(argv: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(prog="python -m jssl.train", description=__doc__.splitlines()[0],
                                    epilog="--config.key=value changes any key of the config")
   parser.add_argument("--config", required=True, help="file.py[:arg], or the name of one of jssl's, such as mmc:demo")
   parser.add_argument("--workdir", help="where the run is kept; a run that is there is continued")
   parser.add_argument("--explain", action="store_true", help="print the expanded method and its cost, and stop")
+  parser.add_argument("--distributed", nargs="?", const="", metavar="HOST:PORT,COUNT,INDEX",
+                      help="one of several processes that train together: the first one's address, their number, which "
+                           "one this is; without a value as SLURM, MPI or a TPU pod tell it")
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()
   try:
+    if arguments.distributed is not None:
+      join_processes(arguments.distributed)
     config = configs.override(configs.load_config(arguments.config), overrides)
     if arguments.explain:
       from jssl import explain  # pylint: disable=g-import-not-at-top

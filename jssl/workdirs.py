@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
+import jax
 import ml_collections
 
 from jssl import config as configs, logging
@@ -26,12 +27,16 @@ _PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-c
 def claimed(workdir: str | pathlib.Path, config: ml_collections.ConfigDict):
   """Keeps `workdir` for this process and this config: makes it, locks it, and writes or checks `config.json`.
 
-  The lock is the system's: it is free as soon as the process has ended, however it ended. To read needs no lock.
+  The lock is the system's: it is free as soon as the process has ended, however it ended. To read needs no lock. Of
+  several processes that train together the first one keeps it.
 
   Raises:
     ConfigError: if another process trains there, if it holds a run of another config, with the keys that differ, or if
       it cannot be a folder of a run.
   """
+  if jax.process_index() > 0:
+    yield
+    return
   workdir = pathlib.Path(workdir)
   try:
     workdir.mkdir(parents=True, exist_ok=True)

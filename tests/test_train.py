@@ -265,10 +265,11 @@ def test_explain(capsys):
     assert part in text, part
 
 
-def start(workdir, method, cache):
-  environment = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(cache), JAX_PLATFORMS="cpu", XLA_FLAGS="",
+def start(workdir, method, cache, *options, devices=1):
+  environment = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(cache), JAX_PLATFORMS="cpu",
+                     XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
                      JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.5", PYTHONPATH=str(ROOT))
-  arguments = ["--config", f"tests/small_run.py:{method}", "--workdir", str(workdir)]
+  arguments = ["--config", f"tests/small_run.py:{method}", "--workdir", str(workdir), *options]
   return subprocess.Popen([sys.executable, "-m", "jssl.train", *arguments], cwd=ROOT, env=environment,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

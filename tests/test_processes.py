@@ -1,0 +1,60 @@
+"""Two processes of two devices each: the same run as one process of four."""
+
+import socket
+
+import numpy as np
+import pytest
+
+from jssl import checkpoint, logging
+from tests.test_train import rows_without_speed, start, wait_for_step
+
+
+def free_port():
+  with socket.socket() as server:
+    server.bind(("127.0.0.1", 0))
+    return server.getsockname()[1]
+
+
+def start_two(workdir, method, cache, *options):
+  port = free_port()
+  return [start(workdir, method, cache, "--distributed", f"127.0.0.1:{port},2,{i}", *options, devices=2) for i in range(2)]
+
+
+def finish(processes):
+  outputs = [process.communicate(timeout=300)[0] for process in processes]
+  assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)
+  return outputs
+
+
+@pytest.mark.parametrize("method, options", [
+    ("mmc:steps=4", ()), ("deepcluster_v2:steps=4", ()),
+    ("dino:steps=4", ("--config.parallel.mode=jit", "--config.parallel.shard_state=True"))])
+def test_two_processes_are_one(method, options, tmp_path):
+  """They also go on from where they stopped, and from where one process did."""
+  options = (*options, "--config.optim.name=sgd", "--config.checkpoint_every_steps=2", "--config.data.device_bytes=0")
+  outputs = finish(start_two(tmp_path / "two", method, tmp_path / "cache", *options))
+  assert "step 4/4" in outputs[0] and "step 4/4" not in outputs[1]
+  finish([start(tmp_path / "one", method, tmp_path / "cache", *options, devices=4)])
+  one, two = (checkpoint.load_variables(tmp_path / name) for name in ("one", "two"))
+  assert one.keys() == two.keys()
+  for name in one:
+    np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=2e-5, err_msg=name)
+  for a, b in zip(rows_without_speed(tmp_path / "one"), rows_without_speed(tmp_path / "two"), strict=True):
+    assert a.keys() == b.keys() and a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+
+
+def test_a_process_that_dies_ends_the_other_and_both_go_on(tmp_path):
+  method, cache = "mae:steps=2000", tmp_path / "cache"
+  first, second = start_two(tmp_path / "run", method, cache)
+  wait_for_step(first, tmp_path / "run", 12)
+  second.kill()
+  output, _ = first.communicate(timeout=60)
+  assert first.returncode != 0 and "process" in output
+  first, second = start_two(tmp_path / "run", method, cache)
+  wait_for_step(first, tmp_path / "run", 20)
+  first.terminate()
+  second.terminate()
+  output, _ = finish([first, second])
+  assert "going on from step" in output and "the same command goes on from there" in output
+  steps = [row["step"] for row in logging.read_metrics(tmp_path / "run")]
+  assert steps == list(range(1, len(steps) + 1))
