@@ -43,7 +43,8 @@ def small(name: str, *, size: int = 16, width: int = 16, depth: int = 2, batch_s
     if "near" in network:  # Closer, and the gradient is what is left of two equal numbers.
       network.near = (network.near[0], 0.5)
     numbers = dict(width=width, depth=depth, num_heads=2, patch_size=patch, image_size=size, grid=(4, 4),
-                   readout=tuple(range(1, depth + 1)), hidden=32, bottleneck=8, prototypes=16, codes=16)
+                   readout=tuple(range(1, depth + 1)), hidden=32, bottleneck=8, prototypes=16, codes=16,
+                   layer_scale=1.0)
     for module in (network, *network.get("heads", {}).values()):
       module.update({key: value for key, value in numbers.items() if key in module})
       if "output" in module and "hidden" in module:  # an embedding, where a linear head's width is that of its target

@@ -40,10 +40,12 @@ def test_maes_masks_and_decoder_with_the_target_of_data2vec():
 def test_barlow_twins_of_views_that_gmml_destroys():
   config = methods.small("barlow_twins")
   config.optim.update(dict(lr=3e-3, lr_scale=None, warmup_fraction=None))
-  config.masking = common.gmml_masks(("a", "b"), area=0.5, fill="noise")
+  config.masking = common.gmml_masks(("a", "b"), area=0.2, fill="noise")
   config.passes = common.passes("s", ("a", "b"), "student", reads=lambda v: (f"hidden_{v}/image",))
-  _, rows = steps(config)
-  assert rows[-1]["loss"] < rows[0]["loss"]
+  for view in config.views.values():
+    view.update(dict(scale=(0.8, 1.0), jitter_prob=0.0, grayscale=0.0, solarize=0.0))
+  _, rows = steps(config, 200)
+  assert np.mean([row["loss"] for row in rows[-20:]]) < 0.9 * np.mean([row["loss"] for row in rows[:20]])
 
 
 def test_beit_with_a_tokenizer_that_this_loop_has_trained(tmp_path):

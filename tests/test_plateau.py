@@ -17,8 +17,8 @@ def learnt(name):
   steps = STEPS.get(name, 300)
   config = methods.small(name, width=32, batch_size=32, total_steps=steps)
   config.optim.update(dict(lr=2e-3, lr_scale=None, end_lr=None))
-  for view in config.views.values():  # Mild views, for these few steps.
-    view.update(dict(scale=(0.5 * view.size / 16, 1.0), jitter_prob=0.5))
+  for name, view in config.views.items():  # Mild views of whole scenes, for these few steps.
+    view.update(dict(scale=(1.0 if name == "object" else 0.5 * view.size / 16, 1.0), jitter_prob=0.3, grayscale=0.1))
   if name == "mmc":  # Eight dimensions hold no batch of 32 apart.
     config.networks.student.heads.trunk.bottleneck = 32
   source = data.load("scenes", num_examples=512, image_size=32)
