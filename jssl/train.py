@@ -7,9 +7,7 @@ import argparse
 import contextlib
 import functools
 import pathlib
-import signal
 import sys
-import threading
 from typing import Any
 
 from flax import struct
@@ -18,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jssl import checkpoint, config as configs, data, logging, optim, phases, workdirs
+from jssl import checkpoint, config as configs, data, logging, optim, phases, processes, workdirs
 from jssl.environment import run_key
 from jssl.errors import CheckpointError, ConfigError, NonFiniteError
 from jssl.method import Method, Variables
@@ -234,7 +232,7 @@ def train_and_evaluate(config, workdir, *, source: data.Source | None = None, de
   with workdirs.claimed(workdir, config):
     saved = checkpoint.Checkpoints(workdir, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best)
     logging.log.info(trainer.optim_info["summary"])
-    with _Interrupt() as interrupt, contextlib.closing(saved):
+    with processes.Interrupt() as interrupt, contextlib.closing(saved):
       state = _restored(trainer, saved)
       rollbacks = int(state.rollbacks)
       while True:
@@ -327,50 +325,6 @@ def _save(step, state, metrics, saved, parallel) -> None:
   saved.save(step, parallel.shared(state), metrics)
 
 
-class _Interrupt:
-  """Turns SIGTERM and SIGINT into a request that the loop honours after the step in progress."""
-
-  def __init__(self):
-    self.requested = False
-
-  def __enter__(self):
-    self._before = {}
-    if threading.current_thread() is threading.main_thread():
-      for number in (signal.SIGTERM, signal.SIGINT):
-        self._before[number] = signal.signal(number, self._request)
-    return self
-
-  def _request(self, number, frame):
-    if self.requested and number == signal.SIGINT:
-      raise KeyboardInterrupt
-    self.requested = True
-
-  def __exit__(self, *exception):
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
-
-
-def join_processes(place: str) -> None:
-  """Starts `jax.distributed`; a process that is silent for 30 s ends the others.
-
-  Args:
-    place: "host:port,count,index", or "" where the cluster tells it.
-
-  Raises:
-    ConfigError: for anything else.
-  """
-  numbers = {}
-  if place:
-    try:
-      address, count, index = place.split(",")
-      numbers = dict(coordinator_address=address, num_processes=int(count), process_id=int(index))
-    except ValueError as error:
-      raise ConfigError(f"--distributed={place}: write HOST:PORT,COUNT,INDEX, such as 10.0.0.1:1234,2,0") from error
-  jax.distributed.initialize(**numbers, heartbeat_timeout_seconds=30)
-  if jax.process_index():  # The first process speaks for all.
-    logging.log.setLevel("WARNING")
-
-
 def main(argv: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(prog="python -m jssl.train", description=__doc__.splitlines()[0],
                                    epilog="--config.key=value changes any key of the config")
@@ -384,7 +338,7 @@ def main(argv: list[str] | None = None) -> int:
   logging.setup()
   try:
     if arguments.distributed is not None:
-      join_processes(arguments.distributed)
+      processes.join(arguments.distributed)
     config = configs.override(configs.load_config(arguments.config), overrides)
     if arguments.explain:
       from jssl import explain  # pylint: disable=g-import-not-at-top

@@ -238,6 +238,8 @@ def test_streamed_or_on_the_device_is_the_same(tmp_path):
     (["--config.data.name=scene"], "did you mean 'scenes'"),
     (["--config.data.split=trian"], "did you mean 'train'"),
     (["--config.total_epochs=2", "--config.total_steps=None"], "exactly one"),
+    (["--config.nonfinite.policy=skp"], "did you mean 'skip'"),
+    (["--distributed=10.0.0.1:1234"], "write HOST:PORT,COUNT,INDEX"),
 ])
 def test_bad_input_is_one_line_and_an_exit_code(arguments, message, tmp_path, capsys):
   arguments = [argument.format(empty=tmp_path / "empty") for argument in arguments]
@@ -267,7 +269,8 @@ def test_explain(capsys):
 
 def start(workdir, method, cache, *options, devices=1):
   environment = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(cache), JAX_PLATFORMS="cpu",
-                     XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
+                     XLA_FLAGS=f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0 "
+                               "--xla_cpu_use_fusion_emitters=false",
                      JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.5", PYTHONPATH=str(ROOT))
   arguments = ["--config", f"tests/small_run.py:{method}", "--workdir", str(workdir), *options]
   return subprocess.Popen([sys.executable, "-m", "jssl.train", *arguments], cwd=ROOT, env=environment,

@@ -1,0 +1,53 @@
+"""Processes: joining others in one run, and being told to stop."""
+
+import signal
+import threading
+
+import jax
+
+from jssl import logging
+from jssl.errors import ConfigError
+
+
+class Interrupt:
+  """Turns SIGTERM and SIGINT into a request that the loop honours after the step in progress."""
+
+  def __init__(self):
+    self.requested = False
+
+  def __enter__(self):
+    self._before = {}
+    if threading.current_thread() is threading.main_thread():
+      for number in (signal.SIGTERM, signal.SIGINT):
+        self._before[number] = signal.signal(number, self._request)
+    return self
+
+  def _request(self, number, frame):
+    if self.requested and number == signal.SIGINT:
+      raise KeyboardInterrupt
+    self.requested = True
+
+  def __exit__(self, *exception):
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+
+def join(place: str) -> None:
+  """Starts `jax.distributed`; a process that is silent for 30 s ends the others.
+
+  Args:
+    place: "host:port,count,index", or "" where the cluster tells it.
+
+  Raises:
+    ConfigError: for anything else.
+  """
+  numbers = {}
+  if place:
+    try:
+      address, count, index = place.split(",")
+      numbers = dict(coordinator_address=address, num_processes=int(count), process_id=int(index))
+    except ValueError as error:
+      raise ConfigError(f"--distributed={place}: write HOST:PORT,COUNT,INDEX, such as 10.0.0.1:1234,2,0") from error
+  jax.distributed.initialize(**numbers, heartbeat_timeout_seconds=30)
+  if jax.process_index():  # The first process speaks for all.
+    logging.log.setLevel("WARNING")
