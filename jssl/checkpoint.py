@@ -19,6 +19,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as keeping
 
 from jssl import logging
 from jssl.errors import CheckpointError, ConfigError, nearest
+from jssl.files import write_whole
 
 FORMAT_VERSION = 2
 _NONE = -1
@@ -172,9 +173,7 @@ def write_checksums(directory: pathlib.Path, step: int) -> None:
   """
   path = checksums_path(directory, step)
   path.parent.mkdir(exist_ok=True)
-  partial = path.with_suffix(".tmp")
-  partial.write_text(json.dumps(_checksums(directory / str(step))))
-  partial.rename(path)
+  write_whole(path, json.dumps(_checksums(directory / str(step))))
   for kept in path.parent.glob("*.json"):
     if not (directory / kept.stem).exists():
       kept.unlink()
@@ -189,8 +188,10 @@ def find_damage(directory: pathlib.Path, step: int) -> str:
   if not record.exists():
     return ""
   try:
-    expected, found = dict(json.loads(record.read_text())), _checksums(directory / str(step))
-  except (OSError, ValueError, TypeError, RecursionError) as error:
+    expected, found = json.loads(record.read_text()), _checksums(directory / str(step))
+    if not isinstance(expected, dict):
+      raise ValueError(f"{record.name} is not a table of checksums")
+  except (OSError, ValueError, RecursionError) as error:
     return f"the checkpoint of step {step} cannot be checked: {error}"
   names = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
   if not names:

@@ -5,9 +5,13 @@ every key that the loop knows is there with its default, and a key that it does 
 """
 
 import ast
+import contextlib
+import functools
 import importlib
 import importlib.util
 import json
+import math
+import numbers
 import pathlib
 from typing import Any
 
@@ -15,11 +19,16 @@ import ml_collections
 
 from jssl import optim
 from jssl.errors import ConfigError, nearest
+from jssl.schedules import is_schedule
 
 # Stages and tables whose keys are names of the user's own; their contents are checked by `jssl.method`.
 OPEN = ("views", "masking", "networks", "passes", "targets", "losses", "phases", "refresh")
 NONFINITE = ("stop", "skip", "roll_back")
 DURATIONS = ("total_steps", "total_epochs", "total_examples")
+DTYPES = ("float32", "bfloat16", "float16")
+# The least that these numbers may be.
+LEAST = {"seed": 0, "batch_size": 1, "accumulate": 1, "log_every_steps": 1, "checkpoint_every_steps": 1,
+         "data.device_bytes": 0, "data.threads": 0, "data.prefetch": 0, "nonfinite.limit": 0, "checkpoint.keep": 1}
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -92,13 +101,25 @@ def _config_module(name: str):
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
-  """Raises `ConfigError` for a key that the loop does not know, and for none or two durations."""
+  """Raises `ConfigError` for a key that the loop does not know, a value that it cannot use, and none or two durations."""
   _check_keys(config.to_dict(), default_config().to_dict(), "config")
+  for key, least in LEAST.items():
+    if (value := functools.reduce(lambda place, name: place[name], key.split("."), config)) < least:
+      raise ConfigError(f"config.{key}={value}: it must be at least {least}")
+  for stage in OPEN:
+    for name, entry in config[stage].items():
+      if not hasattr(entry, "keys"):
+        raise ConfigError(f"config.{stage}.{name}={entry!r}: it must be a table of keys and values")
   given = [key for key in DURATIONS if config[key] is not None]
   if len(given) != 1:
     raise ConfigError(f"config: set exactly one of {', '.join(DURATIONS)} (set: {', '.join(given) or 'none'})")
+  duration = config.to_dict()[given[0]]
+  if not isinstance(duration, numbers.Real) or not 0 < duration < math.inf:
+    raise ConfigError(f"config.{given[0]}={duration!r}: it must be a positive number")
   if config.nonfinite.policy not in NONFINITE:
     raise ConfigError(f"config.nonfinite.policy='{config.nonfinite.policy}': {nearest(config.nonfinite.policy, NONFINITE)}")
+  if config.dtype not in DTYPES:
+    raise ConfigError(f"config.dtype='{config.dtype}': {nearest(config.dtype, DTYPES)}")
   if not config.losses:
     raise ConfigError("config.losses: a method needs at least one loss")
   if config.batch_size % config.accumulate:
@@ -109,20 +130,36 @@ def _check_keys(given: dict, known: dict, where: str) -> None:
   for key, value in given.items():
     if key not in known:
       raise ConfigError(f"{where}.{key}: unknown key; {nearest(key, known)}")
-    if isinstance(value, dict) and isinstance(known[key], dict) and key not in (*OPEN, "options"):
-      # A number may be given as a schedule, which is a dict of its own.
-      if "schedule" not in value and known[key]:
-        _check_keys(value, known[key], f"{where}.{key}")
+    default = known[key]
+    # A number may be given as a schedule, which is a dict of its own; what may be None has a meaning of its own.
+    if is_schedule(value) or default is None:
+      continue
+    if not _alike(value, default):
+      raise ConfigError(f"{where}.{key}={value!r}: it must be {_KINDS[type(default)]}")
+    if default and isinstance(default, dict):
+      _check_keys(value, default, f"{where}.{key}")
+
+
+_KINDS = {bool: "a boolean", int: "a whole number", float: "a number", str: "a string", tuple: "a tuple",
+          dict: "a table of keys and values"}
+
+
+def _alike(value: Any, default: Any) -> bool:
+  if isinstance(value, bool) or isinstance(default, bool):
+    return isinstance(value, bool) and isinstance(default, bool)
+  return isinstance(value, {int: numbers.Integral, float: numbers.Real, tuple: (tuple, list)}.get(type(default), type(default)))
 
 
 def total_steps(config, num_examples: int) -> int:
-  """Optimizer steps of the whole run, from whichever of the three durations the config gives."""
+  """Optimizer steps of the whole run, at least one, from whichever of the three durations the config gives."""
   steps_per_epoch = max(num_examples // config.batch_size, 1)
   if config.total_steps is not None:
-    return int(config.total_steps)
-  if config.total_epochs is not None:
-    return int(round(config.total_epochs * steps_per_epoch))
-  return -(-int(config.total_examples) // config.batch_size)
+    steps = int(config.total_steps)
+  elif config.total_epochs is not None:
+    steps = int(round(config.total_epochs * steps_per_epoch))
+  else:
+    steps = -(-int(config.total_examples) // config.batch_size)
+  return max(steps, 1)
 
 
 def tuples(value: Any) -> Any:
@@ -175,7 +212,8 @@ def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_coll
       if name is not key:
         place, where = place[name], f"{where}.{name}"
     if path in DURATIONS:
-      config.update({duration: None for duration in DURATIONS})
+      for duration in DURATIONS:
+        _assign(config, duration, None, f"config.{duration}")
     _assign(place, key, _literal(text), f"{where}.{key}")
   return config
 
@@ -189,11 +227,11 @@ def _literal(text: str) -> Any:
 
 def _assign(place: ml_collections.ConfigDict, key: str, value: Any, where: str) -> None:
   before = place.get(key)
-  if value is None or before is None or (hasattr(before, "keys") and ("schedule" in before or not before)):
-    with place.ignore_type():  # A schedule may become a number, and anything nothing.
-      place[key] = value
-    return
+  # A schedule may become a number, and anything nothing.
+  free = value is None or before is None or (hasattr(before, "keys") and ("schedule" in before or not before))
   try:
-    place[key] = value
+    with place.ignore_type() if free else contextlib.nullcontext():
+      place[key] = value
   except (TypeError, ValueError) as error:
-    raise ConfigError(f"{where}={value!r}: {before!r} is of another type ({type(before).__name__})") from error
+    reason = error if free else f"{before!r} is of another type ({type(before).__name__})"
+    raise ConfigError(f"{where}={value!r}: {reason}") from error

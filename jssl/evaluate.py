@@ -19,7 +19,7 @@ from jssl import checkpoint, data, environment, logging, networks, views, workdi
 from jssl.errors import ConfigError, NonFiniteError, nearest
 from jssl.evaluation import format_table, protocols
 from jssl.evaluation.features import extract_features
-from jssl.graph import flat_names
+from jssl.graph import flat_names, owner
 from jssl.schedules import Horizon
 
 _OF_PLACES = {"position only": protocols.position_model, "everything foreground": protocols.foreground_model}
@@ -75,7 +75,7 @@ def default_network(config) -> str:
   if config.evaluation.network:
     return config.evaluation.network
   images = {*config.views, *config.masking}
-  seeing = [spec.net for spec in config.passes.values() if spec.reads[0].partition("/")[0] in images]
+  seeing = [spec.net for spec in config.passes.values() if owner(spec.reads[0], images)]
   teachers = [name for name in config.networks if "ema" in config.networks[name]]
   return (teachers or seeing)[0]
 
@@ -88,12 +88,12 @@ def view_number(entries, key: str) -> Any:
   Raises:
     ConfigError: if none of them has it.
   """
-  made_of = {name: [read.rpartition("=")[2].partition("/")[0] for read in flat_names(entry.get("reads", ()))]
+  made_of = {name: [owner(read.rpartition("=")[2], entries) for read in flat_names(entry.get("reads", ()))]
              for name, entry in entries.items()}
-  parts = {part for reads in made_of.values() for part in reads}
+  parts = {part for owners in made_of.values() for part in owners}
   name = next(name for name in entries if name not in parts)
   while key not in entries[name]:
-    name = next((part for part in made_of[name] if part in entries), None)
+    name = next(filter(None, made_of[name]), None)
     if name is None:
       raise ConfigError(f"config.evaluation.{key}: no view has one; set it")
   return entries[name][key]

@@ -2,13 +2,14 @@
 
 import json
 import logging
-import os
 import pathlib
 import sys
 import time
 
 import jax
 from tensorboardX import SummaryWriter
+
+from jssl.files import write_whole
 
 log = logging.getLogger("jssl")
 
@@ -40,9 +41,7 @@ class MetricsWriter:
     workdir = pathlib.Path(workdir)
     self._path = workdir / "metrics.jsonl"
     kept = [row for row in read_metrics(workdir) if row["step"] <= step]
-    partial = self._path.with_suffix(".tmp")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    os.replace(partial, self._path)
+    write_whole(self._path, "".join(json.dumps(row) + "\n" for row in kept))
     self._file = self._path.open("a", buffering=1)
     self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 

@@ -88,7 +88,7 @@ def _ema_network(name, entry, specs, horizon) -> NetworkSpec:
   if "decay" not in entry:
     raise ConfigError(f"{where}: 'decay' is missing")
   decay = entry["decay"]
-  decay = horizon.make(decay) if schedules.is_schedule(decay) else float(decay)
+  decay = horizon.make(decay) if schedules.is_schedule(decay) else float(schedules.number(decay, f"{where}.decay: "))
   return NetworkSpec(name, specs[source].module, trained=False, ema_of=source, decay=decay)
 
 

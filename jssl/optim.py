@@ -119,7 +119,7 @@ def make_optimizer(config: Mapping[str, Any], params: Any, *, total_steps: int, 
   lr, peak, lr_text = _learning_rate(config, horizon)
   plan = _Plan(
       lr=lr,
-      weight_decay=horizon.make(config["weight_decay"] or 0.0),
+      weight_decay=horizon.make(config["weight_decay"] or 0.0, "config.optim.weight_decay: "),
       decayed=_fill(params, _decayed(config["no_decay"], paths)),
       rates=_fill(params, _rates(config, paths, horizon, lr, peak)),
       thaw=_fill(params, _thaw(config["freeze"], paths, horizon)))
@@ -300,7 +300,7 @@ def _rates(config, paths, horizon: Horizon, lr: Callable, peak: float | None) ->
     picked = set(_pick("lr_mults", regex, paths)) - set(given)
     if not picked:
       raise ConfigError(f"config.optim.lr_mults: earlier entries have taken all that '{regex}' picks")
-    given |= dict.fromkeys(picked, horizon.make(factor))
+    given |= dict.fromkeys(picked, horizon.make(factor, "config.optim.lr_mults: "))
   held = {path for regex in config["constant_lr"] for path in _pick("constant_lr", regex, paths)}
   if held and peak is None:
     raise ConfigError("config.optim.constant_lr: config.optim.lr is a whole schedule, which names no peak")

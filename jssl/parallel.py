@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from jssl import batch_axis
+from jssl.data.sampling import process_part
 from jssl.errors import ConfigError
 
 AXIS = "batch"
@@ -108,8 +109,7 @@ class Parallel:
   @property
   def part(self) -> slice:
     """This process's examples of a global batch."""
-    size = self.batch_size // self.process_count
-    return slice(self.process_index * size, (self.process_index + 1) * size)
+    return process_part(self.batch_size, self.process_index, self.process_count)
 
   def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Sends this process's part of a global batch to its devices, split along its first axis."""

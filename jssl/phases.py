@@ -127,11 +127,10 @@ def collect(trainer, state, names: list[str], step: int) -> dict[str, np.ndarray
   count = len(trainer.source)
   parts = []
   for start in range(0, count, size):
-    index = np.minimum(np.arange(start, start + size), count - 1).astype(np.int32)
+    index = np.minimum(np.arange(start, start + size), count - 1).astype(np.int32)[trainer.parallel.part]
     batch = {"index": index}
     if not trainer.resident:
       batch = {k: v for k, v in trainer.source.get(index).items() if k in method.batch_names} | batch
-    own = {name: x[trainer.parallel.part] for name, x in batch.items()}
-    found = trainer.parallel.gather(compiled(state, trainer.arrays, trainer.parallel.put_batch(own)))
+    found = trainer.parallel.gather(compiled(state, trainer.arrays, trainer.parallel.put_batch(batch)))
     parts.append({name: x[:count - start] for name, x in found.items()})
   return {name: np.concatenate([part[name] for part in parts]) for name in names}

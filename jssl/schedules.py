@@ -20,6 +20,8 @@ rest of the run) and keep their end from there on:
 """
 
 from collections.abc import Callable, Mapping
+import math
+import numbers
 from typing import Any, NamedTuple
 
 import jax
@@ -100,6 +102,17 @@ def infinite(peak: float, constant: float, end: float, *, shape: str = "cosine",
   return {"schedule": "infinite", "peak": peak, "constant": constant, "end": end, "shape": shape, **durations}
 
 
+def number(value: Any, where: str = "") -> float:
+  """The value, which must be a finite number.
+
+  Raises:
+    ConfigError: if it is not; begins with `where`.
+  """
+  if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    raise ConfigError(f"{where}{value!r} is not a number")
+  return value
+
+
 def is_schedule(spec: Any) -> bool:
   """Whether a config's value is a schedule: a dict (or ConfigDict) with the key "schedule"."""
   return hasattr(spec, "keys") and "schedule" in spec.keys()
@@ -141,7 +154,7 @@ class Horizon(NamedTuple):
     if scale is None:
       raise ConfigError(f"{given[0]}={value}: the horizon {self} does not say how many steps that is")
     several = isinstance(value, (list, tuple))
-    steps = tuple(round(v * scale) for v in (value if several else (value,)))
+    steps = tuple(round(number(v, f"{given[0]}: ") * scale) for v in (value if several else (value,)))
     if min(steps, default=0) < 0:
       raise ConfigError(f"{given[0]}={value}: a duration cannot be negative")
     return steps if several else steps[0]
@@ -150,11 +163,12 @@ class Horizon(NamedTuple):
     return {"steps": 1, "epochs": self.steps_per_epoch, "examples": self.batch_size and 1 / self.batch_size,
             "fraction": self.total_steps}[unit]
 
-  def make(self, spec: Any) -> Callable[[jax.typing.ArrayLike], jax.Array]:
+  def make(self, spec: Any, where: str = "") -> Callable[[jax.typing.ArrayLike], jax.Array]:
     """Turns a number or a schedule into a function of the step.
 
     Args:
       spec: a number, or a dict as the helpers of this module write it.
+      where: what the message begins with if it is neither.
 
     Returns:
       A function of the step (Python or traced integers, of any shape) to float32. A move that lasts n steps is at
@@ -171,7 +185,7 @@ class Horizon(NamedTuple):
       [0.0, 0.5, 1.0, 1.0]
     """
     if not is_schedule(spec):
-      return _flat(spec)
+      return _flat(number(spec, where))
     spec = dict(spec.items())
     _check(spec)
     warmup = self.steps(spec, "warmup") or 0
@@ -271,3 +285,6 @@ def _check(spec: dict[str, Any]) -> None:
   for key in own:
     if spec.get(key) is None:
       raise ConfigError(f"schedule {kind!r} needs {key!r}")
+  for key in {*own, "warmup_start"} & spec.keys() - {"shape"}:
+    for value in spec[key] if key == "values" else (spec[key],):
+      number(value, f"schedule {kind!r}, {key}: ")

@@ -15,6 +15,7 @@ import ml_collections
 
 from jssl import config as configs, logging
 from jssl.errors import ConfigError
+from jssl.files import write_whole
 
 # What may differ between the start of a run and its continuation: it changes what is reported, not what is learnt.
 FREE = ("log_every_steps", "checkpoint_every_steps", "checkpoint.", "evaluation.", "data.threads", "data.prefetch",
@@ -72,9 +73,7 @@ def _check_or_write(workdir, config) -> None:
       raise ConfigError(f"{workdir} holds a run of another config ({len(changed)} keys differ: {shown}); name another workdir")
     return
   record = dict(config=json.loads(configs.to_json(config)), versions=versions(), commit=commit())
-  partial = path.with_suffix(".tmp")
-  partial.write_text(json.dumps(record, indent=2))
-  partial.rename(path)
+  write_whole(path, json.dumps(record, indent=2))
 
 
 def read_config(workdir: str | pathlib.Path) -> ml_collections.ConfigDict:

@@ -5,7 +5,12 @@ import os
 import pathlib
 import tempfile
 
+from hypothesis import settings
 import pytest
+
+settings.register_profile("repeatable", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("search", max_examples=3000, deadline=None)
+settings.load_profile("repeatable")
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
     " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")

@@ -65,6 +65,25 @@ def test_wrong_overrides(argument, message):
     configs.override(configs.load_config("mmc:demo"), [argument])
 
 
+@pytest.mark.parametrize("argument, message", [
+    ("batch_size=0", "batch_size=0: it must be at least 1"),
+    ("accumulate=None", "accumulate=None: it must be a whole number"),
+    ("log_every_steps=0", "log_every_steps=0: it must be at least 1"),
+    ("data=None", "data=None: it must be a table"),
+    ("dtype=float8", "dtype='float8': did you mean 'float32'"),
+    ("total_steps=-3", "total_steps=-3: it must be a positive number"),
+    ("total_epochs={}", r"total_epochs=\{\}: it must be a positive number"),
+    ("views.a=None", r"views\.a=None: it must be a table"),
+    ("losses.rec.weight=None", r"losses\.rec\.weight: None is not a number"),
+    ("networks.teacher.decay=None", r"networks\.teacher\.decay: None is not a number"),
+])
+def test_values_that_cannot_be_used(argument, message):
+  with pytest.raises(ConfigError, match=message):
+    config = configs.override(configs.load_config("mmc:demo"), [f"--config.{argument}"])
+    configs.check_config(config)
+    build(config)
+
+
 def test_unknown_configs_presets_and_keys():
   with pytest.raises(ConfigError, match="no such config; did you mean 'mae'"):
     configs.load_config("maee")

@@ -13,9 +13,8 @@ import pytest
 
 from jssl import checkpoint, data, evaluate, logging, train, workdirs
 from jssl.errors import CheckpointError, ConfigError, NonFiniteError
-from jssl.train import train_and_evaluate
 from tests import methods
-from tests.test_train import assert_identical, ROOT, rows_without_speed, run, start, wait_for_step
+from tests.test_train import assert_identical, rows_without_speed, run, start, wait_for_step
 
 
 def small(**changes):
@@ -68,18 +67,18 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_run(tmp_path, monkeypatch, c
   """Files of more than 4 kB cannot be written from step 4 to step 6."""
   original, before = train._save, resource.getrlimit(resource.RLIMIT_FSIZE)
 
-  def save(step, *args):
+  def save(step, state, metrics, saved, parallel):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096 if step == 4 else before[0], before[1]))
-    original(step, *args)
+    original(step, state, metrics, saved, parallel)
+    saved.wait()
 
   monkeypatch.setattr(train, "_save", save)
-  original_wait = checkpoint.Checkpoints.wait
-  monkeypatch.setattr(train, "_save", lambda step, state, metrics, saved, parallel: (
-      save(step, state, metrics, saved, parallel), original_wait(saved)))
   whole = run(small(), tmp_path / "whole")
-  with caplog.at_level("INFO", logger="jssl"):
-    run(small(), tmp_path / "full")
-  resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  try:
+    with caplog.at_level("INFO", logger="jssl"):
+      run(small(), tmp_path / "full")
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
   assert "the checkpoint of step 4 could not be written" in caplog.text and "File too large" in caplog.text
   assert "last good checkpoint: step 2" in caplog.text
   assert_identical(whole, run(small(), tmp_path / "full"))

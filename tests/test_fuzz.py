@@ -1,9 +1,12 @@
-"""Parsers of what others wrote: any text and any bytes give a value or an error of one line, never another exception."""
+"""Parsers of what others wrote: any text and any bytes give a value or an error of one line, never another exception.
+
+The examples are the same every time; `pytest tests/test_fuzz.py --hypothesis-profile=search` looks for others.
+"""
 
 import io
 import json
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 import numpy as np
 from PIL import Image
 import pytest
@@ -12,7 +15,6 @@ from jssl import checkpoint, config as configs, data, workdirs
 from jssl.errors import ConfigError
 from tests import methods
 
-FEW = settings(max_examples=60, deadline=None)
 KEYS = st.sampled_from(sorted(configs.flatten(methods.small("mae")))) | st.text(max_size=20)
 VALUES = st.text(max_size=20) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -21,7 +23,6 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4))
 
 
-@FEW
 @given(st.lists(st.tuples(KEYS, VALUES).map(lambda pair: f"--config.{pair[0]}={pair[1]}") | st.text(max_size=30), max_size=3))
 def test_overrides(arguments):
   config = methods.small("mae")
@@ -32,7 +33,6 @@ def test_overrides(arguments):
     assert str(error)
 
 
-@FEW
 @given(JSON | st.builds(lambda config, rest: {"config": config} | rest, JSON, st.dictionaries(st.text(max_size=5), JSON, max_size=2)))
 def test_configs_of_runs(tmp_path_factory, record):
   workdir = tmp_path_factory.mktemp("run")
@@ -43,7 +43,6 @@ def test_configs_of_runs(tmp_path_factory, record):
     assert str(workdir) in str(error)
 
 
-@FEW
 @given(st.text(max_size=40) | JSON.map(json.dumps))
 def test_checksums(tmp_path_factory, text):
   """Whatever the record says, a checkpoint that is not what it says is damaged."""
@@ -63,7 +62,6 @@ def encoded(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
-@settings(max_examples=25, deadline=None)
 @given(changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=8), end=st.integers(0, 2000))
 def test_image_folders(tmp_path_factory, kind, changes, end):
   """A whole image beside one with changed and missing bytes: the folder always gives two pictures of the right size."""

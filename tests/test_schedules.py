@@ -154,6 +154,8 @@ def test_schedules_live_in_configs_and_json():
     (step((1.0, 0.1, 0.01), boundaries_epochs=(5,)), "3 values need"),
     (step((1.0, 0.1, 0.01), boundaries_epochs=(8, 5)), "not in order"),
     (constant(1.0, epochs=3), "unknown key 'epochs'"),
+    (constant("high"), "value: 'high' is not a number"),
+    (linear(0, 1, epochs="two"), "epochs: 'two' is not a number"),
     (infinite(1.0, 0.5, 0.1, warmup_steps=60, anneal_steps=50), "the run has 100"),
     (infinite(1.0, 0.5, 0.0, anneal_steps=50), "must be positive"),
     (infinite(1.0, 0.5, 0.1, shape="cosin"), "'cosine'"),

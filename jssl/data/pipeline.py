@@ -6,7 +6,7 @@ import os
 import grain
 import numpy as np
 
-from jssl.data.sampling import batch_indices, steps_per_epoch
+from jssl.data.sampling import batch_indices, process_part, steps_per_epoch
 from jssl.data.source import complete_batch, DataError, Source
 from jssl.errors import nearest
 
@@ -49,8 +49,7 @@ def batches(source: Source, *, batch_size: int, seed: int, start_step: int, stop
     raise ValueError(f"start_step is {start_step}; it must be at least 0")
   names = tuple(key for key in source.element_spec if key != "index") if keys is None else \
       source.check_keys([key for key in keys if key != "index"])
-  local = batch_size // process_count
-  part = slice(process_index * local, (process_index + 1) * local)
+  part = process_part(batch_size, process_index, process_count)
   if source.read is None:
     return _iterator_batches(source, names, batch_size, start_step, stop_step, part)
 

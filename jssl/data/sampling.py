@@ -45,6 +45,12 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
   return num_examples // batch_size
 
 
+def process_part(batch_size: int, index: int, count: int) -> slice:
+  """The examples of a global batch that process `index` of `count` reads: equal, contiguous parts."""
+  size = batch_size // count
+  return slice(index * size, (index + 1) * size)
+
+
 def batch_indices(step: int, *, seed: int, num_examples: int, batch_size: int) -> np.ndarray:
   """The examples of one step's global batch.
 
