@@ -5,7 +5,6 @@ It knows steps, devices, checkpoints and logs; what is trained is the config's a
 
 import argparse
 import contextlib
-import functools
 import pathlib
 import sys
 from typing import Any
@@ -265,7 +264,7 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
   step, rollbacks = int(state.step), int(state.rollbacks)
   progress = logging.Progress(step, total, config.batch_size)
   watch = logging.CollapseWatch(first_step=total // 10)
-  fetch = functools.partial(_fetch, saved=saved, policy=config.nonfinite)
+  left_out = int(state.nonfinite)
   while step < total:
     trainer.start_phase(step)
     train_step = trainer.compile_step(state)
@@ -276,12 +275,15 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
       logged = step == 1 or step % config.log_every_steps == 0 or step == total
       # Processes agree on when to stop where they wait for the device anyway.
       stop = trainer.parallel.any(interrupt.requested) if logged or trainer.parallel.process_count == 1 else False
+      due = step % config.checkpoint_every_steps == 0 or step == total or stop
+      if logged or due:
+        metrics = _fetch(step, metrics, saved, config.nonfinite, left_out)
+        left_out = int(metrics["nonfinite"])
       if logged:
-        metrics = fetch(step, metrics)
         watch.look(step, metrics)
         _log(step, metrics, writer, progress, trainer.source)
-      if step % config.checkpoint_every_steps == 0 or step == total or stop:
-        _save(step, state, fetch(step, metrics), saved, trainer.parallel)
+      if due:
+        _save(step, state, metrics, saved, trainer.parallel)
       if stop:
         saved.finish()
         logging.log.info("stopped by a signal at step %d; the same command goes on from there", step)
@@ -290,8 +292,8 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
   return state
 
 
-def _fetch(step, metrics, *, saved, policy) -> dict[str, float]:
-  """The metrics as numbers: the only place where the loop waits for the device.
+def _fetch(step, metrics, saved, policy, left_out: int) -> dict[str, float]:
+  """The metrics as numbers: the only place where the loop waits for the device. Warns of more updates than `left_out`.
 
   Raises:
     NonFiniteError: if more updates than the policy allows were not finite.
@@ -303,7 +305,7 @@ def _fetch(step, metrics, *, saved, policy) -> dict[str, float]:
     bad = [name for name, value in metrics.items() if not np.isfinite(value)]
     raise NonFiniteError(f"step {step}: {count} update(s) with a loss or gradient that is not finite"
                          f"{' (now: ' + ', '.join(bad) + ')' if bad else ''}; last good checkpoint: step {saved.latest_step()}")
-  if count:
+  if count > left_out:
     logging.log.warning("step %d: %d of at most %d updates left out, their loss or gradient not finite", step, count,
                         policy.limit)
   return metrics

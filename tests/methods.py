@@ -6,9 +6,6 @@ import numpy as np
 
 from jssl import data
 from jssl.config import from_json, load_config, to_json
-from jssl.method import Method
-from jssl.schedules import Horizon
-from jssl.stateful import Stateful
 
 NAMES = ("barlow_twins", "beit", "bss_simclr", "byol", "colorization", "data2vec", "deepcluster_v2", "densecl", "dino",
          "dinov2", "efficient_train", "gmml", "ibot", "ijepa", "inpainting", "isogclr", "lejepa", "mae", "maskfeat",
@@ -70,16 +67,6 @@ def small_with_sgd(name: str, **numbers):
   with config.optim.ignore_type():
     config.optim.clip = config.optim.weight_decay = None
   return config
-
-
-def remembering() -> list[str]:
-  """The methods that keep more than parameters and a teacher from step to step: queues, centers, tables, clusters."""
-  names = []
-  for name in NAMES:
-    method = Method(small(name), num_examples=1, horizon=Horizon(1, 1, 1))
-    if any(isinstance(node.fn, Stateful) or node.stage == "refresh" for node in method.nodes.values()):
-      names.append(name)
-  return names
 
 
 def source(examples: int = 64, size: int = 20, seed: int = 0) -> data.Source:

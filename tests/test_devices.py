@@ -1,4 +1,6 @@
-"""One device or many, one result: losses, gradients, statistics, centers and weights."""
+"""One device or many, one result: losses, gradients, statistics, centers, weights; and one goes on from the other."""
+
+import contextlib
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jssl import phases
+from jssl import checkpoint, phases
 from jssl.parallel import Parallel
 from jssl.train import Trainer
 from tests import methods
@@ -18,20 +20,39 @@ WEIGHTS = 2e-4
 LOOSER = {"maskfeat": 10}
 
 
-def trained(config, devices: int, mode: str, steps: int = 3):
-  """Runs a few steps on some of the simulated devices; returns variables, the metrics of each step, the first gradient."""
-  config.parallel.mode = mode
-  trainer = Trainer(config, methods.source(), devices=jax.devices()[:devices])
-  state = phases.refresh(trainer, trainer.init_state(), 0)
-  step = trainer.compile_step(state)
-  rows, gradient = [], None
-  for batch in trainer.batches(0, steps):
-    state, metrics = step(state, trainer.arrays, batch)
-    rows.append({name: float(value) for name, value in metrics.items()})
-    if gradient is None:  # After one step, the momentum is the gradient.
-      gradient = jax.tree.map(np.asarray, optax.tree.get(state.opt_state, "trace"))
-  assert trainer.parallel.replica_difference(state.variables) == 0
-  return jax.tree.map(np.asarray, state.variables), rows, gradient
+class Run:
+  """A config trained for three steps on some of the simulated devices, with a checkpoint after the first.
+
+  Attributes:
+    state, rows: the last state, and the metrics of each step.
+    gradient: of the first step.
+  """
+
+  def __init__(self, config, devices: int, mode: str, workdir):
+    config.parallel.mode = mode
+    self.workdir = workdir
+    self.trainer = Trainer(config, methods.source(), devices=jax.devices()[:devices])
+    state = phases.refresh(self.trainer, self.trainer.init_state(), 0)
+    self.step = self.trainer.compile_step(state)
+    state, first = self.steps(state, 1)
+    with contextlib.closing(checkpoint.Checkpoints(workdir)) as saved:
+      saved.save(1, state, first[0])
+    self.gradient = jax.tree.map(np.asarray, optax.tree.get(state.opt_state, "trace"))  # the momentum, after one step
+    self.state, others = self.steps(state, 3)
+    self.rows = first + others
+
+  def steps(self, state, stop: int):
+    rows = []
+    for batch in self.trainer.batches(int(state.step), stop):
+      state, metrics = self.step(state, self.trainer.arrays, batch)
+      rows.append({name: float(value) for name, value in metrics.items()})
+    assert self.trainer.parallel.replica_difference(state.variables) == 0
+    return state, rows
+
+  def go_on_from(self, other: "Run"):
+    """The last state, and the metrics of each step, from another run's checkpoint on these devices."""
+    with contextlib.closing(checkpoint.Checkpoints(other.workdir)) as saved:
+      return self.steps(saved.restore(self.state, 1), 3)
 
 
 def norm(tree):
@@ -39,39 +60,46 @@ def norm(tree):
 
 
 def assert_same(one, many, looser: float = 1):
-  (variables, rows, gradient), (variables_many, rows_many, gradient_many) = one, many
-  difference = jax.tree.map(np.subtract, gradient, gradient_many)
-  assert 0 < norm(gradient) and norm(difference) <= GRADIENTS * norm(gradient)
-  for row, row_many in zip(rows, rows_many, strict=True):
-    for name in row:
+  """Two runs are the same, also where one goes on from the other's checkpoint."""
+  difference = jax.tree.map(np.subtract, one.gradient, many.gradient)
+  assert 0 < norm(one.gradient) and norm(difference) <= GRADIENTS * norm(one.gradient)
+  assert one.rows[0]["loss"] == pytest.approx(many.rows[0]["loss"], rel=1e-5)
+  assert_close(one, many.state, many.rows, looser)
+  assert_close(one, *many.go_on_from(one), looser)
+  assert_close(one, *one.go_on_from(many), looser)
+
+
+def assert_close(run, state, rows, looser: float):
+  """A state is the run's last one, and the metrics are those of its last steps."""
+  for expected, row in zip(run.rows[-len(rows):], rows, strict=True):
+    for name in expected:
       # An accuracy counts: a tie that breaks the other way moves it by one example.
       bound = dict(abs=1.5 / 16) if name.endswith("accuracy") else dict(rel=1e-3, abs=2e-5)
-      assert row[name] == pytest.approx(row_many[name], **bound), name
-  assert rows[0]["loss"] == pytest.approx(rows_many[0]["loss"], rel=1e-5)
+      assert expected[name] == pytest.approx(row[name], **bound), name
   for part in ("params", "teachers", "stats", "memory"):
-    leaves = jax.tree_util.tree_leaves_with_path(getattr(variables, part))
-    for (path, x), y in zip(leaves, jax.tree.leaves(getattr(variables_many, part)), strict=True):
-      assert norm(np.subtract(x, y)) <= looser * (WEIGHTS * norm(x) + 2e-5), part + jax.tree_util.keystr(path)
+    leaves = jax.tree_util.tree_leaves_with_path(getattr(run.state.variables, part))
+    for (path, x), y in zip(leaves, jax.tree.leaves(getattr(state.variables, part)), strict=True):
+      assert norm(np.asarray(x) - np.asarray(y)) <= looser * (WEIGHTS * norm(x) + 2e-5), part + jax.tree_util.keystr(path)
 
 
 @pytest.mark.parametrize("name", methods.NAMES)
-def test_eight_devices_are_one(name):
+def test_eight_devices_are_one(name, tmp_path):
   config = methods.small_with_sgd(name)
-  assert_same(trained(config, 1, "pmap"), trained(config, 8, "pmap"), LOOSER.get(name, 1))
+  assert_same(Run(config, 1, "pmap", tmp_path / "one"), Run(config, 8, "pmap", tmp_path / "many"), LOOSER.get(name, 1))
 
 
-@pytest.mark.parametrize("name", ["dino", "barlow_twins"])
-def test_sharded_jit_is_one_device(name):
-  config = methods.small_with_sgd(name)
-  assert_same(trained(config, 1, "pmap"), trained(config, 8, "jit"))
+def test_jit_on_eight_devices_is_one_device(tmp_path):
+  config = methods.small_with_sgd("barlow_twins")
+  assert_same(Run(config, 1, "pmap", tmp_path / "one"), Run(config, 8, "jit", tmp_path / "many"))
 
 
-def test_sharded_state_is_one_device():
+def test_sharded_state_is_one_device(tmp_path):
   config = methods.small_with_sgd("dino", width=64)
+  one = Run(config, 1, "pmap", tmp_path / "one")
   config.parallel.shard_state = True
-  sharded = trained(config, 8, "jit")
-  config.parallel.shard_state = False
-  assert_same(trained(config, 1, "pmap"), sharded)
+  many = Run(config, 8, "jit", tmp_path / "many")
+  assert not all(x.is_fully_replicated for x in jax.tree.leaves(many.state))
+  assert_same(one, many)
 
 
 def test_replicas_that_have_drifted_apart_are_seen():

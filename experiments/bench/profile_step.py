@@ -1,7 +1,8 @@
-"""Says where the time of jssl's step goes, on one core: `python experiments/bench_train_step/profile_step.py`.
+"""Says where the time of jssl's step goes, on one core: `python experiments/bench/profile_step.py [CASE]`.
 
-The step of `bench.py` under `jax.profiler`; every operation of the compiled program is booked on the module that it
-came from, by the name that JAX gave it. An operation that XLA fused from several modules is booked on one of them.
+A case of `steps.py` at its CPU size, default simmim_tiny, under `jax.profiler`; every operation of the compiled program is
+booked on the module that it came from, by the name that JAX gave it. An operation that XLA fused from several modules is
+booked on one of them.
 """
 
 import collections
@@ -10,14 +11,15 @@ import gzip
 import json
 import os
 import re
+import sys
 import tempfile
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # so that durations add up; before JAX counts its threads
 
 import jax  # pylint: disable=g-import-not-at-top
 
-import bench
-import jssl_side
+import jssl_steps
+import steps
 
 STEPS = 3
 PARTS = {  # the first whose expression is found in an operation's name
@@ -27,10 +29,13 @@ PARTS = {  # the first whose expression is found in an operation's name
     "MLP: GELU": r"MlpBlock_0",
     "LayerNorm": r"LayerNorm_\d|encoder_norm",
     "residual sums": r"encoderblock_",
-    "embedding, head, loss": r"jvp",
-    "optimizer, masks, norm of the gradient": r"",
+    "BatchNorm": r"/bn\d|batch_norm|downsample_1",
+    "convolutions": r"/conv\d|downsample_0",
+    "heads": r"heads_",
+    "embedding, loss": r"jvp",
+    "optimizer, masks, teacher, norm of the gradient": r"",
 }
-PRODUCT = re.compile(r"^(dot|ynn)")  # what the CPU backend calls matrix products and what it fuses with them
+PRODUCT = re.compile(r"^(dot|ynn|conv)")  # what the CPU backend calls matrix products and what it fuses with them
 
 
 def trace(step, state, batch) -> dict[str, float]:
@@ -57,7 +62,9 @@ def part(name: str) -> str:
 
 
 def main() -> None:
-  side = jssl_side.build(bench.make_images(bench.BATCH), **bench.OPTIM)
+  numbers = dict(steps.CASES[sys.argv[1] if len(sys.argv) > 1 else "simmim_tiny"]["cpu"])
+  numbers.pop("repeat")
+  side = jssl_steps.build(steps.make_images(numbers["batch_size"], numbers["views"]), **numbers)
   names = dict(re.findall(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*?op_name="([^"]*)"', side.step.as_text(), re.M))
   table = collections.defaultdict(lambda: [0.0, 0.0])
   products = 0.0
@@ -70,7 +77,8 @@ def main() -> None:
   print("| part | forward, ms | backward, ms | share |\n|---|---|---|---|")
   for name in PARTS:
     forward, backward = table[name]
-    print(f"| {name} | {forward:.0f} | {backward:.0f} | {(forward + backward) / total:.0%} |")
+    if forward + backward:
+      print(f"| {name} | {forward:.0f} | {backward:.0f} | {(forward + backward) / total:.0%} |")
   print(f"| all | {sum(f for f, _ in table.values()):.0f} | {sum(b for _, b in table.values()):.0f} | {total:.0f} ms |")
   memory = side.step.memory_analysis()
   print(f"\nmatrix products and what is fused with them: {products:.0f} ms; "
