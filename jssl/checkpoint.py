@@ -5,6 +5,7 @@ version, step, metrics), and in `checksums/<step>.json` the SHA-256 of every fil
 complete. Networks are read from them by name, for evaluation and for warm starts.
 """
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -144,6 +145,8 @@ class Checkpoints:
     if self._writing:
       self._writing.join()
       self._writing = None
+      with contextlib.suppress(Exception):  # orbax raises an error in each thread; this one would not begin the next save
+        self._manager.wait_until_finished()
 
   def finish(self) -> None:
     """The same, at the end of a run.

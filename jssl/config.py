@@ -205,7 +205,8 @@ def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_coll
     *parents, key = path.split(".")
     place, where = config, "config"
     for name in [*parents, key]:
-      free = name is key and where.endswith(".options")  # whatever the kind of data knows
+      # An entry takes whatever its function knows, with which it is checked; `options`, whatever the kind of data knows.
+      free = name is key and (where.endswith(".options") or len(parents) == 2 and parents[0] in OPEN) and hasattr(place, "keys")
       if not free and (not hasattr(place, "keys") or name not in place):
         known = place.keys() if hasattr(place, "keys") else ()
         raise ConfigError(f"{where}.{name}: unknown key; {nearest(name, known)}")

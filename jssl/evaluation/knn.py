@@ -19,13 +19,15 @@ from jssl.evaluation.similarity import l2_normalize
 
 @functools.partial(jax.jit, static_argnames=("ks", "temperature", "num_classes"))
 def _predict(queries, bank, bank_labels, *, ks, temperature, num_classes):
-  """Predicted classes `[queries, len(ks)]`."""
-  cosine = jnp.matmul(l2_normalize(queries), l2_normalize(bank).T, precision="highest")
+  """Predicted classes `[queries, len(ks)]`; the bank is normalised."""
+  cosine = jnp.matmul(l2_normalize(queries), bank.T, precision="highest")
   nearest, index = jax.lax.top_k(cosine, max(ks))
-  # A factor common to all votes of a query changes nothing, and keeps exp() finite at any temperature.
-  weight = jnp.exp((nearest - nearest[:, :1]) / temperature)
-  votes = jax.nn.one_hot(bank_labels[index], num_classes) * weight[..., None]
-  return jnp.stack([jnp.argmax(votes[:, :k].sum(1), -1) for k in ks], -1)
+  # A factor common to all votes of a query changes nothing, and keeps exp() finite at any temperature. The largest is
+  # not taken as nearest[:, :1]: XLA would merge the slices and, no longer seeing a top-k, sort the whole bank.
+  weight = jnp.exp((nearest - nearest.max(1, keepdims=True)) / temperature)
+  rows, label = jnp.arange(len(queries))[:, None], bank_labels[index]
+  votes = [jnp.zeros((len(queries), num_classes)).at[rows, label[:, :k]].add(weight[:, :k]) for k in ks]
+  return jnp.argmax(jnp.stack(votes, 1), -1)
 
 
 def knn_accuracy(
@@ -58,7 +60,7 @@ def knn_accuracy(
     ValueError: if some k exceeds n, or labels leave their range, or shapes disagree.
   """
   ks = (k,) if isinstance(k, int) else tuple(k)
-  bank, queries = jnp.asarray(bank, jnp.float32), np.asarray(queries, np.float32)
+  bank, queries = l2_normalize(jnp.asarray(bank, jnp.float32)), np.asarray(queries, np.float32)
   if len(bank) != len(bank_labels) or len(queries) != len(labels):
     counts = f"{len(bank)} bank features, {len(bank_labels)} labels; {len(queries)} queries, {len(labels)} labels"
     raise ValueError(f"Every feature needs one label; found {counts}.")
