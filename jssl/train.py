@@ -5,6 +5,7 @@ It knows steps, devices, checkpoints and logs; what is trained is the config's a
 
 import argparse
 import contextlib
+import os
 import pathlib
 import sys
 from typing import Any
@@ -338,6 +339,9 @@ def main(argv: list[str] | None = None) -> int:
                            "one this is; without a value as SLURM, MPI or a TPU pod tell it")
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()
+  # Where JAX_COMPILATION_CACHE_DIR names a folder, a start that has been made before compiles nothing.
+  least = os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", 0)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", float(least))
   try:
     if arguments.distributed is not None:
       processes.join(arguments.distributed)

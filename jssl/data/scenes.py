@@ -5,7 +5,9 @@ nor a pixel of a photograph with another. Example i depends on (kind, split, see
 integers and sums and products of single numbers are used, so the images are the same on every machine.
 """
 
+import concurrent.futures
 import functools
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -111,8 +113,9 @@ def _make(name: str, split: str, num_examples: int | None, image_size: int, spri
   chosen = load_sprites(sprites, split)
   plan = draw_plan(kind, split, count, image_size, len(chosen.label), seed)
   largest = round(kind.sides[1] * image_size)
-  parts = [paint(Plan(*(field[start:start + _CHUNK] for field in plan)), chosen, image_size, largest)[:3]
-           for start in range(0, count, _CHUNK)]
+  pieces = [Plan(*(field[start:start + _CHUNK] for field in plan)) for start in range(0, count, _CHUNK)]
+  with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    parts = list(pool.map(lambda piece: paint(piece, chosen, image_size, largest)[:3], pieces))
   image, segments, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
   arrays = dict(image=image, extent=np.full((count, 2), image_size, np.int32), segments=segments)
   arrays |= {"label": labels[:, 0]} if name == "objects" else {"segment_label": labels}
