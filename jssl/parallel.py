@@ -72,13 +72,21 @@ class Parallel:
     return jax.lax.pmean(tree, AXIS) if self.axis_name else tree
 
   def value_and_grad(self, loss: Callable) -> Callable:
-    """Differentiates `loss(params, ...) -> (value, (carry, metrics))` and averages over devices.
+    """Differentiates `loss(params, variables, ...) -> (value, (carry, metrics))` and averages over devices.
+
+    Arrays of the state that are split are put together for the loss: left to itself, XLA may rather split its products
+    and move activations, which are many times as large.
 
     What a loss computes through `psum` or `all_gather` is the same on every device; since the transpose of a sum over
     devices is that same sum, the mean of the devices' gradients is the gradient of the global loss in that case too.
     """
+    def gathered(params, variables, *args, **kwargs):
+      if self.shard_state:
+        params, variables = jax.lax.with_sharding_constraint((params, variables), self._replicated)
+      return loss(params, variables, *args, **kwargs)
+
     def averaged(params, *args, **kwargs):
-      (value, (carry, metrics)), gradients = jax.value_and_grad(loss, has_aux=True)(params, *args, **kwargs)
+      (value, (carry, metrics)), gradients = jax.value_and_grad(gathered, has_aux=True)(params, *args, **kwargs)
       value, metrics, gradients = self.mean((value, metrics, gradients))
       return (value, (carry, metrics)), gradients
 

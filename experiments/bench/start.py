@@ -85,6 +85,7 @@ def first_step(config: str, workdir: str) -> None:
     print(json.dumps(dict(parts=parts, within=within)), flush=True)
     os._exit(0)  # pylint: disable=protected-access
 
+  sys.modules["torch"] = None  # tensorboardX loads it where it finds it, in 1.4 s; jssl does without
   from jssl import train  # pylint: disable=g-import-not-at-top
   import jax  # pylint: disable=g-import-not-at-top
   mark("imports")

@@ -62,7 +62,7 @@ class Run:
       RuntimeError: if it returns anything else.
     """
     self.process.send_signal(by)
-    code = self.process.wait(300)
+    code = self.process.wait(900)
     self.ends[by.name] = self.ends.get(by.name, 0) + 1
     if code not in ((-by,) if by == signal.SIGKILL else (0, -by, 1)):
       raise RuntimeError(f"{self.workdir}: {code} after {by.name}; see its log.txt")
