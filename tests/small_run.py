@@ -5,6 +5,6 @@ from tests import methods
 
 def get_config(argument: str):
   name, _, steps = argument.partition(":steps=")
-  config = methods.small(name, total_steps=int(steps or 60), checkpoint_every_steps=5)
+  config = methods.small(name, depth=1, total_steps=int(steps or 60), checkpoint_every_steps=5)
   config.data.options = dict(num_examples=64, image_size=24)
   return config
