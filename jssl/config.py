@@ -6,7 +6,6 @@ every key that the loop knows is there with its default, and a key that it does 
 
 import ast
 import contextlib
-import functools
 import importlib
 import importlib.util
 import json
@@ -19,14 +18,12 @@ import ml_collections
 
 from jssl import optim
 from jssl.errors import ConfigError, nearest
-from jssl.schedules import is_schedule
 
 # Stages and tables whose keys are names of the user's own; their contents are checked by `jssl.method`.
 OPEN = ("views", "masking", "networks", "passes", "targets", "losses", "phases", "refresh")
-NONFINITE = ("stop", "skip", "roll_back")
 DURATIONS = ("total_steps", "total_epochs", "total_examples")
-DTYPES = ("float32", "bfloat16", "float16")
-# The least that these numbers may be.
+# What these may be, and the least that these numbers may be.
+CHOICES = {"nonfinite.policy": ("stop", "skip", "roll_back"), "dtype": ("float32", "bfloat16", "float16")}
 LEAST = {"seed": 0, "batch_size": 1, "accumulate": 1, "log_every_steps": 1, "checkpoint_every_steps": 1,
          "data.device_bytes": 0, "data.threads": 0, "data.prefetch": 0, "nonfinite.limit": 0, "checkpoint.keep": 1}
 
@@ -103,9 +100,13 @@ def _config_module(name: str):
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Raises `ConfigError` for a key that the loop does not know, a value that it cannot use, and none or two durations."""
   _check_keys(config.to_dict(), default_config().to_dict(), "config")
+  flat = flatten(config)
   for key, least in LEAST.items():
-    if (value := functools.reduce(lambda place, name: place[name], key.split("."), config)) < least:
-      raise ConfigError(f"config.{key}={value}: it must be at least {least}")
+    if flat[key] < least:
+      raise ConfigError(f"config.{key}={flat[key]}: it must be at least {least}")
+  for key, choices in CHOICES.items():
+    if flat[key] not in choices:
+      raise ConfigError(f"config.{key}='{flat[key]}': {nearest(flat[key], choices)}")
   for stage in OPEN:
     for name, entry in config[stage].items():
       if not hasattr(entry, "keys"):
@@ -116,10 +117,6 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   duration = config.to_dict()[given[0]]
   if not isinstance(duration, numbers.Real) or not 0 < duration < math.inf:
     raise ConfigError(f"config.{given[0]}={duration!r}: it must be a positive number")
-  if config.nonfinite.policy not in NONFINITE:
-    raise ConfigError(f"config.nonfinite.policy='{config.nonfinite.policy}': {nearest(config.nonfinite.policy, NONFINITE)}")
-  if config.dtype not in DTYPES:
-    raise ConfigError(f"config.dtype='{config.dtype}': {nearest(config.dtype, DTYPES)}")
   if not config.losses:
     raise ConfigError("config.losses: a method needs at least one loss")
   if config.batch_size % config.accumulate:
@@ -128,11 +125,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 def _check_keys(given: dict, known: dict, where: str) -> None:
   for key, value in given.items():
-    if key not in known:
-      raise ConfigError(f"{where}.{key}: unknown key; {nearest(key, known)}")
+    _require_key(known, key, where)
     default = known[key]
-    # A number may be given as a schedule, which is a dict of its own; what may be None has a meaning of its own.
-    if is_schedule(value) or default is None:
+    if default is None:  # What may be None, or a schedule in place of a number, is read where it is used.
       continue
     if not _alike(value, default):
       raise ConfigError(f"{where}.{key}={value!r}: it must be {_KINDS[type(default)]}")
@@ -204,19 +199,24 @@ def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_coll
       raise ConfigError(f"{argument}: write --config.key=value")
     *parents, key = path.split(".")
     place, where = config, "config"
-    for name in [*parents, key]:
-      # An entry takes whatever its function knows, with which it is checked; `options`, whatever the kind of data knows.
-      free = name is key and (where.endswith(".options") or len(parents) == 2 and parents[0] in OPEN) and hasattr(place, "keys")
-      if not free and (not hasattr(place, "keys") or name not in place):
-        known = place.keys() if hasattr(place, "keys") else ()
-        raise ConfigError(f"{where}.{name}: unknown key; {nearest(name, known)}")
-      if name is not key:
-        place, where = place[name], f"{where}.{name}"
+    for name in parents:
+      _require_key(place, name, where)
+      place, where = place[name], f"{where}.{name}"
+    # An entry takes whatever its function knows, with which it is checked; `options`, whatever the kind of data knows.
+    free = where.endswith(".options") or len(parents) == 2 and parents[0] in OPEN
+    if not free or not hasattr(place, "keys"):
+      _require_key(place, key, where)
     if path in DURATIONS:
       for duration in DURATIONS:
         _assign(config, duration, None, f"config.{duration}")
     _assign(place, key, _literal(text), f"{where}.{key}")
   return config
+
+
+def _require_key(place: Any, name: str, where: str) -> None:
+  known = place.keys() if hasattr(place, "keys") else ()
+  if name not in known:
+    raise ConfigError(f"{where}.{name}: unknown key; {nearest(name, known)}")
 
 
 def _literal(text: str) -> Any:

@@ -168,9 +168,7 @@ def make_node(stage: str, name: str, spec: Mapping[str, Any], horizon) -> Node:
   if "terms" in options and (reads or isinstance(fn, Stateful)):
     raise ConfigError(f"{where}: 'terms' stands in the place of 'reads', and only for a loss without state")
   if "weight" in options:
-    weight = options["weight"]
-    is_schedule = schedules.is_schedule(weight)
-    options["weight"] = horizon.make(weight) if is_schedule else float(schedules.number(weight, f"{where}.weight: "))
+    options["weight"] = horizon.read(options["weight"], f"{where}.weight: ")
   return Node(stage, name, fn, reads, keywords, constants, made, options)
 
 

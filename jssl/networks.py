@@ -87,8 +87,7 @@ def _ema_network(name, entry, specs, horizon) -> NetworkSpec:
     raise ConfigError(f"{where}: ema='{source}' is not a trained network; {nearest(source, trained)}")
   if "decay" not in entry:
     raise ConfigError(f"{where}: 'decay' is missing")
-  decay = entry["decay"]
-  decay = horizon.make(decay) if schedules.is_schedule(decay) else float(schedules.number(decay, f"{where}.decay: "))
+  decay = horizon.read(entry["decay"], f"{where}.decay: ")
   return NetworkSpec(name, specs[source].module, trained=False, ema_of=source, decay=decay)
 
 

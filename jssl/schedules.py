@@ -201,6 +201,10 @@ class Horizon(NamedTuple):
       body = _ramp(spec, delay, max(self.total_steps - delay, 0) if length is None else length)
     return _with_warmup(body, spec.get("warmup_start", 0.0), warmup) if warmup else body
 
+  def read(self, spec: Any, where: str) -> float | Callable[[jax.typing.ArrayLike], jax.Array]:
+    """A number as it is, a schedule as a function of the step; arguments and errors as in `make`."""
+    return self.make(spec) if is_schedule(spec) else float(number(spec, where))
+
 
 def make_schedule(spec: Any, *, total_steps: int, steps_per_epoch: float | None = None,
                   batch_size: int | None = None) -> Callable[[jax.typing.ArrayLike], jax.Array]:

@@ -189,9 +189,13 @@ class Trainer:
     config = self.config
     parallel = Parallel("jit", config.batch_size, devices=self.parallel.devices[:1])
     step = make_train_step(self.single_method, self.optimizer, parallel, seed=config.seed, accumulate=config.accumulate)
-    state = jax.eval_shape(lambda v: TrainState(jnp.int32(0), v, self.optimizer.init(v.params)), self.abstract)
-    batch = {name: spec for name, spec in self.spec.items() if name in (*self.method.batch_names, "index")}
+    state, batch = self.step_spec()
     return jax.jit(step, donate_argnums=0).lower(state, {}, batch)
+
+  def step_spec(self):
+    """The shapes of a step's state and of its global batch."""
+    state = jax.eval_shape(lambda v: TrainState(jnp.int32(0), v, self.optimizer.init(v.params)), self.abstract)
+    return state, {name: spec for name, spec in self.spec.items() if name in (*self.method.batch_names, "index")}
 
   def batches(self, start: int, stop: int, *, rollbacks: int = 0):
     """Global batches of steps `start` to `stop`, on the devices; only indices if the data lives there already.

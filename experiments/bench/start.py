@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from turns import Work
+from turns import leave_torch_out, Work
 
 CASES = {f"{config}, {kind}": {size: dict(config=config, cached=kind == "cached") for size in ("cpu", "gpu")}
          for config in ("mmc:demo", "dino:demo") for kind in ("cold", "cached")}
@@ -85,7 +85,7 @@ def first_step(config: str, workdir: str) -> None:
     print(json.dumps(dict(parts=parts, within=within)), flush=True)
     os._exit(0)  # pylint: disable=protected-access
 
-  sys.modules["torch"] = None  # tensorboardX loads it where it finds it, in 1.4 s; jssl does without
+  leave_torch_out()  # 1.4 s
   from jssl import train  # pylint: disable=g-import-not-at-top
   import jax  # pylint: disable=g-import-not-at-top
   mark("imports")

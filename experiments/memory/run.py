@@ -87,7 +87,7 @@ def main() -> None:
         except ConfigError as error:
           print(row, f"not possible: {error}", "| " * 5 + "|", flush=True)
           continue
-        state = size((trainer.abstract, jax.eval_shape(trainer.optimizer.init, trainer.abstract.params)))
+        state = size(trainer.step_spec()[0])
         # With accumulation there is the sum so far, and a part's own gradient.
         gradient = size(trainer.abstract.params) * (1 if accumulate == 1 else 2)
         parts = (state, gradient, kept(trainer))

@@ -18,7 +18,6 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}"
 
 import jax  # pylint: disable=g-import-not-at-top
-import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 import numpy as np
 
@@ -26,7 +25,7 @@ from jssl import data
 from jssl.config import load_config
 from jssl.models import count_parameters
 from jssl.parallel import AXIS
-from jssl.train import Trainer, TrainState
+from jssl.train import Trainer
 
 DEPTH = 24  # of ViT-L
 DEPTHS = (1, 2)  # that are compiled
@@ -94,10 +93,7 @@ def flops(model: Model) -> tuple[float, float]:
 def compiled(trainer: Trainer):
   """The step compiled for the trainer's devices, from shapes alone."""
   parallel = trainer.parallel
-  state = jax.eval_shape(lambda v: TrainState(jnp.int32(0), v, trainer.optimizer.init(v.params), jnp.int32(0),
-                                              jnp.int32(0)), trainer.abstract)
-  names = {*trainer.method.batch_names, "index"}
-  batch = {name: spec for name, spec in trainer.spec.items() if name in names}
+  state, batch = trainer.step_spec()
   if parallel.axis_name:
     split = lambda x: jax.ShapeDtypeStruct((DEVICES, x.shape[0] // DEVICES, *x.shape[1:]), x.dtype)
     return trainer.compile_step(state).lower(state, {}, jax.tree.map(split, batch)).compile()

@@ -7,7 +7,6 @@ looked at every ten seconds. `--config.key=value` changes any key. Exits with 1 
 """
 
 import argparse
-import json
 import os
 import pathlib
 import random
@@ -95,9 +94,10 @@ def soak(args, overrides: list[str]) -> tuple[Run, Run]:
 def report(killed: Run, whole: Run) -> list[str]:
   """What is wrong, one line each; prints the table."""
   wrong = []
-  rows = {run: {row["step"]: row for row in logging.read_metrics(run.workdir)} for run in (killed, whole)}
+  rows = {}
   for run in (killed, whole):
-    steps = [json.loads(line)["step"] for line in (run.workdir / "metrics.jsonl").read_text().splitlines()]
+    written = logging.read_metrics(run.workdir)
+    steps, rows[run] = [row["step"] for row in written], {row["step"]: row for row in written}
     gaps = set(np.diff([step for step in steps if step != 1]))
     if len(gaps) > 1 or len(set(steps)) < len(steps):
       wrong.append(f"{run.workdir}: gaps or duplicates in metrics.jsonl, steps between rows {sorted(gaps)}")
