@@ -100,7 +100,7 @@ def torchvision_side(case: str, *, config: str, batch: int, side: int, sizes: tu
     ImportError: if torchvision is not installed.
   """
   del case
-  import torchvision.transforms.v2  # pylint: disable=g-import-not-at-top,unused-import
+  import_torchvision_transforms()
   return _in_workers(torchvision_view, config, batch, side, sizes)
 
 
@@ -203,7 +203,7 @@ def torchvision_view(*, size, scale, interpolation, flip, jitter, jitter_prob, g
                      mean, std):
   """As `pillow_view`, by torchvision.transforms.v2 on a uint8 tensor, with one thread."""
   import torch  # pylint: disable=g-import-not-at-top
-  from torchvision.transforms import v2  # pylint: disable=g-import-not-at-top
+  v2 = import_torchvision_transforms()
   torch.set_num_threads(1)
   torch.manual_seed(os.getpid())
   steps = [v2.RandomResizedCrop(size, scale=scale, interpolation=v2.InterpolationMode(interpolation), antialias=True),
@@ -222,6 +222,25 @@ def torchvision_view(*, size, scale, interpolation, flip, jitter, jitter_prob, g
   return lambda array: transform(torch.from_numpy(array).permute(2, 0, 1)).permute(1, 2, 0)
 
 
+def import_torchvision_transforms():
+  """torchvision.transforms.v2, also of a torchvision whose compiled operators, which it does without, need a GPU.
+
+  PyPI's torchvision does not import beside a torch for CPUs, for it describes operators that it could not load. They are
+  declared here, without anything to call.
+  """
+  import torch  # pylint: disable=g-import-not-at-top
+  try:
+    from torchvision.transforms import v2  # pylint: disable=g-import-not-at-top
+  except RuntimeError:
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+      library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _kept.append(library)  # What it declares is gone when it is.
+    from torchvision.transforms import v2  # pylint: disable=g-import-not-at-top
+  return v2
+
+
+_kept = []
 SIDES = {"jssl": jssl_side, "Pillow": pillow_side, "torchvision": torchvision_side}
 
 

@@ -2,11 +2,16 @@
 
 The deterministic functions are torchvision's on float tensors: blend, then clip to [0, 1]. Grey is Pillow's ITU-R 601-2
 luma 0.299 R + 0.587 G + 0.114 B; torchvision's tensors use 0.2989 for red, which would darken white by 1e-4.
+
+What a view is made of computes on planes [channels, height, width], in which this arithmetic vectorises. Where one such
+function follows another, XLA leaves out the transpositions between them.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jssl.views.geometry import from_planes, to_planes
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -16,6 +21,7 @@ CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.247, 0.2435, 0.2616)
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+NOTHING = -1
 
 
 def adjust_brightness(image, factor):
@@ -25,7 +31,7 @@ def adjust_brightness(image, factor):
 
 def adjust_contrast(image, factor):
   """Blends with the mean grey of the whole image; 3 channels. 0 is that grey, 1 changes nothing."""
-  return _blend(image, jnp.mean(_luma(_planes(image, "adjust_contrast"))), factor)
+  return _blend(image, jnp.mean(_luma(_rgb_planes(image, "adjust_contrast"))), factor)
 
 
 def adjust_saturation(image, factor):
@@ -35,40 +41,56 @@ def adjust_saturation(image, factor):
 
 def adjust_hue(image, shift):
   """Turns the hue of the HSV representation by `shift` in [-0.5, 0.5] turns; 3 channels."""
-  return _unplanes(_shift_hue(_planes(image, "adjust_hue"), shift))
+  return from_planes(_shift_hue(_rgb_planes(image, "adjust_hue"), shift))
 
 
 def grayscale(image):
   """Grey in all 3 channels: 0.299 R + 0.587 G + 0.114 B."""
-  return jnp.broadcast_to(_luma(_planes(image, "grayscale"))[..., None], image.shape)
+  return jnp.broadcast_to(_luma(_rgb_planes(image, "grayscale"))[..., None], image.shape)
 
 
 def random_grayscale(rng, image, *, prob):
   """`grayscale` with probability `prob`."""
-  return jnp.where(jax.random.bernoulli(rng, prob), grayscale(image), image)
+  planes = _rgb_planes(image, "random_grayscale")
+  return from_planes(jnp.where(jax.random.bernoulli(rng, prob), _luma(planes), planes))
 
 
-def adjust_colors(image, order, factors):
+def adjust_colors(image, order, factors, *, turn_hue=True):
   """Brightness, contrast, saturation and hue, one after the other in a traced order.
 
-  Every step evaluates one blend and one turn of the hue and keeps one of them, because the three blends differ only in
-  two scalars. So a random order costs about four times one order, without gathers or branches.
+  The three blends differ only in two scalars, and a blend with the factor 1 changes nothing: a random order is the blends
+  that come before the hue, one turn of the hue, and the blends that come after it, without gathers or branches.
 
   Args:
-    image: [height, width, 3].
-    order: [steps] ints, 0 brightness, 1 contrast, 2 saturation, 3 hue; what is left out is not done.
+    image: [height, width, 3] in [0, 1].
+    order: [steps] ints, 0 brightness, 1 contrast, 2 saturation, 3 hue, each once at most, and any number of -1, which do
+      nothing.
     factors: [4], the factor (or the shift, for hue) of each of the four operations.
+    turn_hue: False promises that `order` has no 3.
   """
-  order = jnp.asarray(order)
-  chosen = jnp.sum(jnp.where(order[:, None] == jnp.arange(4), jnp.asarray(factors), 0.0), axis=1)
+  order, factors = jnp.asarray(order), jnp.asarray(factors)
+  planes = _rgb_planes(image, "adjust_colors")
+  if not turn_hue:
+    return from_planes(_blends(planes, order, factors, order != HUE))
+  steps = jnp.arange(order.size)
+  turn = jnp.min(jnp.where(order == HUE, steps, order.size))
+  planes = _blends(planes, order, factors, steps < turn)
+  planes = jnp.where(turn < order.size, _shift_hue(planes, factors[HUE]), planes)
+  return from_planes(_blends(planes, order, factors, steps > turn))
+
+
+def _blends(planes, order, factors, wanted):
+  """The blends of `order` that are `wanted`. A loop, because unrolled XLA computes again what comes before a mean."""
+  chosen = order[:, None] == jnp.arange(HUE)
+  factors = jnp.where(wanted & chosen.any(axis=1), jnp.where(chosen, factors[:HUE], 0.0).sum(axis=1), 1.0)
 
   def step(planes, op_and_factor):
     op, factor = op_and_factor
     grey = _luma(planes)
     other = jnp.where(op == CONTRAST, grey.mean(), jnp.where(op == SATURATION, grey, 0.0))
-    return jnp.where(op == HUE, _shift_hue(planes, factor), _blend(planes, other, factor)), None
+    return _blend(planes, other, factor), None
 
-  return _unplanes(jax.lax.scan(step, _planes(image, "adjust_colors"), (order, chosen))[0])
+  return jax.lax.scan(step, planes, (order, factors))[0]
 
 
 def color_jitter(rng, image, brightness, contrast, saturation, hue, prob=1.0):
@@ -96,9 +118,8 @@ def color_jitter(rng, image, brightness, contrast, saturation, hue, prob=1.0):
   if not active.size:
     return image
   draws = jax.random.uniform(rng, (5 + active.size,))
-  order = jnp.asarray(active)[jnp.argsort(draws[5:])]
-  jittered = adjust_colors(image, order, low + (high - low) * draws[1:5])
-  return jnp.where(draws[0] < prob, jittered, image)
+  order = jnp.where(draws[0] < prob, jnp.asarray(active)[jnp.argsort(draws[5:])], NOTHING)
+  return adjust_colors(image, order, low + (high - low) * draws[1:5], turn_hue=hue > 0)
 
 
 def batch_color_jitter(rng, image, *, jitter, prob=1.0):
@@ -126,17 +147,7 @@ def gaussian_blur(image, sigma, *, radius):
   this by three box blurs. Any number of channels. A radius of at least 3 sigma leaves less than 0.3 % of the Gaussian
   out.
   """
-  offsets = jnp.arange(-radius, radius + 1)
-  kernel = jax.nn.softmax(-0.5 * (offsets / sigma) ** 2)
-
-  def band(pixels):
-    reached = jnp.clip(jnp.arange(pixels)[:, None] + offsets, 0, pixels - 1)
-    return jnp.einsum("o,ioj->ij", kernel, jax.nn.one_hot(reached, pixels))
-
-  # Two matrix products: a sum of shifted images is fewer operations, but XLA fuses what made the image into every
-  # shift.
-  rows, columns = band(image.shape[0]), band(image.shape[1])
-  return jnp.einsum("hy,yxc,wx->hwc", rows, image, columns, precision=jax.lax.Precision.HIGHEST)
+  return from_planes(_blur(to_planes(image), sigma, radius))
 
 
 def random_gaussian_blur(rng, image, *, prob, sigma=(0.1, 2.0)):
@@ -148,8 +159,9 @@ def random_gaussian_blur(rng, image, *, prob, sigma=(0.1, 2.0)):
   if not 0 < sigma[0] <= sigma[1]:
     raise ValueError(f"blur sigma must satisfy 0 < low <= high, got {sigma}")
   coin, share = jax.random.uniform(rng, (2,))
-  blurred = gaussian_blur(image, sigma[0] + (sigma[1] - sigma[0]) * share, radius=int(np.ceil(3 * sigma[1])))
-  return jnp.where(coin < prob, blurred, image)
+  planes = to_planes(image)
+  blurred = _blur(planes, sigma[0] + (sigma[1] - sigma[0]) * share, int(np.ceil(3 * sigma[1])))
+  return from_planes(jnp.where(coin < prob, blurred, planes))
 
 
 def solarize(image, threshold=128 / 255):
@@ -159,7 +171,8 @@ def solarize(image, threshold=128 / 255):
 
 def random_solarize(rng, image, *, prob, threshold=128 / 255):
   """`solarize` with probability `prob`."""
-  return jnp.where(jax.random.bernoulli(rng, prob), solarize(image, threshold), image)
+  planes = to_planes(image)
+  return from_planes(jnp.where(jax.random.bernoulli(rng, prob), solarize(planes, threshold), planes))
 
 
 def normalize(image, mean, std):
@@ -171,22 +184,17 @@ def normalize(image, mean, std):
   mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
   if mean.size not in (1, image.shape[-1]) or std.size not in (1, image.shape[-1]) or not np.all(std > 0):
     raise ValueError(f"mean {mean} and positive std {std} do not fit {image.shape[-1]} channels")
-  return (image - mean) / std
+  return from_planes((to_planes(image) - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1))
 
 
 def _blend(image, other, factor):
   return jnp.clip(factor * image + (1.0 - factor) * other, 0.0, 1.0)
 
 
-def _planes(image, name):
-  """[height, width, 3] -> [3, height, width], the layout in which colour arithmetic vectorises."""
+def _rgb_planes(image, name):
   if image.ndim != 3 or image.shape[-1] != 3:
     raise ValueError(f"{name} needs an image with 3 channels, got shape {image.shape}")
-  return jnp.moveaxis(image, -1, 0)
-
-
-def _unplanes(planes):
-  return jnp.moveaxis(planes, 0, -1)
+  return to_planes(image)
 
 
 def _luma(planes):
@@ -204,3 +212,13 @@ def _shift_hue(planes, shift):
   k = sextant + 6.0 * shift + jnp.array([5.0, 3.0, 1.0])[:, None, None]
   k = k - 6.0 * jnp.floor(k / 6.0)
   return value - chroma * jnp.clip(jnp.minimum(k, 4.0 - k), 0.0, 1.0)
+
+
+def _blur(planes, sigma, radius):
+  kernel = jax.nn.softmax(-0.5 * (jnp.arange(-radius, radius + 1) / sigma) ** 2)
+  for axis in (1, 2):
+    pixels = planes.shape[axis]
+    padded = jnp.pad(planes, [(radius, radius) if a == axis else (0, 0) for a in range(3)], mode="edge")
+    padded = jax.lax.optimization_barrier(padded)  # Else XLA fuses what made the image into every shift.
+    planes = sum(weight * jax.lax.slice_in_dim(padded, start, start + pixels, axis=axis) for start, weight in enumerate(kernel))
+  return planes
