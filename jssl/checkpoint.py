@@ -67,7 +67,7 @@ class Checkpoints:
     metadata = dict(format_version=FORMAT_VERSION, step=step, metrics=metrics)
     try:
       self._manager.save(step, metrics=metrics, args=ocp.args.Composite(
-          state=ocp.args.StandardSave(named_leaves(state)), metadata=ocp.args.JsonSave(metadata)))
+          state=ocp.args.StandardSave(named_leaves(jax.tree.map(_single_copy, state))), metadata=ocp.args.JsonSave(metadata)))
     except Exception as error:  # pylint: disable=broad-except  # whatever the file system or orbax finds
       self._report(step, error)
       return
@@ -220,6 +220,11 @@ def named_leaves(state) -> dict[str, Any]:
   """Nested dicts by field name: what is on disk does not depend on the classes of the code."""
   return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
           for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def _single_copy(x):
+  """One of the copies of what all devices of one process hold; of an array that has some, orbax would save slices, each compiled."""
+  return x.addressable_data(0) if jax.process_count() == 1 and x.is_fully_replicated else x
 
 
 def _saved_spec(manager, step: int):

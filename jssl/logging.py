@@ -7,7 +7,6 @@ import sys
 import time
 
 import jax
-from tensorboardX import SummaryWriter
 
 from jssl.files import write_whole
 
@@ -43,7 +42,7 @@ class MetricsWriter:
     kept = [row for row in read_metrics(workdir) if row["step"] <= step]
     write_whole(self._path, "".join(json.dumps(row) + "\n" for row in kept))
     self._file = self._path.open("a", buffering=1)
-    self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+    self._events = _summary_writer(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """Adds a row; a full disk costs the row, not the run."""
@@ -61,6 +60,19 @@ class MetricsWriter:
       return
     self._file.close()
     self._events.close()
+
+
+def _summary_writer(*args, **kwargs):
+  """tensorboardX's, without torch, which it imports where it finds it: a second or two of every start, for nothing here."""
+  if "torch" in sys.modules:
+    from tensorboardX import SummaryWriter  # pylint: disable=g-import-not-at-top
+  else:
+    sys.modules["torch"] = None
+    try:
+      from tensorboardX import SummaryWriter  # pylint: disable=g-import-not-at-top
+    finally:
+      del sys.modules["torch"]
+  return SummaryWriter(*args, **kwargs)
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:

@@ -273,10 +273,13 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
   while step < total:
     trainer.start_phase(step)
     train_step = trainer.compile_step(state)
+    start = step
     for batch in trainer.batches(step, min(trainer.phase.stop, total), rollbacks=rollbacks):
       state = phases.refresh(trainer, state, step)
       state, metrics = train_step(state, trainer.arrays, batch)
       step += 1
+      if step == start + 1:
+        processes.trim_memory()  # of compiling
       logged = step == 1 or step % config.log_every_steps == 0 or step == total
       # Processes agree on when to stop where they wait for the device anyway.
       stop = trainer.parallel.any(interrupt.requested) if logged or trainer.parallel.process_count == 1 else False

@@ -84,7 +84,7 @@ def assert_close(run, state, rows, looser: float):
 
 @pytest.mark.parametrize("name", methods.NAMES)
 def test_eight_devices_are_one(name, tmp_path):
-  config = methods.small_with_sgd(name)
+  config = methods.small_with_sgd(name, depth=1)
   assert_same(Run(config, 1, "pmap", tmp_path / "one"), Run(config, 8, "pmap", tmp_path / "many"), LOOSER.get(name, 1))
 
 

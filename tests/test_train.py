@@ -233,7 +233,7 @@ def test_explain(capsys):
 def start(workdir, method, cache, *options, devices=1):
   environment = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(cache), JAX_PLATFORMS="cpu",
                      XLA_FLAGS=os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices}"),
-                     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.5", PYTHONPATH=str(ROOT))
+                     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", PYTHONPATH=str(ROOT))
   arguments = ["--config", f"tests/small_run.py:{method}", "--workdir", str(workdir), *options]
   return subprocess.Popen([sys.executable, "-m", "jssl.train", *arguments], cwd=ROOT, env=environment,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

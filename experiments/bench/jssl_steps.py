@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import config as configs
-from jssl import optim as optimizers
+from jssl import optim as optimizers, processes
 from jssl.method import Method
 from jssl.parallel import Parallel
 from jssl.schedules import Horizon
@@ -28,13 +28,15 @@ def get_config(*, config: str, batch_size: int, views, networks, dtype: str, opt
   for name, size in views.items():
     result.views[name].size = size
   vits = [net for net in result.networks.values() if "image_size" in net]
+  # On a CPU a loop over blocks that are recomputed halves the memory and costs less than a tenth of the time.
+  loop = dict(scan=True, remat=True) if jax.default_backend() == "cpu" else {}
   for net in vits:
-    net.update(dict(drop_path=0.0, attention="cudnn" if _flash(dtype) else "xla"))
+    net.update(dict(drop_path=0.0, attention="cudnn" if _flash(dtype) else "xla", **loop))
     for target in result.targets.values():
       if "patch" in target:
         target.patch = net.patch_size
   if "decoder" in result.networks:
-    result.networks.decoder.attention = vits[0].attention
+    result.networks.decoder.update(dict(attention=vits[0].attention, **loop))
   result.optim = optimizers.default_optim_config() | dict(optim, lr_schedule="constant")
   return result
 
@@ -91,7 +93,9 @@ def build(images: dict[str, np.ndarray], **numbers) -> Compiled:
   batch = made.parallel.put_batch(images | dict(index=np.arange(count, dtype=np.int32)))
   state = made.parallel.put_state(made.init(run_key(0)))
   step = made.parallel.compile(made.step, donate=True)
-  return Compiled(state, step.lower(state, {}, batch).compile(), batch)
+  compiled = step.lower(state, {}, batch).compile()
+  processes.trim_memory()  # as the training loop does
+  return Compiled(state, compiled, batch)
 
 
 def make_work(images: dict[str, np.ndarray], *, repeat: int, **numbers) -> turns.Work:

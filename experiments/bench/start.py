@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from turns import leave_torch_out, Work
+from turns import Work
 
 CASES = {f"{config}, {kind}": {size: dict(config=config, cached=kind == "cached") for size in ("cpu", "gpu")}
          for config in ("mmc:demo", "dino:demo") for kind in ("cold", "cached")}
@@ -85,7 +85,6 @@ def first_step(config: str, workdir: str) -> None:
     print(json.dumps(dict(parts=parts, within=within)), flush=True)
     os._exit(0)  # pylint: disable=protected-access
 
-  leave_torch_out()  # 1.4 s
   from jssl import train  # pylint: disable=g-import-not-at-top
   import jax  # pylint: disable=g-import-not-at-top
   mark("imports")

@@ -203,8 +203,6 @@ def serve(module: str, side: str, case: str, size: str) -> None:
   def answer(values):
     print(json.dumps(values), file=answers, flush=True)
 
-  if not side.startswith("torch"):
-    leave_torch_out()
   start = time.perf_counter()
   part = importlib.import_module(module)
   try:
@@ -222,16 +220,6 @@ def serve(module: str, side: str, case: str, size: str) -> None:
     if work.turn > 1:
       run()
     answer([_timed(run, side) for _ in range(work.turn)])
-
-
-def leave_torch_out() -> None:
-  """Keeps tensorboardX from loading torch where it finds it: jssl does without."""
-  if "torch" not in sys.modules:
-    sys.modules["torch"] = None
-    try:
-      importlib.import_module("tensorboardX")
-    finally:
-      del sys.modules["torch"]
 
 
 def _timed(run: Callable[[], Any], side: str) -> dict[str, float]:

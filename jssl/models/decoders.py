@@ -22,6 +22,7 @@ class MAEDecoder(nn.Module):
   prefix: int = 1
   grid: tuple[int, int] | None = None
   remat: bool = False
+  scan: bool = False
 
   @nn.compact
   def __call__(
@@ -55,7 +56,7 @@ class MAEDecoder(nn.Module):
     x = x.astype(jnp.float32)
     prefix, x = jnp.split(x, [self.prefix], axis=1)
     x = self._hide(x, ids_restore, mask) + positions.sincos2d(grid, self.width)
-    x, _, _ = Transformer(self.depth, self.block, remat=self.remat, name="Transformer")(
+    x, _, _ = Transformer(self.depth, self.block, remat=self.remat, scan=self.scan, name="Transformer")(
         jnp.concatenate([prefix, x], axis=1))
     x = x[:, self.prefix:]
     pixels = parts.Projection(
@@ -77,7 +78,7 @@ def mae_decoder(
     *, patch_size: int, width: int = 512, depth: int = 8, num_heads: int = 16, mlp_ratio: float = 4.0,
     channels: int = 3, prefix: int = 1, grid: tuple[int, int] | None = None, gelu: str = "exact",
     layer_norm_eps: float = 1e-6, init: str = "mae", attention: str = "xla", remat: bool = False,
-    dtype: str = "float32",
+    scan: bool = False, dtype: str = "float32",
 ) -> MAEDecoder:
   """Decoder of a masked autoencoder: one mask token for every hidden patch, fixed positions, a small transformer.
 
@@ -96,6 +97,7 @@ def mae_decoder(
     init: of linear kernels, see `vit`.
     attention: "xla" or "cudnn", see `vit`.
     remat: recompute blocks in the backward pass, for less memory.
+    scan: run the blocks as one loop, see `vit`.
     dtype: of matrix products; outputs are float32.
 
   Returns:
@@ -113,4 +115,4 @@ def mae_decoder(
   block = BlockConfig(
       num_heads=num_heads, mlp_dim=int(width * mlp_ratio), gelu=gelu, layer_norm_eps=layer_norm_eps, init=init,
       attention=attention, dtype=dtype)
-  return MAEDecoder(width, depth, block, patch_size, channels, prefix, None if grid is None else tuple(grid), remat)
+  return MAEDecoder(width, depth, block, patch_size, channels, prefix, None if grid is None else tuple(grid), remat, scan)

@@ -126,20 +126,21 @@ def batch_norm(
       use_fast_variance=False, name=name)
 
 
-def drop_path(branch: jax.Array, keys: jax.Array | None, *, rate: float, number: int) -> jax.Array:
+def drop_path(branch: jax.Array, keys: jax.Array | None, *, rate: jax.typing.ArrayLike,
+              number: jax.typing.ArrayLike) -> jax.Array:
   """Stochastic depth: an example keeps its residual branch with probability `1 - rate`, scaled by `1 / (1 - rate)`.
 
   Args:
     branch: `[batch, ...]`.
     keys: one typed key an example, `[batch]`; None keeps every branch, unscaled. What an example draws depends on its
       own key alone, so a batch may be split at will.
-    rate: probability to drop, in [0, 1).
-    number: of the branch in the network, folded into the keys.
+    rate: probability to drop, in [0, 1); may be traced.
+    number: of the branch in the network, folded into the keys; may be traced.
 
   References:
     Huang et al., Deep Networks with Stochastic Depth, arXiv 1603.09382; timm's DropPath.
   """
-  if keys is None or rate == 0.0:
+  if keys is None or isinstance(rate, float) and rate == 0.0:
     return branch
   draw = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, number)))(keys)
   scale = jnp.where(draw < 1.0 - rate, 1.0 / (1.0 - rate), 0.0).astype(branch.dtype)

@@ -17,6 +17,7 @@ class JEPAPredictor(nn.Module):
   depth: int
   block: BlockConfig
   remat: bool = False
+  scan: bool = False
 
   @nn.compact
   def __call__(
@@ -43,7 +44,7 @@ class JEPAPredictor(nn.Module):
     hidden = self.param("mask_token", nn.initializers.normal(0.02), (self.width,)) + table[target]
     batch, blocks, size = target.shape
     x = jnp.concatenate([jnp.repeat(seen[:, None], blocks, axis=1), hidden], axis=2)
-    x, _, _ = Transformer(self.depth, self.block, remat=self.remat, name="Transformer")(
+    x, _, _ = Transformer(self.depth, self.block, remat=self.remat, scan=self.scan, name="Transformer")(
         x.reshape(batch * blocks, -1, self.width))
     x = parts.Projection((self.width,), (dim,), init, dtype=self.block.dtype, name="head")(x[:, -size:])
     return dict(tokens=x.astype(jnp.float32).reshape(batch, blocks, size, dim))
@@ -52,7 +53,7 @@ class JEPAPredictor(nn.Module):
 def jepa_predictor(
     *, grid: tuple[int, int], width: int = 384, depth: int = 12, num_heads: int = 16, mlp_ratio: float = 4.0,
     gelu: str = "exact", layer_norm_eps: float = 1e-6, init: str = "beit", attention: str = "xla", remat: bool = False,
-    dtype: str = "float32",
+    scan: bool = False, dtype: str = "float32",
 ) -> JEPAPredictor:
   """Predictor of I-JEPA: a narrow transformer on context tokens and one mask token for each patch of a block.
 
@@ -70,6 +71,7 @@ def jepa_predictor(
     init: of linear kernels, see `vit`.
     attention: "xla" or "cudnn", see `vit`.
     remat: recompute blocks in the backward pass, for less memory.
+    scan: run the blocks as one loop, see `vit`.
     dtype: of matrix products; outputs are float32.
 
   Returns:

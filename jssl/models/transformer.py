@@ -122,16 +122,27 @@ class Mlp(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-  """One pre-norm block: `x += attention(LN(x)); x += mlp(LN(x))`."""
+  """One pre-norm block: `x += attention(LN(x)); x += mlp(LN(x))`.
+
+  Attributes:
+    config: what all blocks share.
+    layer: 1-based number of the block; for those that run in a loop, any.
+    drop_path: rate of stochastic depth.
+  """
 
   config: BlockConfig
   layer: int
   drop_path: float = 0.0
 
   @nn.compact
-  def __call__(self, x: jax.Array, bias: jax.Array | None, keys: jax.Array | None) -> jax.Array:
-    """`x [batch, tokens, dim]` float32, `keys [batch]` for stochastic depth; `bias` as in `Transformer`."""
+  def __call__(self, x: jax.Array, bias: jax.Array | None, keys: jax.Array | None,
+               traced: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+    """`x [batch, tokens, dim]` float32, `keys [batch]` for stochastic depth, `bias` as in `Transformer`.
+
+    `traced` are the layer and the rate of a block that runs in a loop.
+    """
     config = self.config
+    layer, rate = traced or (self.layer, self.drop_path)
     if config.bias_rows:
       shape = (config.bias_rows, config.num_heads)
       bias = relative_bias(self.param("relative_position_bias", nn.initializers.zeros, shape), bias)
@@ -142,7 +153,7 @@ class EncoderBlock(nn.Module):
       y = branch(LayerNorm(epsilon=config.layer_norm_eps, dtype=config.dtype, name=f"LayerNorm_{i}")(x))
       if config.layer_scale is not None:
         y = y * self.param(f"layer_scale_{i}", nn.initializers.constant(config.layer_scale), x.shape[-1:])
-      x = x + parts.drop_path(y, keys, rate=self.drop_path, number=2 * self.layer + i)
+      x = x + parts.drop_path(y, keys, rate=rate, number=2 * layer + i)
     return x
 
 
@@ -155,6 +166,7 @@ class Transformer(nn.Module):
     drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first; or both rates.
     readout: 1-based numbers of blocks, for a second output.
     remat: recompute each block in the backward pass instead of keeping its activations.
+    scan: run the blocks as a loop, `jax.lax.scan` over their parameters, which are stacked for it.
     final_norm: whether there is a LayerNorm after the last block.
   """
 
@@ -163,6 +175,7 @@ class Transformer(nn.Module):
   drop_path: float | tuple[float, float] = 0.0
   readout: tuple[int, ...] = ()
   remat: bool = False
+  scan: bool = False
   final_norm: bool = True
 
   @nn.compact
@@ -182,12 +195,31 @@ class Transformer(nn.Module):
       it, and that LayerNorm of the mean of the `readout` blocks (None if there are none), all float32 of `x`'s shape.
       Without a final LayerNorm nothing stands in its place.
     """
-    block = nn.remat(EncoderBlock) if self.remat else EncoderBlock
-    x, blocks = x.astype(jnp.float32), []
     first, last = self.drop_path if isinstance(self.drop_path, tuple) else (0.0, self.drop_path)
-    for i, rate in enumerate(np.linspace(first, last, self.depth)):
-      x = block(self.config, i + 1, float(rate), name=f"encoderblock_{i}")(x, bias, keys)
-      blocks.append(x)
+    run = self._loop if self.scan and self.depth and not self.is_initializing() else self._unrolled
+    x, blocks = run(x.astype(jnp.float32), bias, keys, np.linspace(first, last, self.depth))
     norm = nn.LayerNorm(epsilon=self.config.layer_norm_eps, name="encoder_norm") if self.final_norm else lambda y: y
     readout = norm(sum(blocks[i - 1] for i in self.readout) / len(self.readout)) if self.readout else None
     return norm(x), blocks, readout
+
+  def _unrolled(self, x, bias, keys, rates):
+    block, blocks = nn.remat(EncoderBlock) if self.remat else EncoderBlock, []
+    for i, rate in enumerate(rates):
+      x = block(self.config, i + 1, float(rate), name=f"encoderblock_{i}")(x, bias, keys)
+      blocks.append(x)
+    return x, blocks
+
+  def _loop(self, x, bias, keys, rates):
+    params = [self.variables["params"][f"encoderblock_{i}"] for i in range(self.depth)]
+    block, keys = EncoderBlock(self.config, 1, parent=None), keys if rates.any() else None
+
+    def step(x, params_and_traced):
+      params, *traced = params_and_traced
+      x = block.apply({"params": params}, x, bias, keys, tuple(traced))
+      return x, x
+
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+    layers = jnp.arange(1, self.depth + 1), jnp.asarray(rates, jnp.float32)
+    # A loop keeps the order of the blocks, so that nothing has to keep XLA from computing one twice.
+    x, blocks = jax.lax.scan(jax.checkpoint(step, prevent_cse=False) if self.remat else step, x, (stacked, *layers))
+    return x, list(blocks)

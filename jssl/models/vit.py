@@ -33,6 +33,7 @@ class ViT(nn.Module):
   readout: tuple[int, ...] = ()
   fc_norm: bool = False
   remat: bool = False
+  scan: bool = False
 
   @nn.nowrap
   def grid(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -81,7 +82,7 @@ class ViT(nn.Module):
       x = jnp.take_along_axis(x, ids_keep[:, :, None], axis=1)
     prefix = self._prefix(x.shape[0])
     x, blocks, readout = Transformer(
-        self.depth, self.block, self.drop_path, self.readout, self.remat, not self.fc_norm, name="Transformer")(
+        self.depth, self.block, self.drop_path, self.readout, self.remat, self.scan, not self.fc_norm, name="Transformer")(
             jnp.concatenate([*prefix.values(), x], axis=1), bias=self._bias(grid, ids_keep), keys=keys)
 
     out, start = dict(tokens=x), 0
@@ -164,7 +165,7 @@ def vit(
     registers: int = 0, mask_token: bool = False, mix_embedding: bool = False,
     drop_path: float | tuple[float, float] = 0.0, layer_scale: float | None = None, qkv_bias: bool = True,
     gelu: str = "exact", layer_norm_eps: float = 1e-6, readout: tuple[int, ...] = (), fc_norm: bool = False,
-    init: str = "dino", attention: str = "xla", remat: bool = False, dtype: str = "float32",
+    init: str = "dino", attention: str = "xla", remat: bool = False, scan: bool = False, dtype: str = "float32",
 ) -> ViT:
   """Vision Transformer, pre-norm, with the parameter names of big_vision.
 
@@ -207,6 +208,8 @@ def vit(
       residual stream divided by sqrt(2i)). Tokens and learned positions are N(0, 0.02) in all four, linear biases 0.
     attention: "xla", or "cudnn" for flash attention on a GPU in half precision.
     remat: recompute blocks in the backward pass, for less memory.
+    scan: run the blocks as one loop, whose parameters keep their names and are stacked in each step. With `remat` this
+      holds the memory of one block, also on a CPU, where XLA may recompute unrolled blocks early and keep them.
     dtype: of matrix products. Parameters, softmax, LayerNorm, the residual stream and all outputs are float32.
 
   Returns:
@@ -237,7 +240,7 @@ def vit(
       bias_rows=rows if position == "block_relative_bias" else 0)
   module = ViT(
       image_size, patch_size, width, depth, block, position, position_offset, position_antialias, cls_token, registers,
-      mask_token, mix_embedding, drop_path, tuple(readout), fc_norm, remat)
+      mask_token, mix_embedding, drop_path, tuple(readout), fc_norm, remat, scan)
   module.grid((*image_size, 1))
   return module
 

@@ -1,5 +1,7 @@
 """The Vision Transformer: names, masks, dropped tokens, positions, stochastic depth, precision."""
 
+import functools
+
 import flax
 import jax
 import jax.numpy as jnp
@@ -281,6 +283,39 @@ def test_remat_gives_the_same_gradients():
   grads = [jax.jit(jax.grad(lambda v, m=m: jnp.sum(m.apply(v, IMAGES)[0] ** 2)))(variables)
            for m in (small(depth=1), small(depth=1, remat=True))]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *grads)
+
+
+@pytest.mark.parametrize("numbers", [
+    dict(), dict(remat=True), dict(remat=True, drop_path=(0.2, 0.6), layer_scale=0.5, position="block_relative_bias", readout=(1, 2))])
+def test_a_loop_over_the_blocks_is_the_blocks(numbers):
+  """Outputs, what stochastic depth draws, gradients by the same names."""
+  plain, loop = small(**numbers), small(**numbers, scan=True)
+  variables, keys = initialise(loop), jax.random.split(jax.random.key(1), 3)
+  jax.tree.map(np.testing.assert_array_equal, variables, initialise(plain))
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def run_with_gradient(module, variables):
+    def loss(variables):
+      features, out = module.apply(variables, IMAGES, keys=keys)
+      return jnp.sum(features ** 2), out
+    return jax.value_and_grad(loss, has_aux=True)(variables)
+
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+               run_with_gradient(plain, variables), run_with_gradient(loop, variables))
+
+
+def test_a_loop_with_remat_keeps_one_block():
+  """What a compiled gradient holds beside its arguments hardly grows with the depth; unrolled it does."""
+  def held(depth, scan):
+    module = small(depth=depth, remat=True, scan=scan, width=64, image_size=32)
+    images = jnp.zeros((8, 32, 32, 3))
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), images))
+    grad = jax.jit(jax.grad(lambda v: jnp.sum(module.apply(v, images)[0] ** 2)))
+    memory = grad.lower(variables).compile().memory_analysis()
+    return memory.temp_size_in_bytes - 2 * memory.argument_size_in_bytes  # the stacked parameters and gradients
+
+  loop, unrolled = (held(6, scan) - held(2, scan) for scan in (True, False))
+  assert loop < unrolled / 3
 
 
 def test_bfloat16_computes_in_half_and_returns_float32():
