@@ -1,8 +1,9 @@
 """Peak memory of a step by config, batch, recomputation and accumulation: `python experiments/memory/run.py`.
 
 Nothing is run. For each row the step is traced at full depth, which gives the state (parameters, moments, teacher), the
-gradient, and what the forward pass keeps for the backward pass, all exactly as JAX asks for them; and without
-recomputation it is compiled for the CPU at two depths, whose temporaries are extrapolated to the full one.
+gradient, and what the forward pass keeps for the backward pass, all exactly as JAX asks for them; and it is compiled for
+the CPU at two depths, whose temporaries are extrapolated to the full one. Where blocks are recomputed they run as a loop
+(`remat` and `scan`): unrolled, the CPU's compiler recomputes early and keeps the result.
 
     --only mae          one of the two
     --traced            without compiling
@@ -34,9 +35,9 @@ def make_trainer(name: str, depth: int, *, remat: bool, accumulate: int) -> Trai
   """A trainer for one device and data that nobody reads; ConfigError where the method cannot accumulate."""
   config_name, network, variant, _, batch = MODELS[name]
   config = load_config(config_name)
-  config.networks[network].update(dict(variant=variant, depth=depth, remat=remat))
+  config.networks[network].update(dict(variant=variant, depth=depth, remat=remat, scan=remat))
   if "decoder" in config.networks:
-    config.networks.decoder.remat = remat
+    config.networks.decoder.update(dict(remat=remat, scan=remat))
   config.update(dict(batch_size=batch, accumulate=accumulate))
   spec = dict(image=jax.ShapeDtypeStruct((224, 224, 3), np.uint8), extent=jax.ShapeDtypeStruct((2,), np.int32))
   source = data.from_iterator(iter, num_examples=1_281_167, element_spec=spec)
@@ -92,7 +93,7 @@ def main() -> None:
         gradient = size(trainer.abstract.params) * (1 if accumulate == 1 else 2)
         parts = (state, gradient, kept(trainer))
         cells = [f"{gib:.1f}" for gib in (*parts, sum(parts))]
-        if arguments.traced or remat:  # the CPU's compiler keeps what it was told to recompute
+        if arguments.traced:
           cells += ["", ""]
         else:
           temporaries = compiled(name, **options)
