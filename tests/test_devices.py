@@ -74,7 +74,7 @@ def assert_close(run, state, rows, looser: float):
   for expected, row in zip(run.rows[-len(rows):], rows, strict=True):
     for name in expected:
       # An accuracy counts: a tie that breaks the other way moves it by one example.
-      bound = dict(abs=1.5 / 16) if name.endswith("accuracy") else dict(rel=1e-3, abs=2e-5)
+      bound = dict(abs=1.5 / 16) if name.endswith("accuracy") else dict(rel=1e-3 * looser, abs=2e-5)
       assert expected[name] == pytest.approx(row[name], **bound), name
   for part in ("params", "teachers", "stats", "memory"):
     leaves = jax.tree_util.tree_leaves_with_path(getattr(run.state.variables, part))
