@@ -64,13 +64,13 @@ class MetricsWriter:
 
 def _summary_writer(*args, **kwargs):
   """tensorboardX's, without torch, which it imports where it finds it: a second or two of every start, for nothing here."""
-  if "torch" in sys.modules:
-    from tensorboardX import SummaryWriter  # pylint: disable=g-import-not-at-top
-  else:
+  hide = "torch" not in sys.modules
+  if hide:
     sys.modules["torch"] = None
-    try:
-      from tensorboardX import SummaryWriter  # pylint: disable=g-import-not-at-top
-    finally:
+  try:
+    from tensorboardX import SummaryWriter  # pylint: disable=g-import-not-at-top
+  finally:
+    if hide:
       del sys.modules["torch"]
   return SummaryWriter(*args, **kwargs)
 

@@ -69,9 +69,11 @@ def small_with_sgd(name: str, **numbers):
   return config
 
 
-def source(examples: int = 64, size: int = 20, seed: int = 0) -> data.Source:
-  """Smooth random images with labels, in memory."""
+def source(examples: int = 64, size: int = 20, seed: int = 0, noise: int = 0) -> data.Source:
+  """Smooth random images with labels, in memory; with `noise` each value is moved by up to as much."""
   rng = np.random.default_rng(seed)
   coarse = rng.uniform(0, 255, (examples, size // 4, size // 4, 3))
-  image = np.repeat(np.repeat(coarse, 4, 1), 4, 2).astype(np.uint8)
-  return data.from_arrays(image=image, label=rng.integers(0, 4, examples).astype(np.int32))
+  image = np.repeat(np.repeat(coarse, 4, 1), 4, 2)
+  label = rng.integers(0, 4, examples).astype(np.int32)
+  image = np.clip(image + rng.uniform(-noise, noise, image.shape), 0, 255) if noise else image
+  return data.from_arrays(image=image.astype(np.uint8), label=label)

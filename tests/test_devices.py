@@ -16,8 +16,8 @@ from tests import methods
 # What is left between two orders of summation in float32: of a gradient, and of arrays after three steps.
 GRADIENTS = 1e-5
 WEIGHTS = 2e-4
-# A pixel whose angle lies between two bins of MaskFeat's histograms falls into either one by rounding.
-LOOSER = {"maskfeat": 10}
+# Without noise edges lie exactly along an axis, where rounding chooses between two bins of MaskFeat's histograms of angles.
+NOISE = 16
 
 
 class Run:
@@ -31,7 +31,7 @@ class Run:
   def __init__(self, config, devices: int, mode: str, workdir):
     config.parallel.mode = mode
     self.workdir = workdir
-    self.trainer = Trainer(config, methods.source(), devices=jax.devices()[:devices])
+    self.trainer = Trainer(config, methods.source(noise=NOISE), devices=jax.devices()[:devices])
     state = phases.refresh(self.trainer, self.trainer.init_state(), 0)
     self.step = self.trainer.compile_step(state)
     state, first = self.steps(state, 1)
@@ -59,33 +59,33 @@ def norm(tree):
   return np.sqrt(sum(np.sum(np.square(x, dtype=np.float64)) for x in jax.tree.leaves(tree)))
 
 
-def assert_same(one, many, looser: float = 1):
+def assert_same(one, many):
   """Two runs are the same, also where one goes on from the other's checkpoint."""
   difference = jax.tree.map(np.subtract, one.gradient, many.gradient)
   assert 0 < norm(one.gradient) and norm(difference) <= GRADIENTS * norm(one.gradient)
   assert one.rows[0]["loss"] == pytest.approx(many.rows[0]["loss"], rel=1e-5)
-  assert_close(one, many.state, many.rows, looser)
-  assert_close(one, *many.go_on_from(one), looser)
-  assert_close(one, *one.go_on_from(many), looser)
+  assert_close(one, many.state, many.rows)
+  assert_close(one, *many.go_on_from(one))
+  assert_close(one, *one.go_on_from(many))
 
 
-def assert_close(run, state, rows, looser: float):
+def assert_close(run, state, rows):
   """A state is the run's last one, and the metrics are those of its last steps."""
   for expected, row in zip(run.rows[-len(rows):], rows, strict=True):
     for name in expected:
       # An accuracy counts: a tie that breaks the other way moves it by one example.
-      bound = dict(abs=1.5 / 16) if name.endswith("accuracy") else dict(rel=1e-3 * looser, abs=2e-5)
+      bound = dict(abs=1.5 / 16) if name.endswith("accuracy") else dict(rel=1e-3, abs=2e-5)
       assert expected[name] == pytest.approx(row[name], **bound), name
   for part in ("params", "teachers", "stats", "memory"):
     leaves = jax.tree_util.tree_leaves_with_path(getattr(run.state.variables, part))
     for (path, x), y in zip(leaves, jax.tree.leaves(getattr(state.variables, part)), strict=True):
-      assert norm(np.asarray(x) - np.asarray(y)) <= looser * (WEIGHTS * norm(x) + 2e-5), part + jax.tree_util.keystr(path)
+      assert norm(np.asarray(x) - np.asarray(y)) <= WEIGHTS * norm(x) + 2e-5, part + jax.tree_util.keystr(path)
 
 
 @pytest.mark.parametrize("name", methods.NAMES)
 def test_eight_devices_are_one(name, tmp_path):
   config = methods.small_with_sgd(name, depth=1)
-  assert_same(Run(config, 1, "pmap", tmp_path / "one"), Run(config, 8, "pmap", tmp_path / "many"), LOOSER.get(name, 1))
+  assert_same(Run(config, 1, "pmap", tmp_path / "one"), Run(config, 8, "pmap", tmp_path / "many"))
 
 
 def test_jit_on_eight_devices_is_one_device(tmp_path):
