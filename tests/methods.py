@@ -44,6 +44,8 @@ def small(name: str, *, size: int = 16, width: int = 16, depth: int = 2, batch_s
                    layer_scale=1.0)
     for module in (network, *network.get("heads", {}).values()):
       module.update({key: value for key, value in numbers.items() if key in module})
+      if isinstance(module.get("stem"), tuple):
+        module.stem = (8,)
       if "output" in module and "hidden" in module:  # an embedding, where a linear head's width is that of its target
         module.output = batch_size // 2 if whitened else 32
   for node in (*config.targets.values(), *config.losses.values(), *config.refresh.values()):

@@ -28,7 +28,7 @@ def test_every_preset_of_every_config_is_checked_and_survives_json():
 
 
 def test_overrides_change_numbers_of_any_kind():
-  config = configs.load_config("mmc:demo")
+  config = configs.load_config("mmc:cifar10")
   configs.override(config, [
       "--config.optim.lr=1e-3", "--config.views.a.scale=(0.5,1.0)", "--config.losses.md.weight=0", "--config.seed=3",
       "--config.optim.weight_decay=0.1", "--config.networks.teacher.decay.start=0.9", "--config.data.name=folder:/x",

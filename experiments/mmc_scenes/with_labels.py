@@ -13,7 +13,7 @@ from jssl.configs import mmc
 def get_config(init: str = "mae"):
   config = mmc.get_config("demo")
   config.data.name = "objects"
-  config.views = dict(a=config.views.a)
+  config.views = {name: config.views[name] for name in ("object", "a")}
   net = config.networks.student.to_dict() | dict(init=init, heads=dict(
       digit=dict(fn="linear_head", reads=("cls",), output=10)))
   config.networks = dict(student=net)

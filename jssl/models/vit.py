@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jssl.models import parts
 from jssl.models import positions
-from jssl.models.transformer import BlockConfig, Transformer, relative_bias
+from jssl.models.transformer import BlockConfig, LayerNorm, Transformer, relative_bias
 
 VARIANTS = dict(  # width, depth, heads
     Ti=(192, 12, 3), S=(384, 12, 6), B=(768, 12, 12), L=(1024, 24, 16), H=(1280, 32, 16))
@@ -22,6 +22,7 @@ class ViT(nn.Module):
   width: int
   depth: int
   block: BlockConfig
+  stem: tuple[int, ...] = ()
   position: str = "learned"
   position_offset: float = 0.1
   position_antialias: bool = False
@@ -73,9 +74,12 @@ class ViT(nn.Module):
       - `block01 [batch, prefix + patches, dim]`, ...: the residual stream after each block.
 
     Raises:
-      ValueError: the image is not divisible, or `mask` has another shape or nothing to put in its place.
+      ValueError: the image is not divisible, or `mask` has another shape or nothing to put in its place, or patches are
+        hidden from a network whose stem has seen them.
     """
     del train
+    if self.stem and (mask is not None or ids_keep is not None):
+      raise ValueError("a stem of convolutions sees what its neighbours hide: corrupt the pixels, or use no stem")
     grid = self.grid(images.shape)
     x = self._hide(self._embed(images), mask) + self._positions(grid) + self._origins(mix)
     if ids_keep is not None:
@@ -102,14 +106,19 @@ class ViT(nn.Module):
     return out["cls"] if self.cls_token and not self.fc_norm else out["mean"], out
 
   def _embed(self, images):
+    for i, channels in enumerate(self.stem, start=1):
+      images = nn.Conv(channels, (3, 3), (2, 2), ((1, 1), (1, 1)), dtype=self.block.dtype, name=f"stem{i}")(images)
+      images = LayerNorm(epsilon=self.block.layer_norm_eps, dtype=self.block.dtype, name=f"stem{i}_norm")(images)
+      images = parts.gelu(images, self.block.gelu)
     # A convolution whose stride is its kernel is one matrix product of patches.
-    shape, init = (self.patch_size, self.patch_size, images.shape[-1]), self.block.init
+    side = self.patch_size // 2 ** len(self.stem)
+    shape, init = (side, side, images.shape[-1]), self.block.init
     torch_default = parts.uniform_bound(math.prod(shape))  # DINO leaves the convolution at it, MAE the bias alone
     embedding = parts.Projection(
         shape, (self.width,), torch_default if init == "dino" else parts.kernel_init(init),
         bias_init=nn.initializers.zeros if init in ("beit", "moco_v3") else torch_default, dtype=self.block.dtype,
         name="embedding")
-    return embedding(parts.patchify(images, self.patch_size)).astype(jnp.float32)
+    return embedding(parts.patchify(images, side)).astype(jnp.float32)
 
   def _hide(self, x, mask):
     token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)) if self.mask_token else None
@@ -161,7 +170,7 @@ class ViT(nn.Module):
 def vit(
     *, variant: str | None = None, image_size: int | tuple[int, int] = 224, width: int | None = None,
     depth: int | None = None, num_heads: int | None = None, mlp_ratio: float = 4.0, patch_size: int | None = None,
-    position: str = "learned", position_offset: float = 0.1, position_antialias: bool = False, cls_token: bool = True,
+    stem: tuple[int, ...] = (), position: str = "learned", position_offset: float = 0.1, position_antialias: bool = False, cls_token: bool = True,
     registers: int = 0, mask_token: bool = False, mix_embedding: bool = False,
     drop_path: float | tuple[float, float] = 0.0, layer_scale: float | None = None, qkv_bias: bool = True,
     gelu: str = "exact", layer_norm_eps: float = 1e-6, readout: tuple[int, ...] = (), fc_norm: bool = False,
@@ -182,6 +191,10 @@ def vit(
     num_heads: heads of the attention; they divide the width.
     mlp_ratio: hidden width of the MLP over `width`.
     patch_size: side of a patch in pixels.
+    stem: channels of 3x3 convolutions before the patch embedding, each of which halves the image's sides, with a
+      LayerNorm over channels (the paper: BatchNorm) and a GELU (ReLU); the patch embedding takes what is left of the
+      patch. Neighbouring patches overlap then, so that neither `mask` nor `ids_keep` may hide one: corrupt pixels
+      instead (Xiao et al., Early Convolutions Help Transformers See Better, arXiv 2106.14881).
     position: "learned" (a table, interpolated for other grids), "sincos2d" (fixed, MAE's), "relative_bias" (BEiT's and
       SimMIM's: a learned bias for each offset and head on the attention's logits, shared by all blocks, starting at 0;
       for grids up to that of `image_size`), "block_relative_bias" (the same with a table for each block, as BEiT and
@@ -232,6 +245,8 @@ def vit(
   if None in (width, depth, num_heads, patch_size):
     raise ValueError("without a variant, vit needs width, depth, num_heads and patch_size")
   _check(width, depth, num_heads, position, tuple(readout))
+  if patch_size % 2 ** len(stem):
+    raise ValueError(f"patch_size {patch_size} is not divisible by the stem's stride {2 ** len(stem)}")
   image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
   rows = positions.relative_rows(tuple(side // patch_size for side in image_size))
   block = BlockConfig(
@@ -239,8 +254,8 @@ def vit(
       layer_scale=layer_scale, init=init, attention=attention, dtype=dtype,
       bias_rows=rows if position == "block_relative_bias" else 0)
   module = ViT(
-      image_size, patch_size, width, depth, block, position, position_offset, position_antialias, cls_token, registers,
-      mask_token, mix_embedding, drop_path, tuple(readout), fc_norm, remat, scan)
+      image_size, patch_size, width, depth, block, tuple(stem), position, position_offset, position_antialias, cls_token,
+      registers, mask_token, mix_embedding, drop_path, tuple(readout), fc_norm, remat, scan)
   module.grid((*image_size, 1))
   return module
 

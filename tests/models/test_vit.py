@@ -382,3 +382,33 @@ def test_where_the_initialisation_counts(monkeypatch):
   for layer in (1, 2):
     block = [("beit", ("joint", 3))] * 3 + [("beit", ("layer", layer))] + [("beit",), ("beit", ("layer", layer))]
     assert asked[6 * layer - 5:6 * layer + 1] == block
+
+
+def test_stem_halves_the_image_before_the_patches():
+  module = small(patch_size=8, image_size=(16, 24), stem=(4, 6))
+  images = jax.random.normal(jax.random.key(1), (2, 16, 24, 3))
+  variables = initialise(module, images)
+  assert variables["params"]["embedding"]["kernel"].shape == (2, 2, 6, 16)
+  _, out = run(module, variables, images)
+  x = images
+  for i in (1, 2):
+    p = variables["params"][f"stem{i}"]
+    x = jax.lax.conv_general_dilated(x, p["kernel"], (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    x = x + p["bias"]
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    x = jax.nn.gelu(x * variables["params"][f"stem{i}_norm"]["scale"] + variables["params"][f"stem{i}_norm"]["bias"],
+                    approximate=False)
+  plain = small(patch_size=2, image_size=(4, 6))
+  rest = dict(params={k: v for k, v in variables["params"].items() if not k.startswith("stem")})
+  _, expected = run(plain, rest, x)
+  np.testing.assert_allclose(out["tokens"], expected["tokens"], atol=1e-5)
+
+
+def test_a_stem_refuses_to_hide_patches():
+  module = small(patch_size=8, image_size=(16, 24), stem=(4,), mask_token=True)
+  images = jnp.zeros((2, 16, 24, 3))
+  for hidden in (dict(mask=jnp.zeros((2, 6), bool)), dict(ids_keep=jnp.zeros((2, 3), int))):
+    with pytest.raises(ValueError, match="stem"):
+      jax.eval_shape(module.init, jax.random.key(0), images, **hidden)
+  with pytest.raises(ValueError, match="stride 8"):
+    small(patch_size=4, stem=(4, 4, 4))
