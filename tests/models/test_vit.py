@@ -393,7 +393,8 @@ def test_stem_halves_the_image_before_the_patches():
   x = images
   for i in (1, 2):
     p = variables["params"][f"stem{i}"]
-    x = jax.lax.conv_general_dilated(x, p["kernel"], (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    layout = ("NHWC", "HWIO", "NHWC")
+    x = jax.lax.conv_general_dilated(x, p["kernel"], (2, 2), ((1, 1), (1, 1)), dimension_numbers=layout)
     x = x + p["bias"]
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
     x = jax.nn.gelu(x * variables["params"][f"stem{i}_norm"]["scale"] + variables["params"][f"stem{i}_norm"]["bias"],
