@@ -226,7 +226,7 @@ def test_explain(capsys):
                      "--config.data.options.num_examples=64"]) == 0
   text = capsys.readouterr().out
   for part in ("student", "EMA of student", "alien_replace", "hidden_a/image float32[8,32,32,3]", "weight 1", "GFLOPs",
-               "temporaries", "s_a/trunk/patch_logits float32[8,64,256]"):
+               "temporaries", "s_a/trunk/patch_logits float32[8,16,256]"):
     assert part in text, part
 
 
