@@ -170,8 +170,8 @@ class ViT(nn.Module):
 def vit(
     *, variant: str | None = None, image_size: int | tuple[int, int] = 224, width: int | None = None,
     depth: int | None = None, num_heads: int | None = None, mlp_ratio: float = 4.0, patch_size: int | None = None,
-    stem: tuple[int, ...] = (), position: str = "learned", position_offset: float = 0.1, position_antialias: bool = False, cls_token: bool = True,
-    registers: int = 0, mask_token: bool = False, mix_embedding: bool = False,
+    stem: tuple[int, ...] = (), position: str = "learned", position_offset: float = 0.1, position_antialias: bool = False,
+    cls_token: bool = True, registers: int = 0, mask_token: bool = False, mix_embedding: bool = False,
     drop_path: float | tuple[float, float] = 0.0, layer_scale: float | None = None, qkv_bias: bool = True,
     gelu: str = "exact", layer_norm_eps: float = 1e-6, readout: tuple[int, ...] = (), fc_norm: bool = False,
     init: str = "dino", attention: str = "xla", remat: bool = False, scan: bool = False, dtype: str = "float32",
