@@ -27,10 +27,10 @@ def get_config(preset: str = "demo"):
       demo=(32, 8, dict(common.TINY_HEAD, prototypes=256), dict(common.SMALL, stem=(24, 48, 96), layer_scale=0.01)),
       cifar10=(32, 4, dict(hidden=1024, bottleneck=256, prototypes=1024), dict(width=192, depth=12, num_heads=3, drop_path=0.1)),
       imagenet=(224, 16, dict(hidden=2048, bottleneck=256, prototypes=8192), dict(variant="S/16", drop_path=0.1)))[preset]
-  config.views = common.asymmetric_pair(preset, size=size, scale=(0.25, 1.0), blur=preset == "imagenet")
   if preset == "demo":
-    for view in config.views.values():
-      view.update(dict(jitter=(0.4, 0.4, 0.4, 0.1), jitter_prob=1.0, solarize=0.0))
+    config.views = common.symmetric_pair(preset, size=size, scale=(0.25, 1.0), **common.MOCO_COLOUR | dict(jitter_prob=1.0))
+  else:
+    config.views = common.asymmetric_pair(preset, size=size, scale=(0.25, 1.0), blur=preset == "imagenet")
   config.masking = common.gmml_masks(VIEWS, area=0.5, fill="zeros")
   config.networks = dict(
       student=dict(fn="vit", image_size=size, patch_size=patch, **net, heads=dict(
