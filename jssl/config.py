@@ -49,7 +49,9 @@ def default_config() -> ml_collections.ConfigDict:
       # the examples in another order, either up to `limit` times in a run.
       nonfinite=dict(policy="stop", limit=10),
       checkpoint=dict(keep=2, keep_best=None),   # keep_best: a metric's name; its lowest value is kept too
-      parallel=dict(mode="pmap", shard_state=False),
+      parallel=dict(
+          mode="pmap", shard_state=False,
+          compiler_options={}),          # of XLA, for the step alone: what XLA_FLAGS takes, without the dashes
       optim=optim.default_optim_config(),
       evaluation=dict(
           network=None,                  # None: the EMA teacher if there is one, else the first trained network
@@ -202,8 +204,8 @@ def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_coll
     for name in parents:
       _require_key(place, name, where)
       place, where = place[name], f"{where}.{name}"
-    # An entry takes whatever its function knows, with which it is checked; `options`, whatever the kind of data knows.
-    free = where.endswith(".options") or len(parents) == 2 and parents[0] in OPEN
+    # An entry takes whatever its function knows, with which it is checked; options, whatever the kind of data or XLA knows.
+    free = where.endswith("options") or len(parents) == 2 and parents[0] in OPEN
     if not free or not hasattr(place, "keys"):
       _require_key(place, key, where)
     if path in DURATIONS:

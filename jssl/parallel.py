@@ -29,17 +29,18 @@ class Parallel:
     mode: "pmap" or "jit".
     batch_size: of the global batch.
     shard_state: in jit mode, split every large array of the state over the devices.
+    compiler_options: of XLA, by their names in XLA_FLAGS, for what is compiled with `donate`: the step.
     devices: default all.
 
   Raises:
-    ConfigError: if the devices do not divide the batch, or a mode does not know an option.
+    ConfigError: if the devices do not divide the batch, or a mode or XLA does not know an option.
 
   Attributes:
     process_index, process_count: of this process, among those that own a device; each holds an equal, contiguous part of
       every batch.
   """
 
-  def __init__(self, mode: str, batch_size: int, *, shard_state: bool = False, devices=None):
+  def __init__(self, mode: str, batch_size: int, *, shard_state: bool = False, compiler_options=None, devices=None):
     self.devices = list(devices or jax.devices())
     if mode not in MODES:
       raise ConfigError(f"config.parallel.mode='{mode}': known: {', '.join(MODES)}")
@@ -49,6 +50,8 @@ class Parallel:
       raise ConfigError("config.parallel.shard_state needs config.parallel.mode='jit'")
     self.mode = mode
     self.shard_state = shard_state
+    self.compiler_options = dict(compiler_options or {})
+    self._check_compiler_options()
     self.batch_size = batch_size
     self.axis_name = AXIS if mode == "pmap" else None
     processes = sorted({device.process_index for device in self.devices})
@@ -92,6 +95,14 @@ class Parallel:
 
     return averaged
 
+  def _check_compiler_options(self) -> None:
+    if not self.compiler_options:
+      return
+    try:
+      jax.jit(lambda: 0).lower().compile(self.compiler_options)
+    except jax.errors.JaxRuntimeError as error:
+      raise ConfigError(f"config.parallel.compiler_options: {str(error).splitlines()[0]}") from error
+
   def compile(self, fn: Callable, *, donate: bool = False, gather: bool = False, state=None) -> Callable:
     """Compiles `fn(state, arrays, batch) -> output`.
 
@@ -102,17 +113,17 @@ class Parallel:
         on every device.
       state: with `shard_state`, the state whose layout input and output keep.
     """
-    donated = (0,) if donate else ()
+    donated, options = ((0,), self.compiler_options) if donate else ((), {})
     if self.axis_name:
       mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), out_axes=0 if gather else None,
                         devices=self.devices, donate_argnums=donated)
       if gather:
         return lambda *args: jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), mapped(*args))
-      return mapped
+      return _compiled_at_first_call(mapped, options) if options else mapped
     if gather:
       return jax.jit(fn)
     layout = None if state is None else (jax.tree.map(lambda x: x.sharding, state), self._replicated)
-    return jax.jit(fn, donate_argnums=donated, out_shardings=layout)
+    return jax.jit(fn, donate_argnums=donated, out_shardings=layout, compiler_options=options or None)
 
   @property
   def part(self) -> slice:
@@ -180,3 +191,16 @@ class Parallel:
         same = np.array_equal(first, other, equal_nan=np.issubdtype(first.dtype, np.inexact))
         worst = max(worst, 0.0 if same else float(np.max(np.abs(first.astype(np.float64) - other))))
     return worst
+
+
+def _compiled_at_first_call(mapped: Callable, compiler_options: dict[str, Any]) -> Callable:
+  """What `jax.pmap` returned, compiled with options, which only its ahead-of-time form takes."""
+  compiled = None
+
+  def call(*args):
+    nonlocal compiled
+    if compiled is None:
+      compiled = mapped.lower(*args).compile(compiler_options)
+    return compiled(*args)
+
+  return call

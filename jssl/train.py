@@ -114,7 +114,7 @@ class Trainer:
     configs.check_config(config)
     self.config = config
     self.parallel = Parallel(config.parallel.mode, config.batch_size, shard_state=config.parallel.shard_state,
-                             devices=devices)
+                             compiler_options=config.parallel.compiler_options, devices=devices)
     if source is None:
       source = data.load(config.data.name, split=config.data.split, **config.data.options)
     self.source = source

@@ -49,6 +49,23 @@ def test_what_a_run_leaves_behind(tmp_path):
   assert list((tmp_path / "tensorboard").glob("events*"))
 
 
+@pytest.mark.parametrize("mode", ["pmap", "jit"])
+def test_the_step_is_compiled_with_options(tmp_path, mode):
+  config = methods.small("barlow_twins", batch_size=10, total_steps=3)
+  config.parallel.update(dict(mode=mode, compiler_options=dict(xla_dump_to=str(tmp_path / "hlo"))))
+  run(config, tmp_path / "run")
+  texts = [path.read_text() for path in (tmp_path / "hlo").glob("*before_optimizations.txt")]
+  assert any("convolution" in text or "dot(" in text for text in texts)
+  assert len(logging.read_metrics(tmp_path / "run")) == 3
+
+
+def test_options_that_xla_does_not_know():
+  config = methods.small("mae", total_steps=2)
+  config.parallel.compiler_options = dict(xla_cpu_no_such_option=True)
+  with pytest.raises(ConfigError, match="config.parallel.compiler_options: .*xla_cpu_no_such_option"):
+    Trainer(config, methods.source())
+
+
 def test_a_workdir_keeps_to_its_config(tmp_path):
   config = methods.small("mae", total_steps=2)
   run(config, tmp_path)

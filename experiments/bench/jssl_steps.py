@@ -16,6 +16,8 @@ from jssl.train import TrainState, make_train_step, run_key
 import flops
 import turns
 
+# For ResNets on a CPU: XLA's scheduler that saves memory, and its own convolutions in place of YNNPACK's.
+RESNET_OPTIONS = dict(xla_cpu_scheduler_type="CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED", xla_cpu_experimental_ynn_fusion_type="")
 STEPS, EPOCH = 1000, 100  # of a run, in which the configs' schedules are measured
 
 
@@ -37,6 +39,8 @@ def get_config(*, config: str, batch_size: int, views, networks, dtype: str, opt
         target.patch = net.patch_size
   if "decoder" in result.networks:
     result.networks.decoder.update(dict(attention=vits[0].attention, **loop))
+  if jax.default_backend() == "cpu" and not vits:
+    result.parallel.compiler_options = RESNET_OPTIONS
   result.optim = optimizers.default_optim_config() | dict(optim, lr_schedule="constant")
   return result
 
@@ -60,7 +64,7 @@ def make_step(*, batch_size: int, views, **numbers) -> Step:
   config.views = {}
   horizon = Horizon(STEPS, EPOCH, batch_size)
   method = Method(config, num_examples=EPOCH * batch_size, horizon=horizon)
-  parallel = Parallel("jit", batch_size, devices=jax.devices()[:1])
+  parallel = Parallel("jit", batch_size, compiler_options=config.parallel.compiler_options, devices=jax.devices()[:1])
   batch = batch_spec(batch_size=batch_size, views=views)
   params = jax.eval_shape(method.init, run_key(0), batch).params
   optimizer, _ = optimizers.make_optimizer(config.optim, params, **horizon._asdict())
