@@ -108,7 +108,8 @@ class Parallel:
 
     Args:
       fn: `state` and `arrays` are whole on every device, `batch` is split along its first axis.
-      donate: whether the memory of `state` may be reused for the output.
+      donate: whether the memory of `state` may be reused for the output. It marks the step, which alone takes
+        `compiler_options`.
       gather: whether the output is a tree of arrays `[batch, ...]`, to be put together again; otherwise it is the same
         on every device.
       state: with `shard_state`, the state whose layout input and output keep.
