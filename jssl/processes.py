@@ -10,6 +10,8 @@ import jax
 from jssl import logging
 from jssl.errors import ConfigError
 
+M_MMAP_THRESHOLD = -3  # of malloc.h
+
 
 class Interrupt:
   """Turns SIGTERM and SIGINT into a request that the loop honours after the step in progress."""
@@ -35,9 +37,14 @@ class Interrupt:
 
 
 def trim_memory() -> None:
-  """Gives back to the system what is free, where glibc would keep it: compiling leaves hundreds of MiB behind."""
+  """Gives back to the system what is free, where glibc would keep it: compiling leaves hundreds of MiB behind.
+
+  From then on arrays of 16 MiB or more go back as soon as they are free, but for those that fit into what was free here.
+  """
   with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
-    ctypes.CDLL(None).malloc_trim(0)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, 16 * 2**20)
+    libc.malloc_trim(0)
 
 
 def join(place: str) -> None:

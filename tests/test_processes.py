@@ -1,6 +1,9 @@
 """Two processes of two devices each: the same run as one process of four."""
 
+import platform
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -58,3 +61,37 @@ def test_a_process_that_dies_ends_the_other_and_both_go_on(tmp_path):
   assert "going on from step" in output and "the same command goes on from there" in output
   steps = [row["step"] for row in logging.read_metrics(tmp_path / "run")]
   assert steps == list(range(1, len(steps) + 1))
+
+
+MEMORY = """
+import numpy as np
+from jssl import processes
+
+def resident():  # MiB
+  with open("/proc/self/statm") as file:
+    return int(file.read().split()[1]) * 4096 / 2**20
+
+def pieces(count, size):
+  return [np.ones(size, np.uint8) for _ in range(count)]
+
+start, large = resident(), pieces(1, 31 * 2**20)
+large = None  # from now on glibc takes smaller ones from its heap
+held = pieces(1500, 10**5)
+held = held[::-100]  # between holes of 10 MB, and at the heap's end
+kept = resident()
+processes.trim_memory()
+trimmed, large = resident(), pieces(5, 24 * 2**20)
+last = large[-1:]
+large = None
+print(kept - start, trimmed - start, resident() - start)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
+def test_memory_is_given_back():
+  """MiB more than at the start: with 141 free below what is held; trimmed; with four of five arrays of 24 freed."""
+  output = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True).stdout
+  kept, trimmed, after = map(float, output.split())
+  assert kept > 130
+  assert trimmed < 10
+  assert after < trimmed + 24 + 10
