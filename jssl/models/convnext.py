@@ -79,7 +79,7 @@ class ConvNeXt(nn.Module):
   grn: bool = False
   gelu: str = "exact"
   layer_norm_eps: float = 1e-6
-  remat: bool = False
+  remat: bool | str = False
   dtype: str = "float32"
 
   @nn.nowrap
@@ -128,7 +128,7 @@ class ConvNeXt(nn.Module):
     token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)) if self.mask_token else None
     x = parts.hide_cells(self._stem(images), mask, token, cell=2 ** (len(self.depths) - 1))
     rates = np.linspace(0.0, self.drop_path, sum(self.depths))
-    block, number, out = nn.remat(ConvNeXtBlock) if self.remat else ConvNeXtBlock, 0, {}
+    block, number, out = parts.remat(ConvNeXtBlock, self.remat), 0, {}
     for stage, depth in enumerate(self.depths):
       if stage:
         x = self._norm(f"downsample_layers_{stage}_0")(x)
@@ -161,7 +161,8 @@ class ConvNeXt(nn.Module):
 def convnext(
     *, variant: str | None = None, width: int | None = None, depths: tuple[int, ...] | None = None,
     stem: str = "imagenet", mask_token: bool = False, drop_path: float = 0.0, layer_scale: float | None = 1e-6,
-    grn: bool = False, gelu: str = "exact", layer_norm_eps: float = 1e-6, remat: bool = False, dtype: str = "float32",
+    grn: bool = False, gelu: str = "exact", layer_norm_eps: float = 1e-6, remat: bool | str = False,
+    dtype: str = "float32",
 ) -> ConvNeXt:
   """ConvNeXt without the classifier; version 2 is `grn=True, layer_scale=None`.
 
@@ -180,7 +181,8 @@ def convnext(
     grn: global response normalisation in every block.
     gelu: "exact" or "tanh".
     layer_norm_eps: epsilon of every LayerNorm.
-    remat: recompute blocks in the backward pass, for less memory.
+    remat: recompute blocks in the backward pass, for less memory: True, or a policy that says what is kept; see
+      `parts.remat`.
     dtype: of convolutions and matrix products. Parameters, LayerNorm, the residual stream and all outputs are float32.
 
   Returns:

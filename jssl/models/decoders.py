@@ -21,7 +21,7 @@ class MAEDecoder(nn.Module):
   channels: int = 3
   prefix: int = 1
   grid: tuple[int, int] | None = None
-  remat: bool = False
+  remat: bool | str = False
   scan: bool = False
 
   @nn.compact
@@ -77,7 +77,7 @@ class MAEDecoder(nn.Module):
 def mae_decoder(
     *, patch_size: int, width: int = 512, depth: int = 8, num_heads: int = 16, mlp_ratio: float = 4.0,
     channels: int = 3, prefix: int = 1, grid: tuple[int, int] | None = None, gelu: str = "exact",
-    layer_norm_eps: float = 1e-6, init: str = "mae", attention: str = "xla", remat: bool = False,
+    layer_norm_eps: float = 1e-6, init: str = "mae", attention: str = "xla", remat: bool | str = False,
     scan: bool = False, dtype: str = "float32",
 ) -> MAEDecoder:
   """Decoder of a masked autoencoder: one mask token for every hidden patch, fixed positions, a small transformer.
@@ -96,7 +96,8 @@ def mae_decoder(
     layer_norm_eps: epsilon of every LayerNorm.
     init: of linear kernels, see `vit`.
     attention: "xla" or "cudnn", see `vit`.
-    remat: recompute blocks in the backward pass, for less memory.
+    remat: recompute blocks in the backward pass, for less memory: True, or a policy that says what is kept; see
+      `parts.remat`.
     scan: run the blocks as one loop, see `vit`.
     dtype: of matrix products; outputs are float32.
 

@@ -31,6 +31,30 @@ def _exact_gelu(x):
   return (0.5 * wide * (1.0 + jax.lax.erf(wide * math.sqrt(0.5)))).astype(x.dtype)
 
 
+REMAT_POLICIES = ("nothing_saveable", "dots_with_no_batch_dims_saveable", "dots_saveable", "everything_saveable")
+
+
+def remat(block: Callable, how: bool | str, lift: Callable = nn.remat, **options) -> Callable:
+  """Lets a block be recomputed in the backward pass instead of keeping what it computed.
+
+  Args:
+    block: a module's class, or what else `lift` takes.
+    how: False: return `block` itself. True: recompute everything. A str, one of `REMAT_POLICIES`: recompute what the
+      policy of that name in `jax.checkpoint_policies` does not keep. "dots_with_no_batch_dims_saveable" keeps the
+      products with weights, "dots_saveable" those inside of attention too.
+    lift: `nn.remat`, or `jax.checkpoint` for a function.
+    **options: of `lift`.
+
+  Raises:
+    ValueError: another policy.
+  """
+  if not how:
+    return block
+  if how is not True and how not in REMAT_POLICIES:
+    raise ValueError(f"remat must be True, False or one of {', '.join(REMAT_POLICIES)}, not {how!r}")
+  return lift(block, policy=None if how is True else getattr(jax.checkpoint_policies, how), **options)
+
+
 ACTIVATIONS = dict(relu=nn.relu, gelu=gelu, gelu_tanh=functools.partial(gelu, form="tanh"), silu=nn.silu, tanh=jnp.tanh)
 
 

@@ -16,7 +16,7 @@ class JEPAPredictor(nn.Module):
   width: int
   depth: int
   block: BlockConfig
-  remat: bool = False
+  remat: bool | str = False
   scan: bool = False
 
   @nn.compact
@@ -52,8 +52,8 @@ class JEPAPredictor(nn.Module):
 
 def jepa_predictor(
     *, grid: tuple[int, int], width: int = 384, depth: int = 12, num_heads: int = 16, mlp_ratio: float = 4.0,
-    gelu: str = "exact", layer_norm_eps: float = 1e-6, init: str = "beit", attention: str = "xla", remat: bool = False,
-    scan: bool = False, dtype: str = "float32",
+    gelu: str = "exact", layer_norm_eps: float = 1e-6, init: str = "beit", attention: str = "xla",
+    remat: bool | str = False, scan: bool = False, dtype: str = "float32",
 ) -> JEPAPredictor:
   """Predictor of I-JEPA: a narrow transformer on context tokens and one mask token for each patch of a block.
 
@@ -70,7 +70,8 @@ def jepa_predictor(
     layer_norm_eps: epsilon of every LayerNorm.
     init: of linear kernels, see `vit`.
     attention: "xla" or "cudnn", see `vit`.
-    remat: recompute blocks in the backward pass, for less memory.
+    remat: recompute blocks in the backward pass, for less memory: True, or a policy that says what is kept; see
+      `parts.remat`.
     scan: run the blocks as one loop, see `vit`.
     dtype: of matrix products; outputs are float32.
 
@@ -89,4 +90,4 @@ def jepa_predictor(
   block = BlockConfig(
       num_heads=num_heads, mlp_dim=int(width * mlp_ratio), gelu=gelu, layer_norm_eps=layer_norm_eps, init=init,
       attention=attention, dtype=dtype)
-  return JEPAPredictor(tuple(grid), width, depth, block, remat)
+  return JEPAPredictor(tuple(grid), width, depth, block, remat, scan)

@@ -113,7 +113,7 @@ class Swin(nn.Module):
   window: int = 7
   mask_token: bool = False
   drop_path: float = 0.0
-  remat: bool = False
+  remat: bool | str = False
 
   @nn.nowrap
   def grid(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
@@ -160,7 +160,7 @@ class Swin(nn.Module):
     token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)) if self.mask_token else None
     x = parts.hide_cells(self._embed(images), mask, token, cell=2 ** (len(self.depths) - 1))
     rates = np.linspace(0.0, self.drop_path, sum(self.depths))
-    block, layer, out = nn.remat(SwinBlock) if self.remat else SwinBlock, 0, {}
+    block, layer, out = parts.remat(SwinBlock, self.remat), 0, {}
     for stage, depth in enumerate(self.depths):
       for i in range(depth):
         x = block(
@@ -187,7 +187,7 @@ def swin(
     *, variant: str | None = None, patch_size: int = 4, window: int = 7, width: int | None = None,
     depths: tuple[int, ...] | None = None, num_heads: tuple[int, ...] | None = None, mlp_ratio: float = 4.0,
     mask_token: bool = False, drop_path: float = 0.0, qkv_bias: bool = True, gelu: str = "exact",
-    layer_norm_eps: float = 1e-5, remat: bool = False, dtype: str = "float32",
+    layer_norm_eps: float = 1e-5, remat: bool | str = False, dtype: str = "float32",
 ) -> Swin:
   """Swin Transformer without the classifier.
 
@@ -212,7 +212,8 @@ def swin(
     qkv_bias: biases on query, key and value.
     gelu: "exact" or "tanh".
     layer_norm_eps: epsilon of every LayerNorm.
-    remat: recompute blocks in the backward pass, for less memory.
+    remat: recompute blocks in the backward pass, for less memory: True, or a policy that says what is kept; see
+      `parts.remat`.
     dtype: of matrix products. Parameters, softmax, LayerNorm, the residual stream and all outputs are float32.
 
   Returns:

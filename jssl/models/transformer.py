@@ -165,7 +165,7 @@ class Transformer(nn.Module):
     config: what the blocks share.
     drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first; or both rates.
     readout: 1-based numbers of blocks, for a second output.
-    remat: recompute each block in the backward pass instead of keeping its activations.
+    remat: recompute each block in the backward pass instead of keeping its activations; see `parts.remat`.
     scan: run the blocks as a loop, `jax.lax.scan` over their parameters, which are stacked for it.
     final_norm: whether there is a LayerNorm after the last block.
   """
@@ -174,7 +174,7 @@ class Transformer(nn.Module):
   config: BlockConfig
   drop_path: float | tuple[float, float] = 0.0
   readout: tuple[int, ...] = ()
-  remat: bool = False
+  remat: bool | str = False
   scan: bool = False
   final_norm: bool = True
 
@@ -203,7 +203,7 @@ class Transformer(nn.Module):
     return norm(x), blocks, readout
 
   def _unrolled(self, x, bias, keys, rates):
-    block, blocks = nn.remat(EncoderBlock) if self.remat else EncoderBlock, []
+    block, blocks = parts.remat(EncoderBlock, self.remat), []
     for i, rate in enumerate(rates):
       x = block(self.config, i + 1, float(rate), name=f"encoderblock_{i}")(x, bias, keys)
       blocks.append(x)
@@ -221,5 +221,6 @@ class Transformer(nn.Module):
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
     layers = jnp.arange(1, self.depth + 1), jnp.asarray(rates, jnp.float32)
     # A loop keeps the order of the blocks, so that nothing has to keep XLA from computing one twice.
-    x, blocks = jax.lax.scan(jax.checkpoint(step, prevent_cse=False) if self.remat else step, x, (stacked, *layers))
+    step = parts.remat(step, self.remat, jax.checkpoint, prevent_cse=False)
+    x, blocks = jax.lax.scan(step, x, (stacked, *layers))
     return x, list(blocks)

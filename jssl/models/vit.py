@@ -33,7 +33,7 @@ class ViT(nn.Module):
   drop_path: float | tuple[float, float] = 0.0
   readout: tuple[int, ...] = ()
   fc_norm: bool = False
-  remat: bool = False
+  remat: bool | str = False
   scan: bool = False
 
   @nn.nowrap
@@ -174,7 +174,7 @@ def vit(
     cls_token: bool = True, registers: int = 0, mask_token: bool = False, mix_embedding: bool = False,
     drop_path: float | tuple[float, float] = 0.0, layer_scale: float | None = None, qkv_bias: bool = True,
     gelu: str = "exact", layer_norm_eps: float = 1e-6, readout: tuple[int, ...] = (), fc_norm: bool = False,
-    init: str = "dino", attention: str = "xla", remat: bool = False, scan: bool = False, dtype: str = "float32",
+    init: str = "dino", attention: str = "xla", remat: bool | str = False, scan: bool = False, dtype: str = "float32",
 ) -> ViT:
   """Vision Transformer, pre-norm, with the parameter names of big_vision.
 
@@ -220,7 +220,8 @@ def vit(
       "moco_v3" (the same with query, key and value apart) or "beit" (N(0, 0.02), and outputs of block i into the
       residual stream divided by sqrt(2i)). Tokens and learned positions are N(0, 0.02) in all four, linear biases 0.
     attention: "xla", or "cudnn" for flash attention on a GPU in half precision.
-    remat: recompute blocks in the backward pass, for less memory.
+    remat: recompute blocks in the backward pass, for less memory: True, or a policy that says what is kept; see
+      `parts.remat`.
     scan: run the blocks as one loop, whose parameters keep their names and are stacked in each step. With `remat` this
       holds the memory of one block, also on a CPU, where XLA may recompute unrolled blocks early and keep them.
     dtype: of matrix products. Parameters, softmax, LayerNorm, the residual stream and all outputs are float32.

@@ -43,6 +43,20 @@ def test_each_block_is_predicted_by_itself():
   assert np.abs(out[0, 0, 0] - out[0, 1, 1]).max() > 1e-3  # patch 1 in the company of patch 2 and of patch 4
 
 
+def test_remat_and_scan():
+  """As a loop the program has the products of one block, and with remat more of them."""
+  variables, out = predict(small(depth=2), tokens())
+
+  def products(**options):
+    module = small(depth=2, **options)
+    run = lambda v: module.apply(v, tokens(), CONTEXT, TARGET)["tokens"]
+    np.testing.assert_allclose(run(variables), out, atol=1e-5)
+    return str(jax.make_jaxpr(jax.grad(lambda v: jnp.sum(run(v) ** 2)))(variables)).count("dot_general[")
+
+  plain, remat, scan, both = products(), products(remat=True), products(scan=True), products(remat=True, scan=True)
+  assert scan < both < plain < remat
+
+
 def test_context_is_a_set():
   module = small()
   variables, out = predict(module, tokens())

@@ -304,6 +304,25 @@ def test_a_loop_over_the_blocks_is_the_blocks(numbers):
                run_with_gradient(plain, variables), run_with_gradient(loop, variables))
 
 
+@pytest.mark.parametrize("scan", [False, True])
+def test_remat_policies_keep_more_and_more(scan):
+  """The same gradients; from policy to policy fewer products in the whole of the program."""
+  variables = initialise(small())
+
+  def grad(remat):
+    module = small(remat=remat, scan=scan)
+    return jax.grad(lambda v: jnp.sum(module.apply(v, IMAGES)[0] ** 2))
+
+  wanted, products = jax.jit(grad(False))(variables), []
+  for remat in (True, *parts.REMAT_POLICIES, False):
+    products.append(str(jax.make_jaxpr(grad(remat))(variables)).count("dot_general["))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), jax.jit(grad(remat))(variables), wanted)
+  every, nothing, weights, dots, everything, plain = products
+  assert every == nothing > weights > dots == everything == plain
+  with pytest.raises(ValueError, match="remat must be True, False or one of nothing_saveable, .*'dots'"):
+    small(remat="dots", scan=scan).apply(variables, IMAGES)
+
+
 def test_a_loop_with_remat_keeps_one_block():
   """What a compiled gradient holds beside its arguments hardly grows with the depth; unrolled it does."""
   def held(depth, scan):
