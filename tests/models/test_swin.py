@@ -126,7 +126,8 @@ def test_remat_and_bfloat16():
   def value_and_grad(module):
     return jax.jit(jax.value_and_grad(lambda v: jnp.sum(module.apply(v, IMAGES)[0] ** 2)))(variables)
 
-  exact, remat, half = (value_and_grad(small(**one, **n)) for n in ({}, dict(remat="dots_saveable"), dict(dtype="bfloat16")))
+  exact, remat, half = (
+      value_and_grad(small(**one, **n)) for n in ({}, dict(remat="dots_saveable"), dict(dtype="bfloat16")))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), exact, remat)
   assert 0 < abs(exact[0] - half[0]) < 0.02 * exact[0] and all(np.isfinite(x).all() for x in jax.tree.leaves(half))
   out = jax.eval_shape(small(dtype="bfloat16").apply, initialise(small()), IMAGES)[1]

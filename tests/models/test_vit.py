@@ -316,7 +316,8 @@ def test_remat_policies_keep_more_and_more(scan):
   wanted, products = jax.jit(grad(False))(variables), []
   for remat in (True, *parts.REMAT_POLICIES, False):
     products.append(str(jax.make_jaxpr(grad(remat))(variables)).count("dot_general["))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), jax.jit(grad(remat))(variables), wanted)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+                 jax.jit(grad(remat))(variables), wanted)
   every, nothing, weights, dots, everything, plain = products
   assert every == nothing > weights > dots == everything == plain
   with pytest.raises(ValueError, match="remat must be True, False or one of nothing_saveable, .*'dots'"):
