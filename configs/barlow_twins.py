@@ -18,17 +18,26 @@ def get_config(preset: str = "demo"):
   dim, lambd, scale = dict(demo=(256, 5e-3, 0.1), cifar10=(2048, 5e-3, 0.1), imagenet=(8192, 0.0051, 1.0))[preset]
   config.views = common.asymmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), blur=preset == "imagenet")
   config.networks = dict(
-      student=dict(**common.BACKBONES[preset], heads=dict(
-          z=dict(fn="mlp_head", reads=("features",), hidden=dim, output=dim, layers=3, bias=False, last_bias=False))))
+    student=dict(
+      **common.BACKBONES[preset],
+      heads=dict(z=dict(fn="mlp_head", reads=("features",), hidden=dim, output=dim, layers=3, bias=False, last_bias=False)),
+    )
+  )
   config.passes = common.passes("s", ("a", "b"), "student")
-  config.losses = dict(
-      bt=dict(fn="barlow_twins_loss", reads=("s_a/z", "s_b/z"), lambd=lambd, scale=scale))
+  config.losses = dict(bt=dict(fn="barlow_twins_loss", reads=("s_a/z", "s_b/z"), lambd=lambd, scale=scale))
 
   if preset == "demo":
     common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-4)
   else:
-    common.lars_run(config, batch_size=2048, epochs=1000, lr=0.2, weight_decay=1e-6, end_lr_fraction=1e-3,
-                    lr_mults=((r"/(bias|scale)$", 0.0048 / 0.2),))
+    common.lars_run(
+      config,
+      batch_size=2048,
+      epochs=1000,
+      lr=0.2,
+      weight_decay=1e-6,
+      end_lr_fraction=1e-3,
+      lr_mults=((r"/(bias|scale)$", 0.0048 / 0.2),),
+    )
   return config

@@ -23,17 +23,34 @@ def get_config(preset: str = "demo"):
   preset, _, workdir = preset.partition("@")
   config = common.base(preset)
   size, patch, words, blocks, net = dict(
-      demo=(32, 4, 256, dict(ratio=0.4, min_block=4), common.SMALL),
-      cifar10=(32, 4, 512, dict(ratio=0.4, min_block=4),
-               dict(width=192, depth=12, num_heads=3, position="relative_bias", layer_scale=0.1, drop_path=0.1)),
-      imagenet=(224, 16, 8192, dict(count=75, min_block=16),
-                dict(variant="B/16", position="relative_bias", layer_scale=0.1, drop_path=0.1)))[preset]
+    demo=(32, 4, 256, dict(ratio=0.4, min_block=4), common.SMALL),
+    cifar10=(
+      32,
+      4,
+      512,
+      dict(ratio=0.4, min_block=4),
+      dict(width=192, depth=12, num_heads=3, position="relative_bias", layer_scale=0.1, drop_path=0.1),
+    ),
+    imagenet=(
+      224,
+      16,
+      8192,
+      dict(count=75, min_block=16),
+      dict(variant="B/16", position="relative_bias", layer_scale=0.1, drop_path=0.1),
+    ),
+  )[preset]
   config.views = dict(v=common.view(preset, size=size, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.0), jitter_prob=1.0))
   config.masking = dict(m=dict(fn="block_mask", grid=("v", "encoder"), **blocks))
   config.networks = dict(
-      encoder=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True,
-                   **(dict(init="beit") | net), heads=dict(
-                       words=dict(fn="linear_head", reads=("patch_tokens",), output=words))))
+    encoder=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      mask_token=True,
+      **(dict(init="beit") | net),
+      heads=dict(words=dict(fn="linear_head", reads=("patch_tokens",), output=words)),
+    )
+  )
   config.passes = dict(e=dict(net="encoder", reads=("v", "mask=m/mask")))
   if workdir:
     config.networks.tokenizer = tokenizer.network(preset) | dict(frozen=True, load=f"{workdir}:tokenizer")
@@ -45,9 +62,10 @@ def get_config(preset: str = "demo"):
     config.masking.few = few
     config.refresh = dict(codebook=dict(fn="patch_codebook", reads=("few_patches",), codes=words, every_fraction=1.0))
     config.targets = dict(
-        patches=dict(fn="patch_pixels", reads=("v",), patch=patch),
-        few_patches=dict(fn="take_tokens", reads=("patches", "few/ids_keep")),
-        y=dict(fn="nearest_code", reads=("patches", "codebook/mean", "codebook/whitening", "codebook/centers")))
+      patches=dict(fn="patch_pixels", reads=("v",), patch=patch),
+      few_patches=dict(fn="take_tokens", reads=("patches", "few/ids_keep")),
+      y=dict(fn="nearest_code", reads=("patches", "codebook/mean", "codebook/whitening", "codebook/centers")),
+    )
   config.losses = dict(words=dict(fn="masked_cross_entropy_loss", reads=("e/words", "y", "m/mask")))
   config.evaluation.feature = "mean"
 

@@ -32,12 +32,16 @@ def get_config(preset: str = "demo"):
   for v in simclr.VIEWS:
     views |= one_style(v, views.pop(v))
   config.views = views
-  config.losses.nt_xent = dict(fn="same_view_nt_xent_loss", negatives="same_view",
-                               temperature=config.losses.nt_xent.temperature,
-                               reads=(common.outputs("s", simclr.VIEWS, "z"),))
+  config.losses.nt_xent = dict(
+    fn="same_view_nt_xent_loss",
+    negatives="same_view",
+    temperature=config.losses.nt_xent.temperature,
+    reads=(common.outputs("s", simclr.VIEWS, "z"),),
+  )
   if preset == "demo":
-    config.networks.student.heads.z.update(dict(reads=("mean",), batch_norm=True, last_batch_norm="plain", bias=False,
-                                                last_bias=False))
+    config.networks.student.heads.z.update(
+      dict(reads=("mean",), batch_norm=True, last_batch_norm="plain", bias=False, last_bias=False)
+    )
     config.evaluation.feature = "mean"
     config.passes = common.passes("s", simclr.VIEWS, "student")
     for v in simclr.VIEWS:
@@ -52,7 +56,8 @@ def one_style(name: str, view: dict) -> dict:
   colours = {key: view.pop(key) for key in ("grayscale", "blur", "mean", "std")}
   crop, style, tint = (f"{step}_{name}" for step in ("crop", "style", "tint"))
   return {
-      crop: view | dict(mean=0.0, std=1.0),
-      style: dict(fn="standardize_styles", scope="batch", reads=(crop,), ratio=RATIO),
-      tint: dict(fn="batch_color_jitter", scope="batch", reads=(style,), jitter=jitter, prob=jitter_prob),
-      name: dict(fn="color_view", reads=(tint,), **colours)}
+    crop: view | dict(mean=0.0, std=1.0),
+    style: dict(fn="standardize_styles", scope="batch", reads=(crop,), ratio=RATIO),
+    tint: dict(fn="batch_color_jitter", scope="batch", reads=(style,), jitter=jitter, prob=jitter_prob),
+    name: dict(fn="color_view", reads=(tint,), **colours),
+  }

@@ -25,14 +25,18 @@ def get_config(preset: str = "demo"):
   config.views = common.asymmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), blur=preset == "imagenet")
   head = dict(fn="mlp_head", hidden=hidden, output=output, layers=2)
   config.networks = dict(
-      student=dict(**common.SMALL_BACKBONES[preset], heads=dict(z=dict(head, reads=("features",)))),
-      teacher=dict(ema="student", decay=cosine(decay, 1.0)),
-      predictor=dict(head))
+    student=dict(**common.SMALL_BACKBONES[preset], heads=dict(z=dict(head, reads=("features",)))),
+    teacher=dict(ema="student", decay=cosine(decay, 1.0)),
+    predictor=dict(head),
+  )
   config.passes = (
-      common.passes("s", VIEWS, "student") | common.passes("t", VIEWS, "teacher")
-      | common.passes("p", VIEWS, "predictor", reads=lambda v: (f"s_{v}/z",)))
-  config.losses = dict(byol=dict(fn="negative_cosine_loss", scale=2.0, terms=(
-      ("p_a/features", "t_b/z"), ("p_b/features", "t_a/z"))))
+    common.passes("s", VIEWS, "student")
+    | common.passes("t", VIEWS, "teacher")
+    | common.passes("p", VIEWS, "predictor", reads=lambda v: (f"s_{v}/z",))
+  )
+  config.losses = dict(
+    byol=dict(fn="negative_cosine_loss", scale=2.0, terms=(("p_a/features", "t_b/z"), ("p_b/features", "t_a/z")))
+  )
 
   if preset == "demo":
     common.object_demo_run(config)

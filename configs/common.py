@@ -23,8 +23,11 @@ SMALL = dict(width=96, depth=4, num_heads=3, init="mae")
 TINY_HEAD = dict(hidden=128, bottleneck=64, init="mae")
 # What methods without masks train, and on how many pixels. Sixteen patches make a step four times cheaper than the 64 of
 # the masked methods' demos, and LayerScale lets the class token learn within a demo; see experiments/mmc_scenes.
-BACKBONES = dict(demo=dict(fn="vit", image_size=32, patch_size=8, layer_scale=0.01, **SMALL),
-                 cifar10=dict(fn="resnet", depth=18, stem="cifar"), imagenet=dict(fn="resnet", depth=50))
+BACKBONES = dict(
+  demo=dict(fn="vit", image_size=32, patch_size=8, layer_scale=0.01, **SMALL),
+  cifar10=dict(fn="resnet", depth=18, stem="cifar"),
+  imagenet=dict(fn="resnet", depth=50),
+)
 # The same where several crops or a teacher would make a demo long.
 SMALL_BACKBONES = BACKBONES | dict(demo=BACKBONES["demo"] | TINY)
 SIZES = dict(demo=32, cifar10=32, imagenet=224)
@@ -83,12 +86,14 @@ def asymmetric_pair(preset: str, *, size: int, scale: tuple[float, float], blur:
     **numbers: of both views.
   """
   numbers = dict(size=size, scale=scale, **COLOUR) | numbers
-  return dict(a=view(preset, **numbers, blur=1.0 if blur else 0.0),
-              b=view(preset, **numbers, blur=0.1 if blur else 0.0, solarize=0.2))
+  return dict(
+    a=view(preset, **numbers, blur=1.0 if blur else 0.0), b=view(preset, **numbers, blur=0.1 if blur else 0.0, solarize=0.2)
+  )
 
 
-def multi_crop(preset: str, *, sizes: tuple[int, int], global_scale, local_scale, local_crops: int,
-               blur: bool = True) -> dict:
+def multi_crop(
+  preset: str, *, sizes: tuple[int, int], global_scale, local_scale, local_crops: int, blur: bool = True
+) -> dict:
   """DINO's views: the asymmetric pair as `a` and `b`, and small ones as `l1`, `l2`, ..."""
   views = asymmetric_pair(preset, size=sizes[0], scale=global_scale, blur=blur)
   local = view(preset, size=sizes[1], scale=local_scale, **COLOUR, blur=0.5 if blur else 0.0)
@@ -101,16 +106,24 @@ def swav_crops(preset: str) -> tuple[dict, tuple[str, ...], tuple[str, ...]]:
   Six small crops on ImageNet, two in the demo, none on CIFAR-10.
   """
   small_size, scale, small_scale, crops = dict(
-      demo=(16, (0.25, 1.0), (0.08, 0.25), 2), cifar10=(None, (0.08, 1.0), None, 0),
-      imagenet=(96, (0.14, 1.0), (0.05, 0.14), 6))[preset]
+    demo=(16, (0.25, 1.0), (0.08, 0.25), 2),
+    cifar10=(None, (0.08, 1.0), None, 0),
+    imagenet=(96, (0.14, 1.0), (0.05, 0.14), 6),
+  )[preset]
   colour = SIMCLR_COLOUR | dict(interpolation="bilinear", blur=0.0 if preset == "demo" else 0.5)
   views = symmetric_pair(preset, size=SIZES[preset], scale=scale, **colour)
   small = tuple(f"l{i + 1}" for i in range(crops))
   return views | {v: view(preset, size=small_size, scale=small_scale, **colour) for v in small}, ("a", "b"), small
 
 
-def passes(prefix: str, views: Sequence[str], net: str, *, join: str | None = None,
-           reads: Callable[[str], tuple] = lambda view: (view,)) -> dict:
+def passes(
+  prefix: str,
+  views: Sequence[str],
+  net: str,
+  *,
+  join: str | None = None,
+  reads: Callable[[str], tuple] = lambda view: (view,),
+) -> dict:
   """A pass `<prefix>_<view>` of one network for each view; with `join`, all in one forward."""
   options = dict(join=join) if join else {}
   return {f"{prefix}_{v}": dict(net=net, reads=reads(v), **options) for v in views}
@@ -121,8 +134,9 @@ def outputs(prefix: str, views: Sequence[str], name: str) -> tuple[str, ...]:
   return tuple(f"{prefix}_{v}/{name}" for v in views)
 
 
-def gmml_masks(views: Sequence[str], *, area: float, fill: str, replace_area: float = 0.3, replace_prob: float = 0.5,
-               align: int = 1) -> dict:
+def gmml_masks(
+  views: Sequence[str], *, area: float, fill: str, replace_area: float = 0.3, replace_prob: float = 0.5, align: int = 1
+) -> dict:
   """GMML's corruption of each view: blocks are dropped, or, for half of the images, replaced by another image's.
 
   Writes `hidden_<view>/image` and `hidden_<view>/mask`.
@@ -130,23 +144,40 @@ def gmml_masks(views: Sequence[str], *, area: float, fill: str, replace_area: fl
   masks = {}
   for v in views:
     masks[f"drop_{v}"] = dict(fn="gmml_corrupt", reads=(v,), area=area, fill=fill, align=align)
-    masks[f"hidden_{v}"] = dict(fn="alien_replace", scope="batch", reads=(v, f"drop_{v}/image", f"drop_{v}/mask"),
-                                area=replace_area, prob=replace_prob, align=align)
+    masks[f"hidden_{v}"] = dict(
+      fn="alien_replace",
+      scope="batch",
+      reads=(v, f"drop_{v}/image", f"drop_{v}/mask"),
+      area=replace_area,
+      prob=replace_prob,
+      align=align,
+    )
   return masks
 
 
-def gmml_reconstruction(views: Sequence[str], *, patch: int, prefix: str = "s", weight: float = 1.0,
-                        fn: str = "masked_l1_loss") -> dict:
+def gmml_reconstruction(
+  views: Sequence[str], *, patch: int, prefix: str = "s", weight: float = 1.0, fn: str = "masked_l1_loss"
+) -> dict:
   """Targets and the loss that go with `gmml_masks`: the clean pixels of what was hidden, of all views together."""
   targets = {f"pixels_{v}": dict(fn="patch_pixels", reads=(v,), patch=patch) for v in views}
   targets |= {f"where_{v}": dict(fn="patchify_mask", reads=(f"hidden_{v}/mask",), patch=patch) for v in views}
-  loss = dict(fn=fn, weight=weight, reads=(
-      outputs(prefix, views, "pixels"), tuple(f"pixels_{v}" for v in views), tuple(f"where_{v}" for v in views)))
+  loss = dict(
+    fn=fn,
+    weight=weight,
+    reads=(outputs(prefix, views, "pixels"), tuple(f"pixels_{v}" for v in views), tuple(f"where_{v}" for v in views)),
+  )
   return dict(targets=targets, losses=dict(rec=loss))
 
 
-def masked_distillation(large: Sequence[str], small: Sequence[str], *, masks: Sequence[str], target: dict,
-                        logits: tuple[str, str], hidden_only: bool = False) -> dict:
+def masked_distillation(
+  large: Sequence[str],
+  small: Sequence[str],
+  *,
+  masks: Sequence[str],
+  target: dict,
+  logits: tuple[str, str],
+  hidden_only: bool = False,
+) -> dict:
   """iBOT: DINO on the class tokens of all views, and each hidden patch against what the teacher says of it.
 
   Args:
@@ -160,14 +191,20 @@ def masked_distillation(large: Sequence[str], small: Sequence[str], *, masks: Se
   mask_of = dict(zip(large, masks))
   teacher_patches = (outputs("t", large, patch), *((tuple(masks),) if hidden_only else ()))
   return dict(
-      passes=passes("s", large, "student", join="large", reads=lambda v: (v, f"mask={mask_of[v]}"))
-      | passes("s", small, "student", join="small") | passes("t", large, "teacher", join="large"),
-      targets=dict(y=target | dict(reads=(outputs("t", large, cls),)), y_patch=target | dict(reads=teacher_patches)),
-      losses=dict(
-          cls=dict(fn="dino_loss", student_temp=0.1, weight=1.0, reads=(
-              outputs("s", (*large, *small), cls), ("y/0", "y/1"))),
-          patch=dict(fn="patch_distillation_loss", student_temp=0.1, weight=1.0, reads=(
-              outputs("s", large, patch), ("y_patch/0", "y_patch/1"), tuple(masks)))))
+    passes=passes("s", large, "student", join="large", reads=lambda v: (v, f"mask={mask_of[v]}"))
+    | passes("s", small, "student", join="small")
+    | passes("t", large, "teacher", join="large"),
+    targets=dict(y=target | dict(reads=(outputs("t", large, cls),)), y_patch=target | dict(reads=teacher_patches)),
+    losses=dict(
+      cls=dict(fn="dino_loss", student_temp=0.1, weight=1.0, reads=(outputs("s", (*large, *small), cls), ("y/0", "y/1"))),
+      patch=dict(
+        fn="patch_distillation_loss",
+        student_temp=0.1,
+        weight=1.0,
+        reads=(outputs("s", large, patch), ("y_patch/0", "y_patch/1"), tuple(masks)),
+      ),
+    ),
+  )
 
 
 def dino_optim(config, *, lr: float = 5e-4, weight_decay, warmup: dict, end_lr: float = 1e-6) -> None:
@@ -217,8 +254,9 @@ def object_demo_run(config) -> None:
 def solo_learn_run(config, *, name: str, lr: float, weight_decay: float) -> None:
   """1000 epochs on CIFAR at batch 256 as in vturrisi/solo-learn, scripts/pretrain/cifar: `name` is "lars" or "sgd"."""
   config.update(dict(batch_size=256, total_epochs=1000.0))
-  config.optim.update(dict(name=name, lr=lr, lr_scale="linear", weight_decay=weight_decay, warmup_epochs=10,
-                           warmup_start_lr=3e-5))
+  config.optim.update(
+    dict(name=name, lr=lr, lr_scale="linear", weight_decay=weight_decay, warmup_epochs=10, warmup_start_lr=3e-5)
+  )
   if name == "lars":
     config.optim.update(dict(eta=0.02, lars_clip=True))
 
@@ -230,8 +268,7 @@ def lars_run(config, *, batch_size: int, epochs: float, lr: float, weight_decay:
   config.optim.update(optim | numbers)
 
 
-def adamw_run(config, *, batch_size: int, epochs: float, lr: float = 5e-4, weight_decay: float = 0.05,
-              **numbers) -> None:
+def adamw_run(config, *, batch_size: int, epochs: float, lr: float = 5e-4, weight_decay: float = 0.05, **numbers) -> None:
   """AdamW with ten epochs of warm-up and a learning rate for 256 examples."""
   config.update(dict(batch_size=batch_size, total_epochs=float(epochs)))
   optim = dict(name="adamw", lr=lr, lr_scale="linear", weight_decay=weight_decay, warmup_epochs=10)

@@ -23,15 +23,28 @@ def get_config(preset: str = "demo"):
   hidden, output, clusters = dict(demo=(256, 64, 128), cifar10=(2048, 128, 3000), imagenet=(2048, 128, 3000))[preset]
   config.views, large, small = common.swav_crops(preset)
   config.networks = dict(
-      student=dict(**common.SMALL_BACKBONES[preset], heads=dict(
-          z=dict(fn="mlp_head", reads=("features",), layers=2, hidden=hidden, output=output))))
-  config.passes = (
-      common.passes("s", large, "student", join="large") | common.passes("s", small, "student", join="small"))
-  config.refresh = dict(clusters=dict(fn="cluster_views", reads=(common.outputs("s", large, "z"),), clusters=clusters,
-                                      clusterings=3, iterations=10, every_epochs=1))
+    student=dict(
+      **common.SMALL_BACKBONES[preset],
+      heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=2, hidden=hidden, output=output)),
+    )
+  )
+  config.passes = common.passes("s", large, "student", join="large") | common.passes("s", small, "student", join="small")
+  config.refresh = dict(
+    clusters=dict(
+      fn="cluster_views",
+      reads=(common.outputs("s", large, "z"),),
+      clusters=clusters,
+      clusterings=3,
+      iterations=10,
+      every_epochs=1,
+    )
+  )
   config.targets = dict(y=dict(fn="take_rows", reads=("clusters/assignments", "index")))
-  config.losses = dict(cluster=dict(fn="cluster_loss", temperature=0.1, reads=(
-      common.outputs("s", large + small, "z"), "y", "clusters/centroids")))
+  config.losses = dict(
+    cluster=dict(
+      fn="cluster_loss", temperature=0.1, reads=(common.outputs("s", large + small, "z"), "y", "clusters/centroids")
+    )
+  )
 
   if preset == "demo":
     common.object_demo_run(config)
@@ -39,6 +52,7 @@ def get_config(preset: str = "demo"):
     common.solo_learn_run(config, name="lars", lr=0.6, weight_decay=1e-6)
     config.optim.update(dict(warmup_epochs=11, warmup_start_lr=0.0, end_lr=6e-4))
   else:
-    common.lars_run(config, batch_size=4096, epochs=800, lr=0.3, weight_decay=1e-6, warmup_start_lr=0.3,
-                    end_lr_fraction=1e-3)
+    common.lars_run(
+      config, batch_size=4096, epochs=800, lr=0.3, weight_decay=1e-6, warmup_start_lr=0.3, end_lr_fraction=1e-3
+    )
   return config

@@ -31,7 +31,8 @@ def get_config(preset: str = "demo"):
     view = name.removeprefix("nce_")
     match = f"match_{view}"
     config.targets[match] = dict(fn="match_tokens", reads=(f"{query}/{local}", f"{key}/{local}", f"{key}/dense"))
-    config.losses[f"dense_{view}"] = dict(loss, reads=(f"{query}/dense", match, f"{key}/dense"),
-                                          weight=DENSE_WEIGHT * loss.weight)
+    config.losses[f"dense_{view}"] = dict(
+      loss, reads=(f"{query}/dense", match, f"{key}/dense"), weight=DENSE_WEIGHT * loss.weight
+    )
     loss.weight *= 1 - DENSE_WEIGHT
   return config

@@ -32,39 +32,85 @@ def get_config(arg: str = "demo"):
     raise KeyError(f"'{arg}'; after the preset there may come {' and '.join(CHOICES)}, not {unknown[0]}")
   config = common.base(preset)
   size, patch, local_crops, head, net = dict(
-      demo=(32, 4, 2, dict(common.TINY_HEAD, prototypes=128),
-            dict(**common.TINY, layer_scale=1.0)),
-      cifar10=(32, 4, 0, dict(hidden=1024, bottleneck=256, prototypes=4096),
-               dict(width=192, depth=12, num_heads=3, layer_scale=1e-5, drop_path=(0.1, 0.1))),
-      imagenet=(224, 16, 8, dict(prototypes=65536, norm_last_layer=False),
-                dict(variant="L/16", layer_scale=1e-5, drop_path=(0.3, 0.3))))[preset]
+    demo=(32, 4, 2, dict(common.TINY_HEAD, prototypes=128), dict(**common.TINY, layer_scale=1.0)),
+    cifar10=(
+      32,
+      4,
+      0,
+      dict(hidden=1024, bottleneck=256, prototypes=4096),
+      dict(width=192, depth=12, num_heads=3, layer_scale=1e-5, drop_path=(0.1, 0.1)),
+    ),
+    imagenet=(
+      224,
+      16,
+      8,
+      dict(prototypes=65536, norm_last_layer=False),
+      dict(variant="L/16", layer_scale=1e-5, drop_path=(0.3, 0.3)),
+    ),
+  )[preset]
   large = ("a", "b")
   small = tuple(f"l{i + 1}" for i in range(local_crops))
   config.views = common.multi_crop(
-      preset, sizes=(size, {32: 16, 224: 96}[size]), global_scale=(0.32, 1.0) if small else (0.14, 1.0),
-      local_scale=(0.05, 0.32), local_crops=local_crops, blur=preset == "imagenet")
-  config.masking = dict(m=dict(fn="stratified_block_mask", scope="batch", reads=(large,), grid=("a", "student"),
-                               ratio=(0.1, 0.5), prob=0.5, min_block=4))
+    preset,
+    sizes=(size, {32: 16, 224: 96}[size]),
+    global_scale=(0.32, 1.0) if small else (0.14, 1.0),
+    local_scale=(0.05, 0.32),
+    local_crops=local_crops,
+    blur=preset == "imagenet",
+  )
+  config.masking = dict(
+    m=dict(
+      fn="stratified_block_mask",
+      scope="batch",
+      reads=(large,),
+      grid=("a", "student"),
+      ratio=(0.1, 0.5),
+      prob=0.5,
+      min_block=4,
+    )
+  )
   if "separate_heads" in choices:
     logits = ("cls_logits", "patch_logits")
-    heads = dict(cls_logits=dict(fn="dino_head", reads=("features",), **head),
-                 patch_logits=dict(fn="dino_head", reads=("patch_tokens",), **head))
+    heads = dict(
+      cls_logits=dict(fn="dino_head", reads=("features",), **head),
+      patch_logits=dict(fn="dino_head", reads=("patch_tokens",), **head),
+    )
   else:
     logits = ("head/cls_logits", "head/patch_logits")
     heads = dict(head=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), share_prototypes=True, **head))
   config.networks = dict(
-      student=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True, **net, heads=heads),
-      teacher=dict(ema="student", decay=cosine(0.992, 1.0)))
+    student=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True, **net, heads=heads),
+    teacher=dict(ema="student", decay=cosine(0.992, 1.0)),
+  )
   temp = 0.04 if preset == "demo" else linear(0.04, 0.07, fraction=0.3)
-  config.update(common.masked_distillation(
-      large, small, masks=("m/0", "m/1"), logits=logits, hidden_only=True,
-      target=dict(fn="sinkhorn" if "sinkhorn" in choices else "centered_softmax", temp=temp)))
+  config.update(
+    common.masked_distillation(
+      large,
+      small,
+      masks=("m/0", "m/1"),
+      logits=logits,
+      hidden_only=True,
+      target=dict(fn="sinkhorn" if "sinkhorn" in choices else "centered_softmax", temp=temp),
+    )
+  )
   config.losses.koleo = dict(fn="koleo_loss", weight=0.1, terms=(("s_a/cls",), ("s_b/cls",)))
 
-  config.update(dict(demo=dict(batch_size=64, total_steps=1000), cifar10=dict(batch_size=512, total_epochs=400.0),
-                     imagenet=dict(batch_size=2048, total_steps=125_000))[preset])
+  config.update(
+    dict(
+      demo=dict(batch_size=64, total_steps=1000),
+      cifar10=dict(batch_size=512, total_epochs=400.0),
+      imagenet=dict(batch_size=2048, total_steps=125_000),
+    )[preset]
+  )
   common.dino_optim(config, lr=4e-3, weight_decay=cosine(0.04, 0.4), warmup=dict(warmup_fraction=0.1))
-  config.optim.update(dict(lr_scale="sqrt", lr_scale_batch=1024, layer_decay=0.9, lr_mults=((r"/embedding/", 0.2),),
-                           freeze=((r"prototypes/", dict(until_fraction=0.01)),)))
+  config.optim.update(
+    dict(
+      lr_scale="sqrt",
+      lr_scale_batch=1024,
+      layer_decay=0.9,
+      lr_mults=((r"/embedding/", 0.2),),
+      freeze=((r"prototypes/", dict(until_fraction=0.01)),),
+    )
+  )
   config.optim.clip = dict(global_norm=3.0)
   return config

@@ -48,8 +48,7 @@ def curriculum(config, *, sides: tuple[int, ...] = SIDES, magnitudes: tuple[floa
   multiple = math.lcm(2, *_patches(config)) * math.lcm(*(mask.get("cell", 1) for mask in config.masking.values()))
   sides = [multiple * round(side / sides[-1] * full / multiple) for side in sides]
   parts = {read for view in config.views.values() if view.fn == "augment" for read in view.reads}
-  growing = [name for name, view in config.views.items()
-             if view.fn == "augment" and view.size == full and name not in parts]
+  growing = [name for name, view in config.views.items() if view.fn == "augment" and view.size == full and name not in parts]
   for key in ("size", "mean", "std"):
     if config.evaluation[key] is None:
       config.evaluation[key] = config.views[growing[0]][key]
@@ -70,8 +69,9 @@ def _growing(name: str, view: dict, side: int, magnitudes) -> dict:
   if view.get("jitter"):
     crop, rand = f"crop_{name}", f"rand_{name}"
     entries[crop] = view | dict(mean=0.0, std=1.0)
-    entries[rand] = dict(fn="rand_augment", reads=(crop,), fill=view["mean"],
-                         magnitude=step(magnitudes, boundaries_fraction=STARTS))
+    entries[rand] = dict(
+      fn="rand_augment", reads=(crop,), fill=view["mean"], magnitude=step(magnitudes, boundaries_fraction=STARTS)
+    )
     entries[full] = dict(fn="color_view", reads=(rand,), **statistics)
   else:
     entries[full] = view

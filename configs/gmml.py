@@ -16,15 +16,23 @@ from jssl.schedules import cosine
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, scale, views, net = dict(
-      demo=(32, 4, (0.2, 1.0), ("a",), dict(**common.SMALL, readout=(1, 2, 3, 4))),
-      cifar10=(32, 4, (0.2, 1.0), ("a",), dict(width=192, depth=12, num_heads=3, readout=(6, 8, 10, 12))),
-      imagenet=(224, 16, (0.05, 1.0), ("a", "b"), dict(variant="S/16", readout=(6, 8, 10, 12))))[preset]
+    demo=(32, 4, (0.2, 1.0), ("a",), dict(**common.SMALL, readout=(1, 2, 3, 4))),
+    cifar10=(32, 4, (0.2, 1.0), ("a",), dict(width=192, depth=12, num_heads=3, readout=(6, 8, 10, 12))),
+    imagenet=(224, 16, (0.05, 1.0), ("a", "b"), dict(variant="S/16", readout=(6, 8, 10, 12))),
+  )[preset]
   light = common.view(preset, size=size, scale=scale, jitter=(0.1, 0.1, 0.1, 0.01), jitter_prob=0.3, blur=0.1)
   config.views = {v: dict(light) for v in views}
   config.masking = common.gmml_masks(views, area=0.75, fill="noise")
   config.networks = dict(
-      student=dict(fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(
-          pixels=dict(fn="reconstruction_head", reads=("readout",), layers=3, patch_size=patch))))
+    student=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      drop_path=0.1,
+      **net,
+      heads=dict(pixels=dict(fn="reconstruction_head", reads=("readout",), layers=3, patch_size=patch)),
+    )
+  )
   config.passes = common.passes("s", views, "student", join="students", reads=lambda v: (f"hidden_{v}/image",))
   config.update(common.gmml_reconstruction(views, patch=patch))
   # The class token gets no loss of its own.

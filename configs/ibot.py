@@ -27,26 +27,51 @@ from jssl.schedules import cosine, linear
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, local_crops, min_block, head, net = dict(
-      demo=(32, 4, 2, 4, dict(common.TINY_HEAD, prototypes=128), common.TINY),
-      cifar10=(32, 4, 0, 4, dict(hidden=1024, bottleneck=256, prototypes=1024),
-               dict(width=192, depth=12, num_heads=3, drop_path=0.1)),
-      imagenet=(224, 16, 10, 16, dict(prototypes=8192, norm_last_layer=False),
-                dict(variant="S/16", drop_path=0.1)))[preset]
+    demo=(32, 4, 2, 4, dict(common.TINY_HEAD, prototypes=128), common.TINY),
+    cifar10=(
+      32,
+      4,
+      0,
+      4,
+      dict(hidden=1024, bottleneck=256, prototypes=1024),
+      dict(width=192, depth=12, num_heads=3, drop_path=0.1),
+    ),
+    imagenet=(224, 16, 10, 16, dict(prototypes=8192, norm_last_layer=False), dict(variant="S/16", drop_path=0.1)),
+  )[preset]
   large = ("a", "b")
   small = tuple(f"l{i + 1}" for i in range(local_crops))
   config.views = common.multi_crop(
-      preset, sizes=(size, {32: 16, 224: 96}[size]), global_scale=(0.25, 1.0) if small else (0.14, 1.0),
-      local_scale=(0.05, 0.25), local_crops=local_crops, blur=preset == "imagenet")
-  config.masking = {f"m_{v}": dict(fn="block_mask", grid=(v, "student"), ratio=(0.1, 0.5), prob=0.5,
-                                   min_block=min_block) for v in large}
+    preset,
+    sizes=(size, {32: 16, 224: 96}[size]),
+    global_scale=(0.25, 1.0) if small else (0.14, 1.0),
+    local_scale=(0.05, 0.25),
+    local_crops=local_crops,
+    blur=preset == "imagenet",
+  )
+  config.masking = {
+    f"m_{v}": dict(fn="block_mask", grid=(v, "student"), ratio=(0.1, 0.5), prob=0.5, min_block=min_block) for v in large
+  }
   config.networks = dict(
-      student=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True, **net, heads=dict(
-          head=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), share_prototypes=True, **head))),
-      teacher=dict(ema="student", decay=cosine(0.99 if preset == "demo" else 0.996, 1.0)))
+    student=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      mask_token=True,
+      **net,
+      heads=dict(head=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), share_prototypes=True, **head)),
+    ),
+    teacher=dict(ema="student", decay=cosine(0.99 if preset == "demo" else 0.996, 1.0)),
+  )
   temp = 0.04 if preset == "demo" else linear(0.04, 0.07, epochs=30)
-  config.update(common.masked_distillation(
-      large, small, masks=("m_a/mask", "m_b/mask"), logits=("head/cls_logits", "head/patch_logits"),
-      target=dict(fn="centered_softmax", temp=temp, momentum=0.9)))
+  config.update(
+    common.masked_distillation(
+      large,
+      small,
+      masks=("m_a/mask", "m_b/mask"),
+      logits=("head/cls_logits", "head/patch_logits"),
+      target=dict(fn="centered_softmax", temp=temp, momentum=0.9),
+    )
+  )
 
   weight_decay = cosine(0.04, 0.4)
   if preset == "demo":

@@ -20,23 +20,27 @@ def get_config(preset: str = "demo"):
   config = common.base(preset)
   # N(0, 0.02) is meant for the 768 pixels of a patch of 16 px: tokens of smaller ones would be little but positions.
   size, patch, decay, net, predictor = dict(
-      demo=(32, 4, 0.99, common.SMALL, dict(width=48, depth=2, num_heads=3)),
-      cifar10=(32, 4, 0.996, dict(width=192, depth=12, num_heads=3, init="mae"), dict(width=96, depth=4, num_heads=3)),
-      imagenet=(224, 16, 0.996, dict(variant="B/16", init="beit"), dict(width=384, depth=6, num_heads=12)))[preset]
+    demo=(32, 4, 0.99, common.SMALL, dict(width=48, depth=2, num_heads=3)),
+    cifar10=(32, 4, 0.996, dict(width=192, depth=12, num_heads=3, init="mae"), dict(width=96, depth=4, num_heads=3)),
+    imagenet=(224, 16, 0.996, dict(variant="B/16", init="beit"), dict(width=384, depth=6, num_heads=12)),
+  )[preset]
   config.views = dict(v=common.view(preset, size=size, scale=(0.3, 1.0), flip=0.0))
-  config.masking = dict(m=dict(fn="multi_block_mask", grid=("v", "student"), targets=4, scale=(0.15, 0.2),
-                               aspect=(0.75, 1.5)))
+  config.masking = dict(
+    m=dict(fn="multi_block_mask", grid=("v", "student"), targets=4, scale=(0.15, 0.2), aspect=(0.75, 1.5))
+  )
   config.networks = dict(
-      student=dict(fn="vit", image_size=size, patch_size=patch, position="sincos2d", cls_token=False, **net),
-      teacher=dict(ema="student", decay=linear(decay, 1.0)),
-      predictor=dict(fn="jepa_predictor", grid=(size // patch, size // patch), **predictor))
+    student=dict(fn="vit", image_size=size, patch_size=patch, position="sincos2d", cls_token=False, **net),
+    teacher=dict(ema="student", decay=linear(decay, 1.0)),
+    predictor=dict(fn="jepa_predictor", grid=(size // patch, size // patch), **predictor),
+  )
   config.passes = dict(
-      t=dict(net="teacher", reads=("v",)),
-      s=dict(net="student", reads=("v", "ids_keep=m/context")),
-      p=dict(net="predictor", reads=("s/tokens", "m/context", "m/target")))
+    t=dict(net="teacher", reads=("v",)),
+    s=dict(net="student", reads=("v", "ids_keep=m/context")),
+    p=dict(net="predictor", reads=("s/tokens", "m/context", "m/target")),
+  )
   config.targets = dict(
-      tokens=dict(fn="layer_norm_tokens", reads=("t/tokens",)),
-      y=dict(fn="take_tokens", reads=("tokens", "m/target")))
+    tokens=dict(fn="layer_norm_tokens", reads=("t/tokens",)), y=dict(fn="take_tokens", reads=("tokens", "m/target"))
+  )
   config.losses = dict(blocks=dict(fn="smooth_l1_loss", beta=1.0, reads=("p/tokens", "y")))
 
   if preset == "demo":

@@ -17,16 +17,26 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, place, net = dict(
-      demo=(32, 4, "random", common.SMALL),
-      cifar10=(32, 4, "random", dict(width=192, depth=12, num_heads=3)),
-      imagenet=(224, 16, "center", dict(variant="S/16")))[preset]
+    demo=(32, 4, "random", common.SMALL),
+    cifar10=(32, 4, "random", dict(width=192, depth=12, num_heads=3)),
+    imagenet=(224, 16, "center", dict(variant="S/16")),
+  )[preset]
   config.views = dict(v=common.view(preset, size=size, scale=(0.2, 1.0)))
   config.masking = dict(m=dict(fn="hole", reads=("v",), side=0.5, place=place))
-  config.networks = dict(student=dict(fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(
-      pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=patch))))
+  config.networks = dict(
+    student=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      drop_path=0.1,
+      **net,
+      heads=dict(pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=patch)),
+    )
+  )
   config.passes = dict(s=dict(net="student", reads=("m/image",)))
-  config.targets = dict(y=dict(fn="patch_pixels", reads=("v",), patch=patch),
-                        where=dict(fn="patchify_mask", reads=("m/mask",), patch=patch))
+  config.targets = dict(
+    y=dict(fn="patch_pixels", reads=("v",), patch=patch), where=dict(fn="patchify_mask", reads=("m/mask",), patch=patch)
+  )
   config.losses = dict(rec=dict(fn="masked_mse_loss", reads=("s/pixels", "y", "where")))
 
   common.pretext_run(config, preset, batch_size=1024, epochs=100)

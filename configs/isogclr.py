@@ -17,6 +17,14 @@ def get_config(preset: str = "demo"):
   if preset == "imagenet":
     raise KeyError(f"'{preset}'; there are demo, cifar10")
   config = sogclr.get_config(preset)
-  config.losses.con = dict(fn="isogclr_loss", temperature=0.1, gamma=0.8, rho=0.4, eta=0.03, beta=0.5,
-                           temperature_range=(0.05, 1.0), reads=config.losses.con.reads)
+  config.losses.con = dict(
+    fn="isogclr_loss",
+    temperature=0.1,
+    gamma=0.8,
+    rho=0.4,
+    eta=0.03,
+    beta=0.5,
+    temperature_range=(0.05, 1.0),
+    reads=config.losses.con.reads,
+  )
   return config

@@ -19,24 +19,32 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, small_crops, weight, slices, head, net = dict(
-      demo=(32, 8, 2, 0.05, 256, dict(hidden=256, output=16), dict(common.TINY, layer_scale=0.01)),
-      cifar10=(32, 4, 0, 0.02, 256, dict(hidden=2048, output=16), dict(width=192, depth=12, num_heads=3)),
-      imagenet=(224, 14, 6, 0.05, 1024, dict(hidden=2048, output=512), dict(variant="L/14")))[preset]
+    demo=(32, 8, 2, 0.05, 256, dict(hidden=256, output=16), dict(common.TINY, layer_scale=0.01)),
+    cifar10=(32, 4, 0, 0.02, 256, dict(hidden=2048, output=16), dict(width=192, depth=12, num_heads=3)),
+    imagenet=(224, 14, 6, 0.05, 1024, dict(hidden=2048, output=512), dict(variant="L/14")),
+  )[preset]
   large = ("a", "b") if small_crops else ("a", "b", "c", "d")
   small = tuple(f"l{i + 1}" for i in range(small_crops))
   numbers = dict(**common.COLOUR, blur=0.5 if preset == "imagenet" else 0.0, solarize=0.2)
   whole = common.view(preset, size=size, scale=(0.3, 1.0) if small else (0.08, 1.0), **numbers)
   part = common.view(preset, size={32: 16, 224: 98}[size], scale=(0.05, 0.3), **numbers)
   config.views = {v: dict(whole) for v in large} | {v: dict(part) for v in small}
-  config.networks = dict(student=dict(
-      fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(
-          z=dict(fn="mlp_head", reads=("features",), layers=3, **head))))
-  config.passes = (
-      common.passes("s", large, "student", join="large") | common.passes("s", small, "student", join="small"))
+  config.networks = dict(
+    student=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      drop_path=0.1,
+      **net,
+      heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=3, **head)),
+    )
+  )
+  config.passes = common.passes("s", large, "student", join="large") | common.passes("s", small, "student", join="small")
   views = common.outputs("s", large + small, "z")
   config.losses = dict(
-      sigreg=dict(fn="sigreg_loss", reads=(views,), slices=slices, weight=weight),
-      agree=dict(fn="view_center_loss", reads=(views, common.outputs("s", large, "z")), weight=1 - weight))
+    sigreg=dict(fn="sigreg_loss", reads=(views,), slices=slices, weight=weight),
+    agree=dict(fn="view_center_loss", reads=(views, common.outputs("s", large, "z")), weight=1 - weight),
+  )
 
   if preset == "demo":
     common.object_demo_run(config)

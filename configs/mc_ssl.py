@@ -20,35 +20,65 @@ from jssl.schedules import cosine, linear
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, local_crops, head, net = dict(
-      demo=(32, 4, 2, dict(common.TINY_HEAD, prototypes=256, cls_prototypes=256),
-            common.TINY),
-      cifar10=(32, 4, 0, dict(hidden=1024, bottleneck=256, prototypes=1024, cls_prototypes=1024),
-               dict(width=192, depth=12, num_heads=3)),
-      imagenet=(224, 16, 10, dict(hidden=2048, bottleneck=256, prototypes=8192, cls_prototypes=8192),
-                dict(variant="S/16")))[preset]
+    demo=(32, 4, 2, dict(common.TINY_HEAD, prototypes=256, cls_prototypes=256), common.TINY),
+    cifar10=(
+      32,
+      4,
+      0,
+      dict(hidden=1024, bottleneck=256, prototypes=1024, cls_prototypes=1024),
+      dict(width=192, depth=12, num_heads=3),
+    ),
+    imagenet=(224, 16, 10, dict(hidden=2048, bottleneck=256, prototypes=8192, cls_prototypes=8192), dict(variant="S/16")),
+  )[preset]
   large = ("a", "b")
   small = tuple(f"l{i + 1}" for i in range(local_crops))
-  config.views = common.multi_crop(preset, sizes=(size, {32: 16, 224: 96}[size]), global_scale=(0.25, 1.0),
-                                   local_scale=(0.05, 0.25), local_crops=local_crops, blur=preset == "imagenet")
+  config.views = common.multi_crop(
+    preset,
+    sizes=(size, {32: 16, 224: 96}[size]),
+    global_scale=(0.25, 1.0),
+    local_scale=(0.05, 0.25),
+    local_crops=local_crops,
+    blur=preset == "imagenet",
+  )
   config.masking = common.gmml_masks(large, area=0.5, fill="zeros")
   config.networks = dict(
-      student=dict(fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(
-          trunk=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), **head),
-          pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=2, patch_size=patch))),
-      teacher=dict(ema="student", decay=cosine(0.99 if preset == "demo" else 0.996, 1.0)))
+    student=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      drop_path=0.1,
+      **net,
+      heads=dict(
+        trunk=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), **head),
+        pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=2, patch_size=patch),
+      ),
+    ),
+    teacher=dict(ema="student", decay=cosine(0.99 if preset == "demo" else 0.996, 1.0)),
+  )
   config.passes = (
-      common.passes("s", large, "student", join="large", reads=lambda v: (f"hidden_{v}/image",))
-      | common.passes("s", small, "student", join="small") | common.passes("t", large, "teacher", join="teachers"))
+    common.passes("s", large, "student", join="large", reads=lambda v: (f"hidden_{v}/image",))
+    | common.passes("s", small, "student", join="small")
+    | common.passes("t", large, "teacher", join="teachers")
+  )
 
   rec = common.gmml_reconstruction(large, patch=patch, fn="masked_mse_loss")
   temp = 0.04 if preset == "demo" else linear(0.04, 0.07, epochs=30)
   teacher = lambda name: dict(fn="centered_softmax", reads=(common.outputs("t", large, name),), temp=temp, momentum=0.9)
   config.targets = rec["targets"] | dict(y=teacher("trunk/cls_logits"), y_patch=teacher("trunk/patch_logits"))
   config.losses = rec["losses"] | dict(
-      cls=dict(fn="dino_loss", student_temp=0.1, weight=1.0, reads=(
-          common.outputs("s", large + small, "trunk/cls_logits"), ("y/0", "y/1"))),
-      patch=dict(fn="patch_distillation_loss", student_temp=0.1, weight=1.0, reads=(
-          common.outputs("s", large, "trunk/patch_logits"), ("y_patch/0", "y_patch/1"))))
+    cls=dict(
+      fn="dino_loss",
+      student_temp=0.1,
+      weight=1.0,
+      reads=(common.outputs("s", large + small, "trunk/cls_logits"), ("y/0", "y/1")),
+    ),
+    patch=dict(
+      fn="patch_distillation_loss",
+      student_temp=0.1,
+      weight=1.0,
+      reads=(common.outputs("s", large, "trunk/patch_logits"), ("y_patch/0", "y_patch/1")),
+    ),
+  )
 
   weight_decay = cosine(0.04, 0.4)
   if preset == "demo":

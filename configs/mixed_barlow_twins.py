@@ -25,8 +25,7 @@ def get_config(preset: str = "demo"):
   if small:
     dim = 256 if preset == "demo" else 1024
     lambd = 8 / dim
-    config.views = common.symmetric_pair(preset, size=32, scale=(0.08, 1.0), interpolation="bilinear",
-                                         **common.MOCO_COLOUR)
+    config.views = common.symmetric_pair(preset, size=32, scale=(0.08, 1.0), interpolation="bilinear", **common.MOCO_COLOUR)
     config.networks.student.heads.z.update(dict(hidden=dim // 2, output=dim, layers=2, last_bias=True))
     config.losses.bt.update(dict(lambd=lambd, scale=1.0, normalize=True, eps=1e-12))
     weight = 4 * lambd
@@ -37,14 +36,19 @@ def get_config(preset: str = "demo"):
   config.views["mix"] = dict(fn="mix_pairs", scope="batch", reads=("a", "b"))
   config.passes["s_mix"] = dict(net="student", reads=("mix/image",))
   config.losses["reg"] = dict(
-      fn="mixed_barlow_twins_loss", reads=("s_a/z", "s_b/z", "s_mix/z", "mix/lam", "mix/perm"), weight=weight,
-      form="small" if small else "imagenet", normalize=small)
+    fn="mixed_barlow_twins_loss",
+    reads=("s_a/z", "s_b/z", "s_mix/z", "mix/lam", "mix/perm"),
+    weight=weight,
+    form="small" if small else "imagenet",
+    normalize=small,
+  )
 
   if preset == "demo":
     config.networks.student.update(common.TINY)
   elif preset == "cifar10":
-    common.adamw_run(config, batch_size=256, epochs=2000, lr=0.01, weight_decay=1e-6, warmup_start_lr=0.0,
-                     end_lr_fraction=1e-3)
+    common.adamw_run(
+      config, batch_size=256, epochs=2000, lr=0.01, weight_decay=1e-6, warmup_start_lr=0.0, end_lr_fraction=1e-3
+    )
   else:
     config.update(dict(batch_size=1024, total_epochs=300.0))
   return config

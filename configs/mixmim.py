@@ -20,26 +20,41 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, net, decoder = dict(
-      demo=(32, 4, common.SMALL, dict(width=64, depth=1, num_heads=2)),
-      cifar10=(32, 4, dict(width=192, depth=12, num_heads=3), dict(width=128, depth=2, num_heads=4)),
-      imagenet=(224, 16, dict(variant="B/16"), dict(width=512, depth=8, num_heads=16)))[preset]
+    demo=(32, 4, common.SMALL, dict(width=64, depth=1, num_heads=2)),
+    cifar10=(32, 4, dict(width=192, depth=12, num_heads=3), dict(width=128, depth=2, num_heads=4)),
+    imagenet=(224, 16, dict(variant="B/16"), dict(width=512, depth=8, num_heads=16)),
+  )[preset]
   config.views = dict(v=common.view(preset, size=size, scale=(0.2, 1.0)))
   config.masking = dict(
-      m=dict(fn="cell_mask", grid=("v", "encoder"), cell=2, ratio=0.5),
-      mix=dict(fn="mix_patches", scope="batch", reads=("v", "m/mask"), patch=patch))
+    m=dict(fn="cell_mask", grid=("v", "encoder"), cell=2, ratio=0.5),
+    mix=dict(fn="mix_patches", scope="batch", reads=("v", "m/mask"), patch=patch),
+  )
   config.networks = dict(
-      encoder=dict(fn="vit", image_size=size, patch_size=patch, position="sincos2d", cls_token=False,
-                   mix_embedding=True, **(dict(init="mae") | net)),
-      decoder=dict(fn="mae_decoder", patch_size=patch, prefix=0, **decoder))
+    encoder=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      position="sincos2d",
+      cls_token=False,
+      mix_embedding=True,
+      **(dict(init="mae") | net),
+    ),
+    decoder=dict(fn="mae_decoder", patch_size=patch, prefix=0, **decoder),
+  )
   config.passes = dict(
-      e=dict(net="encoder", reads=("mix/image", "mix=m/mask")),
-      own=dict(net="decoder", reads=("e/tokens", "mask=m/mask"), join="both"),
-      other=dict(net="decoder", reads=("e/tokens", "mask=mix/partner_mask"), join="both"))
+    e=dict(net="encoder", reads=("mix/image", "mix=m/mask")),
+    own=dict(net="decoder", reads=("e/tokens", "mask=m/mask"), join="both"),
+    other=dict(net="decoder", reads=("e/tokens", "mask=mix/partner_mask"), join="both"),
+  )
   config.targets = dict(
-      y_own=dict(fn="patch_pixels", reads=("v",), patch=patch, normalize=True),
-      y_other=dict(fn="patch_pixels", reads=("mix/partner",), patch=patch, normalize=True))
-  config.losses = dict(rec=dict(fn="masked_mse_loss", reads=(
-      ("own/pixels", "other/pixels"), ("y_own", "y_other"), ("m/mask", "mix/partner_mask"))))
+    y_own=dict(fn="patch_pixels", reads=("v",), patch=patch, normalize=True),
+    y_other=dict(fn="patch_pixels", reads=("mix/partner",), patch=patch, normalize=True),
+  )
+  config.losses = dict(
+    rec=dict(
+      fn="masked_mse_loss", reads=(("own/pixels", "other/pixels"), ("y_own", "y_other"), ("m/mask", "mix/partner_mask"))
+    )
+  )
 
   if preset == "demo":
     common.demo_run(config)

@@ -24,22 +24,36 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, head, net = dict(
-      demo=(32, 8, dict(common.TINY_HEAD, prototypes=256), dict(common.SMALL, stem=(24, 48, 96), layer_scale=0.01)),
-      cifar10=(32, 4, dict(hidden=1024, bottleneck=256, prototypes=1024), dict(width=192, depth=12, num_heads=3, drop_path=0.1)),
-      imagenet=(224, 16, dict(hidden=2048, bottleneck=256, prototypes=8192), dict(variant="S/16", drop_path=0.1)))[preset]
+    demo=(32, 8, dict(common.TINY_HEAD, prototypes=256), dict(common.SMALL, stem=(24, 48, 96), layer_scale=0.01)),
+    cifar10=(
+      32,
+      4,
+      dict(hidden=1024, bottleneck=256, prototypes=1024),
+      dict(width=192, depth=12, num_heads=3, drop_path=0.1),
+    ),
+    imagenet=(224, 16, dict(hidden=2048, bottleneck=256, prototypes=8192), dict(variant="S/16", drop_path=0.1)),
+  )[preset]
   if preset == "demo":
     config.views = common.symmetric_pair(preset, size=size, scale=(0.25, 1.0), **common.MOCO_COLOUR | dict(jitter_prob=1.0))
   else:
     config.views = common.asymmetric_pair(preset, size=size, scale=(0.25, 1.0), blur=preset == "imagenet")
   config.masking = common.gmml_masks(VIEWS, area=0.5, fill="zeros")
   config.networks = dict(
-      student=dict(fn="vit", image_size=size, patch_size=patch, **net, heads=dict(
-          trunk=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), **head),
-          pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=patch))),
-      teacher=dict(ema="student", decay=0.95 if preset == "demo" else cosine(0.996, 1.0)))
-  config.passes = (
-      common.passes("s", VIEWS, "student", join="students", reads=lambda v: (f"hidden_{v}/image",))
-      | common.passes("t", VIEWS, "teacher", join="teachers"))
+    student=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      **net,
+      heads=dict(
+        trunk=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), **head),
+        pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=patch),
+      ),
+    ),
+    teacher=dict(ema="student", decay=0.95 if preset == "demo" else cosine(0.996, 1.0)),
+  )
+  config.passes = common.passes(
+    "s", VIEWS, "student", join="students", reads=lambda v: (f"hidden_{v}/image",)
+  ) | common.passes("t", VIEWS, "teacher", join="teachers")
   # So small a network that contrasts views with blocks hidden tells scenes apart, but no digits; see experiments/mmc_scenes.
   contrasted = "c" if preset == "demo" else "s"
   if preset == "demo":
@@ -48,13 +62,23 @@ def get_config(preset: str = "demo"):
   rec = common.gmml_reconstruction(VIEWS, patch=patch)
   temp = linear(0.04, 0.07, **(dict(fraction=0.3) if preset == "demo" else dict(epochs=30)))
   config.targets = rec["targets"] | dict(
-      md_target=dict(fn="centered_softmax", reads=(common.outputs("t", VIEWS, "trunk/patch_logits"),), temp=temp,
-                     momentum=0.9))
+    md_target=dict(fn="centered_softmax", reads=(common.outputs("t", VIEWS, "trunk/patch_logits"),), temp=temp, momentum=0.9)
+  )
   config.losses = rec["losses"] | dict(
-      md=dict(fn="patch_distillation_loss", student_temp=0.1, weight=1.0, reads=(
-          common.outputs("s", VIEWS, "trunk/patch_logits"), ("md_target/0", "md_target/1"))),
-      gc=dict(fn="info_nce_loss", temperature=0.2, scale=0.4, weight=1.0, terms=(
-          (f"{contrasted}_a/trunk/cls", "t_b/trunk/cls"), (f"{contrasted}_b/trunk/cls", "t_a/trunk/cls"))))
+    md=dict(
+      fn="patch_distillation_loss",
+      student_temp=0.1,
+      weight=1.0,
+      reads=(common.outputs("s", VIEWS, "trunk/patch_logits"), ("md_target/0", "md_target/1")),
+    ),
+    gc=dict(
+      fn="info_nce_loss",
+      temperature=0.2,
+      scale=0.4,
+      weight=1.0,
+      terms=((f"{contrasted}_a/trunk/cls", "t_b/trunk/cls"), (f"{contrasted}_b/trunk/cls", "t_a/trunk/cls")),
+    ),
+  )
 
   if preset == "demo":
     config.losses.gc.weight = 3.0

@@ -20,21 +20,35 @@ from jssl.schedules import cosine
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   hidden, output, queue, scale, decay = dict(
-      demo=(256, 64, 1024, (0.2, 1.0), 0.99),
-      cifar10=(2048, 256, 32768, (0.08, 1.0), cosine(0.99, 0.999)),
-      imagenet=(2048, 128, 65536, (0.2, 1.0), 0.999))[preset]
+    demo=(256, 64, 1024, (0.2, 1.0), 0.99),
+    cifar10=(2048, 256, 32768, (0.08, 1.0), cosine(0.99, 0.999)),
+    imagenet=(2048, 128, 65536, (0.2, 1.0), 0.999),
+  )[preset]
   pairs = (("a", "b"), ("b", "a")) if preset == "cifar10" else (("a", "b"),)
-  config.views = common.symmetric_pair(preset, size=common.SIZES[preset], scale=scale, interpolation="bilinear",
-                                       **common.MOCO_COLOUR, blur=0.0 if preset == "demo" else 0.5)
+  config.views = common.symmetric_pair(
+    preset,
+    size=common.SIZES[preset],
+    scale=scale,
+    interpolation="bilinear",
+    **common.MOCO_COLOUR,
+    blur=0.0 if preset == "demo" else 0.5,
+  )
   config.networks = dict(
-      student=dict(**common.BACKBONES[preset], heads=dict(
-          z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=output, layers=2, batch_norm=False))),
-      teacher=dict(ema="student", decay=decay))
-  config.passes = (common.passes("s", [query for query, _ in pairs], "student")
-                   | common.passes("t", [key for _, key in pairs], "teacher"))
+    student=dict(
+      **common.BACKBONES[preset],
+      heads=dict(z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=output, layers=2, batch_norm=False)),
+    ),
+    teacher=dict(ema="student", decay=decay),
+  )
+  config.passes = common.passes("s", [query for query, _ in pairs], "student") | common.passes(
+    "t", [key for _, key in pairs], "teacher"
+  )
   config.losses = {
-      f"nce_{query}": dict(fn="queue_info_nce_loss", reads=(f"s_{query}/z", f"t_{key}/z"), size=queue, temperature=0.2,
-                           weight=1 / len(pairs)) for query, key in pairs}
+    f"nce_{query}": dict(
+      fn="queue_info_nce_loss", reads=(f"s_{query}/z", f"t_{key}/z"), size=queue, temperature=0.2, weight=1 / len(pairs)
+    )
+    for query, key in pairs
+  }
 
   if preset == "demo":
     common.object_demo_run(config)

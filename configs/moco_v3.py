@@ -30,17 +30,22 @@ def get_config(preset: str = "demo"):
     net = dict(net, position="sincos2d", init="moco_v3")
     config.optim.freeze = ("student/backbone/embedding/",)
   mlp = dict(fn="mlp_head", hidden=hidden, output=output, bias=False, last_bias=False)
-  config.views = common.asymmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), interpolation="bilinear",
-                                        blur=preset == "imagenet")
+  config.views = common.asymmetric_pair(
+    preset, size=common.SIZES[preset], scale=(0.08, 1.0), interpolation="bilinear", blur=preset == "imagenet"
+  )
   config.networks = dict(
-      student=dict(**net, heads=dict(
-          z=dict(mlp, reads=("features",), layers=3 if is_vit else 2, last_batch_norm="plain"))),
-      teacher=dict(ema="student", decay=cosine(0.99, 1.0)),
-      predictor=dict(mlp, layers=2, last_batch_norm="plain" if is_vit else "none"))
-  config.passes = (common.passes("s", VIEWS, "student") | common.passes("t", VIEWS, "teacher")
-                   | common.passes("p", VIEWS, "predictor", reads=lambda v: (f"s_{v}/z",)))
-  config.losses = dict(nce=dict(fn="info_nce_loss", temperature=0.2, scale=0.4,
-                                terms=(("p_a/features", "t_b/z"), ("p_b/features", "t_a/z"))))
+    student=dict(**net, heads=dict(z=dict(mlp, reads=("features",), layers=3 if is_vit else 2, last_batch_norm="plain"))),
+    teacher=dict(ema="student", decay=cosine(0.99, 1.0)),
+    predictor=dict(mlp, layers=2, last_batch_norm="plain" if is_vit else "none"),
+  )
+  config.passes = (
+    common.passes("s", VIEWS, "student")
+    | common.passes("t", VIEWS, "teacher")
+    | common.passes("p", VIEWS, "predictor", reads=lambda v: (f"s_{v}/z",))
+  )
+  config.losses = dict(
+    nce=dict(fn="info_nce_loss", temperature=0.2, scale=0.4, terms=(("p_a/features", "t_b/z"), ("p_b/features", "t_a/z")))
+  )
 
   if preset == "demo":
     common.object_demo_run(config)

@@ -27,36 +27,49 @@ from jssl.schedules import cosine, linear
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, focal_crops, head, prototypes, net = dict(
-      demo=(32, 4, 2, dict(hidden=128, output=64, init="mae"), 64, common.TINY),
-      cifar10=(32, 4, 4, dict(hidden=1024, output=256), 256, dict(width=192, depth=12, num_heads=3)),
-      imagenet=(224, 16, 10, dict(hidden=2048, output=256), 1024, dict(variant="S/16")))[preset]
+    demo=(32, 4, 2, dict(hidden=128, output=64, init="mae"), 64, common.TINY),
+    cifar10=(32, 4, 4, dict(hidden=1024, output=256), 256, dict(width=192, depth=12, num_heads=3)),
+    imagenet=(224, 16, 10, dict(hidden=2048, output=256), 1024, dict(variant="S/16")),
+  )[preset]
   focal = tuple(f"focal{i + 1}" for i in range(focal_crops))
   anchors = ("anchor", *focal)
-  numbers = dict(interpolation="bilinear", jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2,
-                 blur=0.5 if preset == "imagenet" else 0.0)
+  numbers = dict(
+    interpolation="bilinear", jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=0.5 if preset == "imagenet" else 0.0
+  )
   whole = common.view(preset, size=size, scale=(0.3, 1.0), **numbers)
   part = common.view(preset, size={32: 16, 224: 96}[size], scale=(0.05, 0.3), **numbers)
   config.views = dict(target=whole, anchor=dict(whole)) | {v: dict(part) for v in focal}
   config.masking = dict(m=dict(fn="random_patch_mask", grid=("anchor", "student"), ratio=0.15))
   config.networks = dict(
-      student=dict(fn="vit", image_size=size, patch_size=patch, **net, heads=dict(
-          z=dict(fn="mlp_head", reads=("features",), layers=3, activation="gelu", **(dict(init="dino") | head)))),
-      teacher=dict(ema="student", decay=linear(0.996, 1.0, fraction=1.25)),
-      prototypes=dict(fn="prototypes", prototypes=prototypes))
+    student=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      **net,
+      heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=3, activation="gelu", **(dict(init="dino") | head))),
+    ),
+    teacher=dict(ema="student", decay=linear(0.996, 1.0, fraction=1.25)),
+    prototypes=dict(fn="prototypes", prototypes=prototypes),
+  )
   config.passes = (
-      dict(s_anchor=dict(net="student", reads=("anchor", "ids_keep=m/ids_keep")))
-      | common.passes("s", focal, "student", join="focal")
-      | common.passes("p", anchors, "prototypes", join="anchors", reads=lambda v: (f"s_{v}/z",))
-      | dict(t=dict(net="teacher", reads=("target",)), p=dict(net="prototypes", reads=("t/z",))))
+    dict(s_anchor=dict(net="student", reads=("anchor", "ids_keep=m/ids_keep")))
+    | common.passes("s", focal, "student", join="focal")
+    | common.passes("p", anchors, "prototypes", join="anchors", reads=lambda v: (f"s_{v}/z",))
+    | dict(t=dict(net="teacher", reads=("target",)), p=dict(net="prototypes", reads=("t/z",)))
+  )
   # Temperature 0.1, sharpened by 0.25: p^(1 / 0.25) normalised is a softmax at 0.1 x 0.25.
   config.targets = dict(y=dict(fn="sinkhorn", reads=("p/logits",), temp=0.025, rows_first=True))
   logits = common.outputs("p", anchors, "logits")
   config.losses = dict(
-      ce=dict(fn="prototype_loss", reads=(logits, "y"), student_temp=0.1),
-      memax=dict(fn="mean_entropy_loss", reads=(logits,), temp=0.1, weight=1.0))
+    ce=dict(fn="prototype_loss", reads=(logits, "y"), student_temp=0.1),
+    memax=dict(fn="mean_entropy_loss", reads=(logits,), temp=0.1, weight=1.0),
+  )
 
-  config.optim.update(dict(name="adamw", clip=dict(global_norm=3.0), no_decay=(r"^prototypes/",),
-                           weight_decay=cosine(0.04, 0.4, fraction=1.25)))
+  config.optim.update(
+    dict(
+      name="adamw", clip=dict(global_norm=3.0), no_decay=(r"^prototypes/",), weight_decay=cosine(0.04, 0.4, fraction=1.25)
+    )
+  )
   if preset == "demo":
     config.update(dict(batch_size=64, total_steps=1000))
     config.optim.update(dict(lr=1e-3, warmup_fraction=0.1))

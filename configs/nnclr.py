@@ -20,16 +20,23 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   hidden, predictor_hidden, output, support, temperature = dict(
-      demo=(256, 256, 64, 1024, 0.2), cifar10=(2048, 4096, 256, 65536, 0.2),
-      imagenet=(2048, 4096, 256, 98304, 0.1))[preset]
+    demo=(256, 256, 64, 1024, 0.2), cifar10=(2048, 4096, 256, 65536, 0.2), imagenet=(2048, 4096, 256, 98304, 0.1)
+  )[preset]
   config.views = common.asymmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), blur=preset == "imagenet")
-  config.networks = dict(student=dict(**common.BACKBONES[preset], heads=dict(
-      z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=output, layers=3, last_batch_norm="affine"),
-      p=dict(fn="mlp_head", reads=("z",), hidden=predictor_hidden, output=output, layers=2))))
+  config.networks = dict(
+    student=dict(
+      **common.BACKBONES[preset],
+      heads=dict(
+        z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=output, layers=3, last_batch_norm="affine"),
+        p=dict(fn="mlp_head", reads=("z",), hidden=predictor_hidden, output=output, layers=2),
+      ),
+    )
+  )
   config.passes = common.passes("s", VIEWS, "student")
   config.targets = dict(nn=dict(fn="nearest_neighbors", reads=(common.outputs("s", VIEWS, "z"),), size=support))
-  config.losses = dict(nce=dict(fn="info_nce_loss", temperature=temperature, weight=0.5,
-                                terms=(("nn/0", "s_b/p"), ("nn/1", "s_a/p"))))
+  config.losses = dict(
+    nce=dict(fn="info_nce_loss", temperature=temperature, weight=0.5, terms=(("nn/0", "s_b/p"), ("nn/1", "s_a/p")))
+  )
 
   if preset == "demo":
     common.object_demo_run(config)

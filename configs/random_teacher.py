@@ -22,9 +22,13 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   alpha, net, head = dict(
-      demo=(1e-3, dict(fn="vit", image_size=32, patch_size=4, **common.TINY),
-            dict(common.TINY_HEAD, hidden=256, prototypes=1024)),
-      cifar10=(1e-10, common.BACKBONES["cifar10"], dict(hidden=2048, bottleneck=256, prototypes=65536)))[preset]
+    demo=(
+      1e-3,
+      dict(fn="vit", image_size=32, patch_size=4, **common.TINY),
+      dict(common.TINY_HEAD, hidden=256, prototypes=1024),
+    ),
+    cifar10=(1e-10, common.BACKBONES["cifar10"], dict(hidden=2048, bottleneck=256, prototypes=65536)),
+  )[preset]
   net = dict(**net, heads=dict(logits=dict(fn="dino_head", reads=("features",), **head)))
   config.dtype = "float32"
   config.views = dict(v=common.view(preset, size=32) | dict(fn="resize_view"))

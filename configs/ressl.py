@@ -19,19 +19,25 @@ from jssl.schedules import cosine
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   scale, colour, head, queue, decay = dict(
-      demo=((0.2, 1.0), common.MOCO_COLOUR, dict(hidden=256, output=64), 1024, cosine(0.99, 1.0)),
-      cifar10=((0.08, 1.0), common.COLOUR, dict(hidden=4096, output=256), 65536, cosine(0.99, 1.0)),
-      imagenet=((0.2, 1.0), common.MOCO_COLOUR, dict(hidden=4096, output=512), 131072, 0.999))[preset]
+    demo=((0.2, 1.0), common.MOCO_COLOUR, dict(hidden=256, output=64), 1024, cosine(0.99, 1.0)),
+    cifar10=((0.08, 1.0), common.COLOUR, dict(hidden=4096, output=256), 65536, cosine(0.99, 1.0)),
+    imagenet=((0.2, 1.0), common.MOCO_COLOUR, dict(hidden=4096, output=512), 131072, 0.999),
+  )[preset]
   weak = dict(size=common.SIZES[preset], scale=scale, interpolation="bilinear")
-  config.views = dict(strong=common.view(preset, **weak, blur=0.0 if preset == "demo" else 0.5, **colour),
-                      weak=common.view(preset, **weak))
+  config.views = dict(
+    strong=common.view(preset, **weak, blur=0.0 if preset == "demo" else 0.5, **colour), weak=common.view(preset, **weak)
+  )
   config.networks = dict(
-      student=dict(**common.SMALL_BACKBONES[preset], heads=dict(
-          z=dict(fn="mlp_head", reads=("features",), layers=2, batch_norm=False, **head))),
-      teacher=dict(ema="student", decay=decay))
+    student=dict(
+      **common.SMALL_BACKBONES[preset],
+      heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=2, batch_norm=False, **head)),
+    ),
+    teacher=dict(ema="student", decay=decay),
+  )
   config.passes = dict(s=dict(net="student", reads=("strong",)), t=dict(net="teacher", reads=("weak",)))
   config.losses = dict(
-      relation=dict(fn="relational_loss", reads=("s/z", "t/z"), size=queue, student_temp=0.1, teacher_temp=0.04))
+    relation=dict(fn="relational_loss", reads=("s/z", "t/z"), size=queue, student_temp=0.1, teacher_temp=0.04)
+  )
 
   if preset == "demo":
     common.object_demo_run(config)

@@ -20,19 +20,33 @@ def get_config(preset: str = "demo"):
   config = common.base(preset)
   crop = common.view(preset, size=common.SIZES[preset], scale=(0.08, 1.0) if preset == "imagenet" else (0.5, 1.0))
   config.views = dict(crop=crop) | {v: dict(fn="rotate", reads=("crop",), turns=k) for k, v in enumerate(TURNS)}
-  config.networks = dict(student=dict(**common.SMALL_BACKBONES[preset], heads=dict(
-      logits=dict(fn="linear_head", reads=("features",), output=4))))
+  config.networks = dict(
+    student=dict(**common.SMALL_BACKBONES[preset], heads=dict(logits=dict(fn="linear_head", reads=("features",), output=4)))
+  )
   config.passes = common.passes("s", TURNS, "student", join="turns", reads=lambda v: (f"{v}/image",))
-  config.losses = dict(rotation=dict(fn="softmax_cross_entropy_loss", weight=1 / len(TURNS), terms=tuple(
-      (f"s_{v}/logits", f"{v}/label") for v in TURNS)))
+  config.losses = dict(
+    rotation=dict(
+      fn="softmax_cross_entropy_loss", weight=1 / len(TURNS), terms=tuple((f"s_{v}/logits", f"{v}/label") for v in TURNS)
+    )
+  )
 
   if preset == "demo":
     common.object_demo_run(config)
     return config
   batch, epochs, lr, boundaries, factors = dict(
-      cifar10=(128, 200.0, 0.1, (60, 120, 160), (0.2, 0.04, 0.008)),
-      imagenet=(192, 50.0, 0.01, (15, 30, 45), (0.1, 0.01, 0.001)))[preset]
+    cifar10=(128, 200.0, 0.1, (60, 120, 160), (0.2, 0.04, 0.008)),
+    imagenet=(192, 50.0, 0.01, (15, 30, 45), (0.1, 0.01, 0.001)),
+  )[preset]
   config.update(dict(batch_size=batch, total_epochs=epochs))
-  config.optim.update(dict(name="sgd", nesterov=True, lr=lr, weight_decay=5e-4, lr_schedule="step",
-                           step_factors=factors, boundaries_epochs=boundaries))
+  config.optim.update(
+    dict(
+      name="sgd",
+      nesterov=True,
+      lr=lr,
+      weight_decay=5e-4,
+      lr_schedule="step",
+      step_factors=factors,
+      boundaries_epochs=boundaries,
+    )
+  )
   return config

@@ -19,13 +19,16 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   temperature, head = dict(
-      demo=(0.2, dict(hidden=256, output=64, batch_norm=False)),
-      cifar10=(0.2, dict(hidden=2048, output=256, batch_norm=False)),
-      imagenet=(0.1, dict(hidden=2048, output=128, bias=False, last_bias=False, last_batch_norm="plain")))[preset]
-  config.views = common.symmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), **common.SIMCLR_COLOUR,
-                                       blur=0.0 if preset == "demo" else 0.5)
-  config.networks = dict(student=dict(**common.BACKBONES[preset], heads=dict(
-      z=dict(fn="mlp_head", reads=("features",), layers=2, **head))))
+    demo=(0.2, dict(hidden=256, output=64, batch_norm=False)),
+    cifar10=(0.2, dict(hidden=2048, output=256, batch_norm=False)),
+    imagenet=(0.1, dict(hidden=2048, output=128, bias=False, last_bias=False, last_batch_norm="plain")),
+  )[preset]
+  config.views = common.symmetric_pair(
+    preset, size=common.SIZES[preset], scale=(0.08, 1.0), **common.SIMCLR_COLOUR, blur=0.0 if preset == "demo" else 0.5
+  )
+  config.networks = dict(
+    student=dict(**common.BACKBONES[preset], heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=2, **head)))
+  )
   config.passes = common.passes("s", VIEWS, "student", join="views")
   config.losses = dict(nt_xent=dict(fn="nt_xent_loss", temperature=temperature, reads=common.outputs("s", VIEWS, "z")))
 

@@ -14,14 +14,22 @@ from jssl.configs import common
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, cell, net = dict(
-      demo=(32, 4, 2, common.SMALL),
-      cifar10=(32, 4, 2, dict(width=192, depth=12, num_heads=3, drop_path=0.1)),
-      imagenet=(224, 16, 2, dict(variant="B/16", drop_path=0.1, position="relative_bias", layer_scale=0.1)))[preset]
+    demo=(32, 4, 2, common.SMALL),
+    cifar10=(32, 4, 2, dict(width=192, depth=12, num_heads=3, drop_path=0.1)),
+    imagenet=(224, 16, 2, dict(variant="B/16", drop_path=0.1, position="relative_bias", layer_scale=0.1)),
+  )[preset]
   config.views = dict(v=common.view(preset, size=size, scale=(0.67, 1.0)))
   config.masking = dict(m=dict(fn="cell_mask", grid=("v", "encoder"), cell=cell, ratio=0.6))
   config.networks = dict(
-      encoder=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True, **(dict(init="beit") | net), heads=dict(
-          pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=0, patch_size=patch))))
+    encoder=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      mask_token=True,
+      **(dict(init="beit") | net),
+      heads=dict(pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=0, patch_size=patch)),
+    )
+  )
   config.passes = dict(e=dict(net="encoder", reads=("v", "mask=m/mask")))
   config.targets = dict(y=dict(fn="patch_pixels", reads=("v",), patch=patch))
   config.losses = dict(rec=dict(fn="masked_l1_loss", reads=("e/pixels", "y", "m/mask")))
@@ -38,6 +46,9 @@ def get_config(preset: str = "demo"):
     config.optim.update(dict(lr=5e-4, warmup_epochs=10))
   else:
     config.update(dict(batch_size=2048, total_epochs=800.0))
-    config.optim.update(dict(lr=1e-4, lr_schedule="step", step_factors=(0.1,), boundaries_epochs=(700,), warmup_epochs=10,
-                             warmup_start_lr=5e-7))
+    config.optim.update(
+      dict(
+        lr=1e-4, lr_schedule="step", step_factors=(0.1,), boundaries_epochs=(700,), warmup_epochs=10, warmup_start_lr=5e-7
+      )
+    )
   return config

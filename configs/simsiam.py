@@ -20,20 +20,41 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   scale, dim, bottleneck = dict(
-      demo=((0.2, 1.0), 256, 64), cifar10=((0.08, 1.0), 2048, 512), imagenet=((0.2, 1.0), 2048, 512))[preset]
-  config.views = common.symmetric_pair(preset, size=common.SIZES[preset], scale=scale, interpolation="bilinear",
-                                       blur=0.0 if preset == "demo" else 0.5, **common.MOCO_COLOUR)
+    demo=((0.2, 1.0), 256, 64), cifar10=((0.08, 1.0), 2048, 512), imagenet=((0.2, 1.0), 2048, 512)
+  )[preset]
+  config.views = common.symmetric_pair(
+    preset,
+    size=common.SIZES[preset],
+    scale=scale,
+    interpolation="bilinear",
+    blur=0.0 if preset == "demo" else 0.5,
+    **common.MOCO_COLOUR,
+  )
   config.networks = dict(
-      student=dict(**common.SMALL_BACKBONES[preset], heads=dict(
-          z=dict(fn="mlp_head", reads=("features",), hidden=dim, output=dim, layers=3, bias=False, last_bias=False,
-                 last_batch_norm="plain"))),
-      predictor=dict(fn="mlp_head", hidden=bottleneck, output=dim, layers=2, bias=False))
-  config.passes = (
-      common.passes("s", VIEWS, "student")
-      | common.passes("p", VIEWS, "predictor", reads=lambda v: (f"s_{v}/z",)))
+    student=dict(
+      **common.SMALL_BACKBONES[preset],
+      heads=dict(
+        z=dict(
+          fn="mlp_head",
+          reads=("features",),
+          hidden=dim,
+          output=dim,
+          layers=3,
+          bias=False,
+          last_bias=False,
+          last_batch_norm="plain",
+        )
+      ),
+    ),
+    predictor=dict(fn="mlp_head", hidden=bottleneck, output=dim, layers=2, bias=False),
+  )
+  config.passes = common.passes("s", VIEWS, "student") | common.passes(
+    "p", VIEWS, "predictor", reads=lambda v: (f"s_{v}/z",)
+  )
   config.targets = {f"y_{v}": dict(fn="same", reads=(f"s_{v}/z",)) for v in VIEWS}
-  config.losses = dict(simsiam=dict(fn="negative_cosine_loss", scale=0.5, terms=(
-      ("p_a/features", "y_b"), ("p_b/features", "y_a"))))
+  config.losses = dict(
+    simsiam=dict(fn="negative_cosine_loss", scale=0.5, terms=(("p_a/features", "y_b"), ("p_b/features", "y_a")))
+  )
 
   if preset == "demo":
     common.object_demo_run(config)

@@ -20,26 +20,43 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, patch, hidden, lambd, net = dict(
-      demo=(32, 4, 256, 5.0, common.SMALL),
-      cifar10=(32, 4, 1024, 5.0, dict(width=192, depth=12, num_heads=3)),
-      imagenet=(224, 16, 4096, 1.0, dict(variant="S/16")))[preset]
+    demo=(32, 4, 256, 5.0, common.SMALL),
+    cifar10=(32, 4, 1024, 5.0, dict(width=192, depth=12, num_heads=3)),
+    imagenet=(224, 16, 4096, 1.0, dict(variant="S/16")),
+  )[preset]
   config.views = common.asymmetric_pair(preset, size=size, scale=(0.2, 1.0), blur=preset == "imagenet")
   config.masking = common.gmml_masks(VIEWS, area=0.5, fill="zeros")
   config.networks = dict(
-      student=dict(fn="vit", image_size=size, patch_size=patch, drop_path=0.1, **net, heads=dict(
-          z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=256, layers=3, activation=("relu", "gelu"),
-                 last_batch_norm="plain"),
-          pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=patch))),
-      teacher=dict(ema="student", decay=cosine(0.996, 1.0)))
-  config.passes = (
-      common.passes("s", VIEWS, "student", join="students", reads=lambda v: (f"hidden_{v}/image",))
-      | common.passes("t", VIEWS, "teacher", join="teachers"))
+    student=dict(
+      fn="vit",
+      image_size=size,
+      patch_size=patch,
+      drop_path=0.1,
+      **net,
+      heads=dict(
+        z=dict(
+          fn="mlp_head",
+          reads=("features",),
+          hidden=hidden,
+          output=256,
+          layers=3,
+          activation=("relu", "gelu"),
+          last_batch_norm="plain",
+        ),
+        pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=patch),
+      ),
+    ),
+    teacher=dict(ema="student", decay=cosine(0.996, 1.0)),
+  )
+  config.passes = common.passes(
+    "s", VIEWS, "student", join="students", reads=lambda v: (f"hidden_{v}/image",)
+  ) | common.passes("t", VIEWS, "teacher", join="teachers")
 
   rec = common.gmml_reconstruction(VIEWS, patch=patch, weight=lambd)
   config.targets = rec["targets"]
   config.losses = rec["losses"] | dict(
-      con=dict(fn="info_nce_loss", temperature=0.2, scale=0.4, weight=1.0,
-               terms=(("s_a/z", "t_b/z"), ("s_b/z", "t_a/z"))))
+    con=dict(fn="info_nce_loss", temperature=0.2, scale=0.4, weight=1.0, terms=(("s_a/z", "t_b/z"), ("s_b/z", "t_a/z")))
+  )
 
   if preset == "demo":
     config.update(dict(batch_size=64, total_steps=1000))

@@ -25,37 +25,54 @@ def get_config(preset: str = "demo"):
   if preset == "imagenet":
     raise KeyError(f"'{preset}'; there are demo, cifar10")
   config = common.base(preset)
-  dim, net = dict(
-      demo=(128, common.TINY),
-      cifar10=(512, dict(width=192, depth=12, num_heads=3)))[preset]
-  config.views = (
-      common.symmetric_pair(preset, size=32, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.0), jitter_prob=1.0)
-      | {f"turn_{v}": dict(fn="rotate", reads=(v,)) for v in VIEWS})
+  dim, net = dict(demo=(128, common.TINY), cifar10=(512, dict(width=192, depth=12, num_heads=3)))[preset]
+  config.views = common.symmetric_pair(preset, size=32, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.0), jitter_prob=1.0) | {
+    f"turn_{v}": dict(fn="rotate", reads=(v,)) for v in VIEWS
+  }
   images = tuple(f"turn_{v}/image" for v in VIEWS)
-  config.masking = (
-      {f"distort_{v}": dict(fn="distort", reads=(image,), area=0.3) for v, image in zip(VIEWS, images)}
-      | {f"alien_{v}": dict(fn="alien_blocks", scope="batch", reads=(image, f"distort_{v}"), area=0.3)
-         for v, image in zip(VIEWS, images)})
+  config.masking = {f"distort_{v}": dict(fn="distort", reads=(image,), area=0.3) for v, image in zip(VIEWS, images)} | {
+    f"alien_{v}": dict(fn="alien_blocks", scope="batch", reads=(image, f"distort_{v}"), area=0.3)
+    for v, image in zip(VIEWS, images)
+  }
   config.networks = dict(
-      student=dict(fn="vit", image_size=32, patch_size=4, registers=1, drop_path=0.1, **net, heads=dict(
-          logits=dict(fn="linear_head", reads=("cls",), output=4),
-          z=dict(fn="linear_head", reads=("register01",), output=dim),
-          pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=0, patch_size=4))),
-      uncertainty=dict(fn="scalars", initial=dict(rotation=1.0, contrast=1.0, reconstruction=1.0)))
+    student=dict(
+      fn="vit",
+      image_size=32,
+      patch_size=4,
+      registers=1,
+      drop_path=0.1,
+      **net,
+      heads=dict(
+        logits=dict(fn="linear_head", reads=("cls",), output=4),
+        z=dict(fn="linear_head", reads=("register01",), output=dim),
+        pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=0, patch_size=4),
+      ),
+    ),
+    uncertainty=dict(fn="scalars", initial=dict(rotation=1.0, contrast=1.0, reconstruction=1.0)),
+  )
   config.passes = common.passes("s", VIEWS, "student", join="views", reads=lambda v: (f"alien_{v}",))
   config.passes["u"] = dict(net="uncertainty", reads=("a",))
   config.targets = {f"pixels_{v}": dict(fn="patch_pixels", reads=(image,), patch=4) for v, image in zip(VIEWS, images)}
   config.losses = dict(
-      rotation=dict(fn="softmax_cross_entropy_loss", weight=1 / 2, log_variance="u/rotation",
-                    terms=tuple((f"s_{v}/logits", f"turn_{v}/label") for v in VIEWS)),
-      contrast=dict(fn="nt_xent_loss", temperature=0.5, log_variance="u/contrast",
-                    reads=common.outputs("s", VIEWS, "z")),
-      reconstruction=dict(fn="masked_l1_loss", weight=1 / 2, log_variance="u/reconstruction",
-                          reads=(common.outputs("s", VIEWS, "pixels"), tuple(f"pixels_{v}" for v in VIEWS))))
+    rotation=dict(
+      fn="softmax_cross_entropy_loss",
+      weight=1 / 2,
+      log_variance="u/rotation",
+      terms=tuple((f"s_{v}/logits", f"turn_{v}/label") for v in VIEWS),
+    ),
+    contrast=dict(fn="nt_xent_loss", temperature=0.5, log_variance="u/contrast", reads=common.outputs("s", VIEWS, "z")),
+    reconstruction=dict(
+      fn="masked_l1_loss",
+      weight=1 / 2,
+      log_variance="u/reconstruction",
+      reads=(common.outputs("s", VIEWS, "pixels"), tuple(f"pixels_{v}" for v in VIEWS)),
+    ),
+  )
 
   if preset == "demo":
     common.demo_run(config)
   else:
-    common.adamw_run(config, batch_size=288, epochs=501, lr=1e-3, lr_scale_batch=512, end_lr=5e-6, warmup_epochs=5,
-                     warmup_start_lr=1e-6)
+    common.adamw_run(
+      config, batch_size=288, epochs=501, lr=1e-3, lr_scale_batch=512, end_lr=5e-6, warmup_epochs=5, warmup_start_lr=1e-6
+    )
   return config

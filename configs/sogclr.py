@@ -25,8 +25,11 @@ def get_config(preset: str = "demo"):
     head = dict(hidden=256, output=64, layers=2) if preset == "demo" else dict(hidden=8192, output=8192, layers=3)
     numbers = dict(scale=(0.2, 1.0), **common.MOCO_COLOUR, blur=0.0 if preset == "demo" else 0.5)
   config.views = common.symmetric_pair(preset, size=common.SIZES[preset], interpolation="bilinear", **numbers)
-  config.networks = dict(student=dict(**common.BACKBONES[preset], heads=dict(
-      z=dict(fn="mlp_head", reads=("features",), bias=False, last_bias=False, **head))))
+  config.networks = dict(
+    student=dict(
+      **common.BACKBONES[preset], heads=dict(z=dict(fn="mlp_head", reads=("features",), bias=False, last_bias=False, **head))
+    )
+  )
   config.passes = common.passes("s", VIEWS, "student", join=None if preset == "imagenet" else "views")
   config.losses = dict(con=dict(fn="sogclr_loss", temperature=0.1, gamma=0.9, reads=("s_a/z", "s_b/z", "index")))
 
@@ -34,8 +37,16 @@ def get_config(preset: str = "demo"):
     common.object_demo_run(config)
   elif preset == "cifar10":
     config.losses.con.gamma = 0.8
-    common.lars_run(config, batch_size=128, epochs=400, lr=0.8, lr_scale=None, weight_decay=5e-4, warmup_start_lr=0.01,
-                    end_lr_fraction=1e-3)
+    common.lars_run(
+      config,
+      batch_size=128,
+      epochs=400,
+      lr=0.8,
+      lr_scale=None,
+      weight_decay=5e-4,
+      warmup_start_lr=0.01,
+      end_lr_fraction=1e-3,
+    )
   else:
     common.lars_run(config, batch_size=256, epochs=800, lr=0.075, lr_scale="sqrt", lr_scale_batch=1, weight_decay=1e-6)
   return config

@@ -25,25 +25,44 @@ def get_config(preset: str = "demo"):
   if preset == "cifar10":
     net = dict(net, depth=50, zero_init_residual=False)
   head, temperature, scale, views = dict(
-      demo=(dict(hidden=256, output=64, last_batch_norm="plain"), 0.5, 1.0,
-            dict(scale=(0.6, 1.0), **common.MOCO_COLOUR, flip=0.0)),
-      cifar10=(dict(hidden=2048, output=128, batch_norm=False), 0.1, 0.1 / 0.07,
-               dict(scale=(0.2, 1.0), **common.MOCO_COLOUR, interpolation="bilinear")),
-      imagenet=(dict(hidden=2048, output=128, batch_norm=False), 0.1, 0.1,
-                dict(scale=(0.08, 1.0), **common.SIMCLR_COLOUR, blur=0.5)))[preset]
+    demo=(
+      dict(hidden=256, output=64, last_batch_norm="plain"),
+      0.5,
+      1.0,
+      dict(scale=(0.6, 1.0), **common.MOCO_COLOUR, flip=0.0),
+    ),
+    cifar10=(
+      dict(hidden=2048, output=128, batch_norm=False),
+      0.1,
+      0.1 / 0.07,
+      dict(scale=(0.2, 1.0), **common.MOCO_COLOUR, interpolation="bilinear"),
+    ),
+    imagenet=(
+      dict(hidden=2048, output=128, batch_norm=False),
+      0.1,
+      0.1,
+      dict(scale=(0.08, 1.0), **common.SIMCLR_COLOUR, blur=0.5),
+    ),
+  )[preset]
   config.views = common.symmetric_pair(preset, size=common.SIZES[preset], **views)
-  config.networks = dict(student=dict(**net, heads=dict(
-      z=dict(fn="mlp_head", reads=("features",), layers=2, **head))))
+  config.networks = dict(student=dict(**net, heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=2, **head))))
   config.passes = common.passes("s", VIEWS, "student", join="views")
-  config.losses = dict(sup=dict(fn="supervised_contrastive_loss", temperature=temperature, scale=scale,
-                                reads=(common.outputs("s", VIEWS, "z"), "label")))
+  config.losses = dict(
+    sup=dict(
+      fn="supervised_contrastive_loss",
+      temperature=temperature,
+      scale=scale,
+      reads=(common.outputs("s", VIEWS, "z"), "label"),
+    )
+  )
 
   if preset == "demo":
     common.demo_run(config, steps=2000, lr=2e-3)
   elif preset == "cifar10":
     config.update(dict(batch_size=1024, total_epochs=1000.0))
-    config.optim.update(dict(name="sgd", lr=0.5, weight_decay=1e-4, warmup_epochs=10, warmup_start_lr=0.01,
-                             end_lr_fraction=1e-3))
+    config.optim.update(
+      dict(name="sgd", lr=0.5, weight_decay=1e-4, warmup_epochs=10, warmup_start_lr=0.01, end_lr_fraction=1e-3)
+    )
   else:
     common.lars_run(config, batch_size=6144, epochs=350, lr=0.4, weight_decay=1e-3, warmup_epochs=12)
   return config

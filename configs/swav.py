@@ -27,35 +27,53 @@ from jssl.schedules import step
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   head, prototypes, temp, frozen, queue, use = dict(
-      demo=(dict(hidden=256, output=64), 128, 0.03, dict(until_fraction=0.1), 256,
-            step((0.0, 1.0), boundaries_fraction=(0.2,))),
-      cifar10=(dict(hidden=2048, output=128), 3000, 0.05, dict(until_epochs=2), 3840,
-               step((0.0, 1.0), boundaries_epochs=(50,))),
-      imagenet=(dict(hidden=2048, output=128), 3000, 0.05, dict(until_steps=313), 0, 0.0))[preset]
+    demo=(
+      dict(hidden=256, output=64),
+      128,
+      0.03,
+      dict(until_fraction=0.1),
+      256,
+      step((0.0, 1.0), boundaries_fraction=(0.2,)),
+    ),
+    cifar10=(
+      dict(hidden=2048, output=128),
+      3000,
+      0.05,
+      dict(until_epochs=2),
+      3840,
+      step((0.0, 1.0), boundaries_epochs=(50,)),
+    ),
+    imagenet=(dict(hidden=2048, output=128), 3000, 0.05, dict(until_steps=313), 0, 0.0),
+  )[preset]
   config.views, large, small = common.swav_crops(preset)
   config.networks = dict(
-      student=dict(**common.SMALL_BACKBONES[preset], heads=dict(
-          z=dict(fn="mlp_head", reads=("features",), layers=2, **head))),
-      prototypes=dict(fn="prototypes", prototypes=prototypes))
+    student=dict(**common.SMALL_BACKBONES[preset], heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=2, **head))),
+    prototypes=dict(fn="prototypes", prototypes=prototypes),
+  )
   config.passes = (
-      common.passes("s", large, "student", join="large") | common.passes("s", small, "student", join="small")
-      | common.passes("p", large + small, "prototypes", reads=lambda v: (f"s_{v}/z",)))
+    common.passes("s", large, "student", join="large")
+    | common.passes("s", small, "student", join="small")
+    | common.passes("p", large + small, "prototypes", reads=lambda v: (f"s_{v}/z",))
+  )
   scores = common.outputs("p", large, "logits")
   config.targets = dict(y=dict(fn="sinkhorn_codes", reads=(scores,), temp=temp, iterations=3))
   if queue:
-    config.targets.update({f"queue_{v}": dict(fn="feature_queue", reads=(f"s_{v}/z",), length=queue, use=use)
-                           for v in large})
+    config.targets.update(
+      {f"queue_{v}": dict(fn="feature_queue", reads=(f"s_{v}/z",), length=queue, use=use) for v in large}
+    )
     config.passes.update(common.passes("q", large, "prototypes", reads=lambda v: (f"queue_{v}/rows",)))
     config.targets.y.reads = (scores, common.outputs("q", large, "logits"), common.outputs("queue", large, "counts"))
-  config.losses = dict(swav=dict(fn="dino_loss", student_temp=0.1, reads=(
-      common.outputs("p", large + small, "logits"), ("y/0", "y/1"))))
+  config.losses = dict(
+    swav=dict(fn="dino_loss", student_temp=0.1, reads=(common.outputs("p", large + small, "logits"), ("y/0", "y/1")))
+  )
 
   if preset == "demo":
     common.object_demo_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.6, weight_decay=1e-6)
   else:
-    common.lars_run(config, batch_size=4096, epochs=800, lr=0.3, weight_decay=1e-6, warmup_start_lr=0.3,
-                    end_lr_fraction=1e-3)
+    common.lars_run(
+      config, batch_size=4096, epochs=800, lr=0.3, weight_decay=1e-6, warmup_start_lr=0.3, end_lr_fraction=1e-3
+    )
   config.optim.freeze = (("^prototypes/", frozen),)
   return config

@@ -18,14 +18,17 @@ from jssl.schedules import cosine
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, hidden, dim, net = dict(
-      demo=(32, 256, 256, common.SMALL_BACKBONES["demo"]),
-      cifar10=(32, 4096, 256, common.BACKBONES["cifar10"]),
-      imagenet=(224, 4096, 256, common.BACKBONES["imagenet"]))[preset]
+    demo=(32, 256, 256, common.SMALL_BACKBONES["demo"]),
+    cifar10=(32, 4096, 256, common.BACKBONES["cifar10"]),
+    imagenet=(224, 4096, 256, common.BACKBONES["imagenet"]),
+  )[preset]
   config.views = common.asymmetric_pair(preset, size=size, scale=(0.08, 1.0), blur=preset == "imagenet")
   config.networks = dict(
-      student=dict(**net, heads=dict(
-          z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=dim, layers=2, bias=False))),
-      teacher=dict(ema="student", decay=cosine(0.99, 1.0)))
+    student=dict(
+      **net, heads=dict(z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=dim, layers=2, bias=False))
+    ),
+    teacher=dict(ema="student", decay=cosine(0.99, 1.0)),
+  )
   config.passes = dict(s=dict(net="student", reads=("a",)), t=dict(net="teacher", reads=("b",)))
   config.losses = dict(tico=dict(fn="tico_loss", reads=("s/z", "t/z"), rho=8.0, momentum=0.9))
 

@@ -19,11 +19,18 @@ from jssl.configs import common
 def network(preset: str) -> dict:
   """The encoder and its quantiser, which `configs/beit.py` loads."""
   size, patch, codes, net = dict(
-      demo=(32, 4, 256, dict(width=64, depth=2, num_heads=2)),
-      cifar10=(32, 4, 512, dict(width=192, depth=4, num_heads=3)),
-      imagenet=(224, 16, 8192, dict(width=384, depth=6, num_heads=6)))[preset]
-  return dict(fn="vit", image_size=size, patch_size=patch, cls_token=False, **net, heads=dict(
-      vq=dict(fn="vector_quantizer", reads=("patch_tokens",), codes=codes, dim=32)))
+    demo=(32, 4, 256, dict(width=64, depth=2, num_heads=2)),
+    cifar10=(32, 4, 512, dict(width=192, depth=4, num_heads=3)),
+    imagenet=(224, 16, 8192, dict(width=384, depth=6, num_heads=6)),
+  )[preset]
+  return dict(
+    fn="vit",
+    image_size=size,
+    patch_size=patch,
+    cls_token=False,
+    **net,
+    heads=dict(vq=dict(fn="vector_quantizer", reads=("patch_tokens",), codes=codes, dim=32)),
+  )
 
 
 def get_config(preset: str = "demo"):
@@ -31,19 +38,19 @@ def get_config(preset: str = "demo"):
   encoder = network(preset)
   patch = encoder["patch_size"]
   decoder = dict(
-      demo=dict(width=64, depth=1, num_heads=2),
-      cifar10=dict(width=192, depth=2, num_heads=3),
-      imagenet=dict(width=384, depth=3, num_heads=6))[preset]
+    demo=dict(width=64, depth=1, num_heads=2),
+    cifar10=dict(width=192, depth=2, num_heads=3),
+    imagenet=dict(width=384, depth=3, num_heads=6),
+  )[preset]
   config.views = dict(v=common.view(preset, size=encoder["image_size"], scale=(0.2, 1.0)))
   config.networks = dict(tokenizer=encoder, decoder=dict(fn="mae_decoder", patch_size=patch, prefix=0, **decoder))
-  config.passes = dict(
-      t=dict(net="tokenizer", reads=("v",)),
-      d=dict(net="decoder", reads=("t/vq/quantized",)))
+  config.passes = dict(t=dict(net="tokenizer", reads=("v",)), d=dict(net="decoder", reads=("t/vq/quantized",)))
   config.targets = dict(y=dict(fn="patch_pixels", reads=("v",), patch=patch))
   config.losses = dict(
-      rec=dict(fn="masked_mse_loss", reads=("d/pixels", "y")),
-      vq=dict(fn="quantization_loss", reads=("t/vq/latents", "t/vq/entries"), commitment=0.25, weight=1.0),
-      usage=dict(fn="mean_entropy_loss", reads=("t/vq/cosines",), temp=0.05, weight=0.1))
+    rec=dict(fn="masked_mse_loss", reads=("d/pixels", "y")),
+    vq=dict(fn="quantization_loss", reads=("t/vq/latents", "t/vq/entries"), commitment=0.25, weight=1.0),
+    usage=dict(fn="mean_entropy_loss", reads=("t/vq/cosines",), temp=0.05, weight=0.1),
+  )
 
   if preset == "demo":
     common.demo_run(config)

@@ -19,19 +19,29 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, dim, net = dict(
-      demo=(32, 256, common.SMALL_BACKBONES["demo"]),
-      cifar10=(32, 2048, common.BACKBONES["cifar10"]),
-      imagenet=(224, 8192, common.BACKBONES["imagenet"]))[preset]
+    demo=(32, 256, common.SMALL_BACKBONES["demo"]),
+    cifar10=(32, 2048, common.BACKBONES["cifar10"]),
+    imagenet=(224, 8192, common.BACKBONES["imagenet"]),
+  )[preset]
   if preset == "imagenet":
     config.views = common.asymmetric_pair(preset, size=size, scale=(0.08, 1.0))
   else:
     config.views = common.symmetric_pair(preset, size=size, scale=(0.2, 1.0), **common.COLOUR, solarize=0.1)
-  config.networks = dict(student=dict(**net, heads=dict(
-      z=dict(fn="mlp_head", reads=("features",), hidden=dim, output=dim, layers=3, last_bias=False))))
+  config.networks = dict(
+    student=dict(
+      **net, heads=dict(z=dict(fn="mlp_head", reads=("features",), hidden=dim, output=dim, layers=3, last_bias=False))
+    )
+  )
   config.passes = common.passes("s", VIEWS, "student")
-  config.losses = dict(vicreg=dict(
-      fn="vicreg_loss", reads=common.outputs("s", VIEWS, "z"), invariance_weight=25.0,
-      variance_weight=50.0 if preset == "cifar10" else 25.0, covariance_weight=1.0))
+  config.losses = dict(
+    vicreg=dict(
+      fn="vicreg_loss",
+      reads=common.outputs("s", VIEWS, "z"),
+      invariance_weight=25.0,
+      variance_weight=50.0 if preset == "cifar10" else 25.0,
+      covariance_weight=1.0,
+    )
+  )
 
   if preset == "demo":
     common.object_demo_run(config)

@@ -21,16 +21,17 @@ VIEWS = ("a", "b")
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   size, dim, hidden, subbatch, net = dict(
-      demo=(32, 32, 256, 64, common.SMALL_BACKBONES["demo"]),
-      cifar10=(32, 64, 1024, 128, common.BACKBONES["cifar10"]),
-      imagenet=(224, 128, 1024, 256, dict(fn="resnet", depth=18)))[preset]
+    demo=(32, 32, 256, 64, common.SMALL_BACKBONES["demo"]),
+    cifar10=(32, 64, 1024, 128, common.BACKBONES["cifar10"]),
+    imagenet=(224, 128, 1024, 256, dict(fn="resnet", depth=18)),
+  )[preset]
   if preset == "imagenet":
     config.views = common.symmetric_pair(preset, size=size, scale=(0.08, 1.0), **common.SIMCLR_COLOUR)
   else:
-    config.views = common.symmetric_pair(preset, size=size, scale=(0.2, 1.0),
-                                         **common.MOCO_COLOUR | dict(grayscale=0.1))
-  config.networks = dict(student=dict(**net, heads=dict(
-      z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=dim, layers=2))))
+    config.views = common.symmetric_pair(preset, size=size, scale=(0.2, 1.0), **common.MOCO_COLOUR | dict(grayscale=0.1))
+  config.networks = dict(
+    student=dict(**net, heads=dict(z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=dim, layers=2)))
+  )
   # BatchNorm in the backbone sees each view by itself; in the authors' head it sees them together.
   config.passes = common.passes("s", VIEWS, "student")
   config.losses = dict(w_mse=dict(fn="w_mse_loss", reads=(common.outputs("s", VIEWS, "z"),), subbatch=subbatch))
@@ -39,7 +40,17 @@ def get_config(preset: str = "demo"):
     common.object_demo_run(config)
   else:
     epochs, lr = (1000, 3e-3) if preset == "cifar10" else (240, 2e-3)
-    common.adamw_run(config, batch_size=512, epochs=epochs, lr=lr, lr_scale=None, weight_decay=1e-6,
-                     warmup_epochs=None, warmup_steps=500, lr_schedule="step", step_factors=(0.2, 0.04),
-                     boundaries_epochs=(epochs - 50, epochs - 25))
+    common.adamw_run(
+      config,
+      batch_size=512,
+      epochs=epochs,
+      lr=lr,
+      lr_scale=None,
+      weight_decay=1e-6,
+      warmup_epochs=None,
+      warmup_steps=500,
+      lr_schedule="step",
+      step_factors=(0.2, 0.04),
+      boundaries_epochs=(epochs - 50, epochs - 25),
+    )
   return config

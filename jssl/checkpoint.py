@@ -38,17 +38,21 @@ class Checkpoints:
   def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2, keep_best: str | None = None):
     policies = [keeping.LatestN(keep)]
     if keep_best:
-      lowest = keeping.BestN(get_metric_fn=lambda m: m[keep_best], reverse=True, n=1,
-                             keep_checkpoints_without_metrics=False)
+      lowest = keeping.BestN(get_metric_fn=lambda m: m[keep_best], reverse=True, n=1, keep_checkpoints_without_metrics=False)
       policies.append(lowest)
     self.directory = pathlib.Path(workdir).absolute() / "checkpoints"
     self._manager = ocp.CheckpointManager(
-        self.directory, item_handlers=_handlers(),
-        options=ocp.CheckpointManagerOptions(
-            preservation_policy=keeping.AnyPreservationPolicy(policies), cleanup_tmp_directories=True,
-            # Otherwise, where a folder cannot be made, other threads wait twenty minutes for it.
-            async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
-            best_fn=(lambda m: m[keep_best]) if keep_best else None, best_mode="min"))
+      self.directory,
+      item_handlers=_handlers(),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=keeping.AnyPreservationPolicy(policies),
+        cleanup_tmp_directories=True,
+        # Otherwise, where a folder cannot be made, other threads wait twenty minutes for it.
+        async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
+        best_fn=(lambda m: m[keep_best]) if keep_best else None,
+        best_mode="min",
+      ),
+    )
     self._writing = None
     self._failed = None
 
@@ -66,8 +70,13 @@ class Checkpoints:
       checksums_path(self.directory, step).unlink(missing_ok=True)
     metadata = dict(format_version=FORMAT_VERSION, step=step, metrics=metrics)
     try:
-      self._manager.save(step, metrics=metrics, args=ocp.args.Composite(
-          state=ocp.args.StandardSave(named_leaves(jax.tree.map(_single_copy, state))), metadata=ocp.args.JsonSave(metadata)))
+      self._manager.save(
+        step,
+        metrics=metrics,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(named_leaves(jax.tree.map(_single_copy, state))), metadata=ocp.args.JsonSave(metadata)
+        ),
+      )
     except Exception as error:  # pylint: disable=broad-except  # whatever the file system or orbax finds
       self._report(step, error)
       return
@@ -115,8 +124,9 @@ class Checkpoints:
       logging.log.error("%s; trying the one before", damage)
     else:
       if damaged:
-        raise ConfigError(f"{self.directory}: no checkpoint is whole ({'; '.join(damaged.values())}); to begin anew, "
-                          "remove the folder")
+        raise ConfigError(
+          f"{self.directory}: no checkpoint is whole ({'; '.join(damaged.values())}); to begin anew, remove the folder"
+        )
       return _NONE
     for bad in damaged:
       place = self.directory.parent / "damaged"
@@ -200,7 +210,9 @@ def find_damage(directory: pathlib.Path, step: int) -> str:
   if not names:
     return ""
   what = "is missing" if names[0] not in found else "is not as it was written"
-  return f"the checkpoint of step {step} is damaged: {names[0]} {what}{f' ({len(names)} files in all)' if len(names) > 1 else ''}"
+  return (
+    f"the checkpoint of step {step} is damaged: {names[0]} {what}{f' ({len(names)} files in all)' if len(names) > 1 else ''}"
+  )
 
 
 def _checksums(folder: pathlib.Path) -> dict[str, str]:
@@ -218,8 +230,9 @@ def _handlers() -> dict[str, ocp.CheckpointHandler]:
 
 def named_leaves(state) -> dict[str, Any]:
   """Nested dicts by field name: what is on disk does not depend on the classes of the code."""
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-          for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+  }
 
 
 def _single_copy(x):
@@ -239,8 +252,9 @@ def load_variables(workdir: str | pathlib.Path, step: int | None = None) -> dict
     ConfigError: if the workdir holds no checkpoint, or a damaged one.
   """
   directory = pathlib.Path(workdir).absolute() / "checkpoints"
-  with ocp.CheckpointManager(directory, item_handlers=_handlers(),
-                             options=ocp.CheckpointManagerOptions(create=False, read_only=True)) as manager:
+  with ocp.CheckpointManager(
+    directory, item_handlers=_handlers(), options=ocp.CheckpointManagerOptions(create=False, read_only=True)
+  ) as manager:
     step = manager.latest_step() if step is None else step
     if step is None:
       raise ConfigError(f"{workdir} holds no checkpoint")
@@ -251,7 +265,7 @@ def load_variables(workdir: str | pathlib.Path, step: int | None = None) -> dict
     target = {name: np.zeros(spec.shape, spec.dtype) for name, spec in _saved_spec(manager, step).items()}
     state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
   prefix = "variables/"
-  return {name[len(prefix):]: np.asarray(x) for name, x in state.items() if name.startswith(prefix)}
+  return {name[len(prefix) :]: np.asarray(x) for name, x in state.items() if name.startswith(prefix)}
 
 
 def network_arrays(variables: dict[str, np.ndarray], network: str) -> tuple[dict, dict]:
@@ -263,7 +277,7 @@ def network_arrays(variables: dict[str, np.ndarray], network: str) -> tuple[dict
   parts = {}
   for kind in ("params", "teachers", "stats"):
     prefix = f"{kind}/{network}/"
-    parts[kind] = {name[len(prefix):]: x for name, x in variables.items() if name.startswith(prefix)}
+    parts[kind] = {name[len(prefix) :]: x for name, x in variables.items() if name.startswith(prefix)}
   params = parts["params"] or parts["teachers"]
   if not params:
     known = {name.split("/")[1] for name in variables if name.split("/")[0] in ("params", "teachers")}

@@ -24,45 +24,66 @@ OPEN = ("views", "masking", "networks", "passes", "targets", "losses", "phases",
 DURATIONS = ("total_steps", "total_epochs", "total_examples")
 # What these may be, and the least that these numbers may be.
 CHOICES = {"nonfinite.policy": ("stop", "skip", "roll_back"), "dtype": ("float32", "bfloat16", "float16")}
-LEAST = {"seed": 0, "batch_size": 1, "accumulate": 1, "log_every_steps": 1, "checkpoint_every_steps": 1,
-         "data.device_bytes": 0, "data.threads": 0, "data.prefetch": 0, "nonfinite.limit": 0, "checkpoint.keep": 1}
+LEAST = {
+  "seed": 0,
+  "batch_size": 1,
+  "accumulate": 1,
+  "log_every_steps": 1,
+  "checkpoint_every_steps": 1,
+  "data.device_bytes": 0,
+  "data.threads": 0,
+  "data.prefetch": 0,
+  "nonfinite.limit": 0,
+  "checkpoint.keep": 1,
+}
 
 
 def default_config() -> ml_collections.ConfigDict:
   """Every key that the loop knows, with its default."""
-  config = ml_collections.ConfigDict(dict(
+  config = ml_collections.ConfigDict(
+    dict(
       {name: {} for name in OPEN},
       seed=0,
       # Exactly one of the three.
-      total_steps=None, total_epochs=None, total_examples=None,
-      batch_size=256,                    # global: all devices together
-      accumulate=1,                      # micro-batches a step; refused where it would change the loss
-      dtype="float32",                   # of the networks' compute; parameters, losses and statistics stay float32
+      total_steps=None,
+      total_epochs=None,
+      total_examples=None,
+      batch_size=256,  # global: all devices together
+      accumulate=1,  # micro-batches a step; refused where it would change the loss
+      dtype="float32",  # of the networks' compute; parameters, losses and statistics stay float32
       log_every_steps=50,
       checkpoint_every_steps=1000,
       data=dict(
-          name="scenes", split="train",
-          options={},                    # handed to jssl.data.load
-          device_bytes=1 << 30,          # a set that is smaller lives on the device
-          threads=8, prefetch=8),
+        name="scenes",
+        split="train",
+        options={},  # handed to jssl.data.load
+        device_bytes=1 << 30,  # a set that is smaller lives on the device
+        threads=8,
+        prefetch=8,
+      ),
       # Where a loss or a gradient is not finite: "stop"; "skip" the update, or "roll_back" to the last checkpoint and take
       # the examples in another order, either up to `limit` times in a run.
       nonfinite=dict(policy="stop", limit=10),
-      checkpoint=dict(keep=2, keep_best=None),   # keep_best: a metric's name; its lowest value is kept too
+      checkpoint=dict(keep=2, keep_best=None),  # keep_best: a metric's name; its lowest value is kept too
       parallel=dict(
-          mode="pmap", shard_state=False,
-          compiler_options={}),          # of XLA, for the step alone: what XLA_FLAGS takes, without the dashes
+        mode="pmap", shard_state=False, compiler_options={}
+      ),  # of XLA, for the step alone: what XLA_FLAGS takes, without the dashes
       optim=optim.default_optim_config(),
       evaluation=dict(
-          network=None,                  # None: the EMA teacher if there is one, else the first trained network
-          feature=None,                  # None: the network's `features`; or a name that it writes, such as "mean"
-          protocols=("knn", "linear", "rankme"),
-          train=dict(name="objects", split="train", options={}),
-          test=dict(name="objects", split="test", options={}),
-          calibration_scenes=dict(name="scenes", split="calibration", options={}),
-          test_scenes=dict(name="scenes", split="test", options={}),
-          size=None, mean=None, std=None,  # the evaluation view; None: the first view's that no other is made of
-          grayscale=False)))               # for networks that have seen grey alone
+        network=None,  # None: the EMA teacher if there is one, else the first trained network
+        feature=None,  # None: the network's `features`; or a name that it writes, such as "mean"
+        protocols=("knn", "linear", "rankme"),
+        train=dict(name="objects", split="train", options={}),
+        test=dict(name="objects", split="test", options={}),
+        calibration_scenes=dict(name="scenes", split="calibration", options={}),
+        test_scenes=dict(name="scenes", split="test", options={}),
+        size=None,
+        mean=None,
+        std=None,  # the evaluation view; None: the first view's that no other is made of
+        grayscale=False,
+      ),
+    )
+  )  # for networks that have seen grey alone
   return config
 
 
@@ -137,14 +158,22 @@ def _check_keys(given: dict, known: dict, where: str) -> None:
       _check_keys(value, default, f"{where}.{key}")
 
 
-_KINDS = {bool: "a boolean", int: "a whole number", float: "a number", str: "a string", tuple: "a tuple",
-          dict: "a table of keys and values"}
+_KINDS = {
+  bool: "a boolean",
+  int: "a whole number",
+  float: "a number",
+  str: "a string",
+  tuple: "a tuple",
+  dict: "a table of keys and values",
+}
 
 
 def _alike(value: Any, default: Any) -> bool:
   if isinstance(value, bool) or isinstance(default, bool):
     return isinstance(value, bool) and isinstance(default, bool)
-  return isinstance(value, {int: numbers.Integral, float: numbers.Real, tuple: (tuple, list)}.get(type(default), type(default)))
+  return isinstance(
+    value, {int: numbers.Integral, float: numbers.Real, tuple: (tuple, list)}.get(type(default), type(default))
+  )
 
 
 def total_steps(config, num_examples: int) -> int:

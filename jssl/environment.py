@@ -46,8 +46,14 @@ class Environment:
       positions = jnp.arange(len(next(iter(batch.values()))))
     self.step_key = jax.random.fold_in(key, step)
     self.example_keys = jax.vmap(jax.random.fold_in, (None, 0))(self.step_key, positions)
-    kinds = {"views": self._run_drawn, "masking": self._run_drawn, "passes": self._run_passes,
-             "refresh": self._run_refresh, "targets": self._run_target, "losses": self._run_loss}
+    kinds = {
+      "views": self._run_drawn,
+      "masking": self._run_drawn,
+      "passes": self._run_passes,
+      "refresh": self._run_refresh,
+      "targets": self._run_target,
+      "losses": self._run_loss,
+    }
     for unit in method.units:
       kinds[unit[0].stage](unit)
 
@@ -102,8 +108,10 @@ class Environment:
       raise
     except jax.errors.ConcretizationTypeError as error:
       scheduled = ", ".join(node.schedules) or "no number"
-      raise ConfigError(f"{node.where}: a number that sets a shape or a choice cannot be a schedule ({scheduled} is one); "
-                        "change it by config.phases") from error
+      raise ConfigError(
+        f"{node.where}: a number that sets a shape or a choice cannot be a schedule ({scheduled} is one); "
+        "change it by config.phases"
+      ) from error
     except (TypeError, ValueError) as error:
       raise ConfigError(f"{node.where}: {' '.join(str(error).split())}") from error
 
@@ -169,14 +177,16 @@ class Environment:
     shapes = [jax.tree.map(lambda x: x.shape, r) for r in reads]
     for node, shape in zip(unit, shapes):
       if shape != shapes[0]:
-        raise ConfigError(f"{node.where}: join='{node.options['join']}' needs equal shapes; {unit[0].where} reads "
-                          f"{shapes[0]}, this one {shape}")
+        raise ConfigError(
+          f"{node.where}: join='{node.options['join']}' needs equal shapes; {unit[0].where} reads "
+          f"{shapes[0]}, this one {shape}"
+        )
 
   def _run_refresh(self, unit):
     """Tables are written between epochs and are there from the start."""
 
   def _run_target(self, unit):
-    node, = unit
+    (node,) = unit
     args, kwargs = jax.lax.stop_gradient(self._reads(node))
     numbers = self._numbers(node) | dict(rng=self._batch_key(node))
     if isinstance(node.fn, Stateful):
@@ -186,7 +196,7 @@ class Environment:
     graph.store(self.arrays, node.name, jax.lax.stop_gradient(output))
 
   def _run_loss(self, unit):
-    node, = unit
+    (node,) = unit
     numbers = self._numbers(node) | dict(rng=self._batch_key(node))
     results = []
     for reads in node.options.get("terms", (node.reads,)):
@@ -241,7 +251,7 @@ class AbstractEnvironment(Environment):
     return super().remember(node, args, kwargs, numbers)
 
   def _run_refresh(self, unit):
-    node, = unit
+    (node,) = unit
     count = self.method.engine["num_examples"]
     args, kwargs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), self._reads(node))
     tables = jax.eval_shape(lambda a, k: self._call(node, node.fn, jax.random.key(0), *a, **k, **node.numbers), args, kwargs)

@@ -1,7 +1,7 @@
 """Errors that a user can mend: one line that names the thing and what to write instead."""
 
-import difflib
 from collections.abc import Iterable
+import difflib
 
 
 class ConfigError(ValueError):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import checkpoint, data, environment, logging, networks, views, workdirs
-from jssl.errors import ConfigError, NonFiniteError, nearest
+from jssl.errors import ConfigError, nearest, NonFiniteError
 from jssl.evaluation import format_table, protocols
 from jssl.evaluation.features import extract_features
 from jssl.graph import flat_names, owner
@@ -51,6 +51,7 @@ class Frozen(NamedTuple):
 
   def feature_model(self, name: str) -> protocols.FeatureModel:
     """The network as the protocols want it."""
+
     def extract(output):
       apply = jax.tree_util.Partial(lambda variables, images: _outputs(self, variables, images)[output], self.variables)
       return lambda images: extract_features(apply, images)
@@ -60,13 +61,17 @@ class Frozen(NamedTuple):
       raise ConfigError(f"config.evaluation.feature='{self.feature}': {nearest(self.feature, shapes)}")
     has_patches = "patch_tokens" in shapes
     return protocols.FeatureModel(
-        name=name, image_features=extract(self.feature), patch_features=extract("patch_tokens") if has_patches else None,
-        grid=self.module.grid((self.size, self.size, len(self.mean))) if has_patches else None)
+      name=name,
+      image_features=extract(self.feature),
+      patch_features=extract("patch_tokens") if has_patches else None,
+      grid=self.module.grid((self.size, self.size, len(self.mean))) if has_patches else None,
+    )
 
 
 def _outputs(frozen: Frozen, variables, images):
-  view = lambda image: views.resize_view(None, image, size=frozen.size, grayscale=frozen.grayscale, mean=frozen.mean,
-                                         std=frozen.std)
+  view = lambda image: views.resize_view(
+    None, image, size=frozen.size, grayscale=frozen.grayscale, mean=frozen.mean, std=frozen.std
+  )
   return frozen.module.apply(variables, jax.vmap(view)(environment.as_float(images)), train=False)
 
 
@@ -88,8 +93,10 @@ def view_number(entries, key: str) -> Any:
   Raises:
     ConfigError: if none of them has it.
   """
-  made_of = {name: [owner(read.rpartition("=")[2], entries) for read in flat_names(entry.get("reads", ()))]
-             for name, entry in entries.items()}
+  made_of = {
+    name: [owner(read.rpartition("=")[2], entries) for read in flat_names(entry.get("reads", ()))]
+    for name, entry in entries.items()
+  }
   parts = {part for owners in made_of.values() for part in owners}
   name = next(name for name in entries if name not in parts)
   while key not in entries[name]:
@@ -99,8 +106,9 @@ def view_number(entries, key: str) -> Any:
   return entries[name][key]
 
 
-def load_frozen(workdir: str | pathlib.Path, *, step: int | None = None, random: bool = False,
-                modules: Sequence[str] = ()) -> Frozen:
+def load_frozen(
+  workdir: str | pathlib.Path, *, step: int | None = None, random: bool = False, modules: Sequence[str] = ()
+) -> Frozen:
   """The network of a run that its config names for evaluation.
 
   Args:
@@ -122,17 +130,24 @@ def load_frozen(workdir: str | pathlib.Path, *, step: int | None = None, random:
     variables = networks.initialise(module, key, ((image,), {}))
   else:
     params, stats = checkpoint.network_arrays(checkpoint.load_variables(workdir, step), name)
-    variables = {"params": traverse_util.unflatten_dict(params, sep="/"),
-                 "batch_stats": traverse_util.unflatten_dict(stats, sep="/")}
-  return Frozen(module, jax.device_put(variables), feature=chosen.feature or "features",
-                grayscale=chosen.get("grayscale", False), **view)
+    variables = {
+      "params": traverse_util.unflatten_dict(params, sep="/"),
+      "batch_stats": traverse_util.unflatten_dict(stats, sep="/"),
+    }
+  return Frozen(
+    module, jax.device_put(variables), feature=chosen.feature or "features", grayscale=chosen.get("grayscale", False), **view
+  )
 
 
 def load_data(config, names) -> protocols.EvaluationData:
   """The splits that the protocols need, in memory."""
   splits = {split for name in names for split in protocols.PROTOCOLS[name].splits}
-  entries = dict(train=config.evaluation.train, test=config.evaluation.test,
-                 calibration=config.evaluation.calibration_scenes, scenes=config.evaluation.test_scenes)
+  entries = dict(
+    train=config.evaluation.train,
+    test=config.evaluation.test,
+    calibration=config.evaluation.calibration_scenes,
+    scenes=config.evaluation.test_scenes,
+  )
   loaded = {split: data.load(e.name, split=e.split, **e.options) for split, e in entries.items() if split in splits}
   num_classes = loaded["train"].num_classes if "train" in loaded else None
   return protocols.EvaluationData(**{k: in_memory(source) for k, source in loaded.items()}, num_classes=num_classes)
@@ -142,8 +157,14 @@ def in_memory(source: data.Source) -> dict[str, np.ndarray]:
   return source.arrays if source.arrays is not None else source.get(np.arange(len(source)))
 
 
-def evaluate(workdir: str | pathlib.Path, names=None, *, step: int | None = None,
-             baselines: bool | Sequence[str] = False, modules: Sequence[str] = ()) -> dict:
+def evaluate(
+  workdir: str | pathlib.Path,
+  names=None,
+  *,
+  step: int | None = None,
+  baselines: bool | Sequence[str] = False,
+  modules: Sequence[str] = (),
+) -> dict:
   """Runs protocols on a run and, with `baselines`, on what it must beat.
 
   Args:
@@ -199,8 +220,13 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--workdir", required=True)
   parser.add_argument("--protocols", help=f"some of {','.join(protocols.PROTOCOLS)}; default the config's")
   parser.add_argument("--step", type=int, help="of the checkpoint; default the last")
-  parser.add_argument("--baselines", nargs="?", const=",".join(BASELINES), default="",
-                      help=f"also what a run must beat: some of {','.join(BASELINES)}; without a value all")
+  parser.add_argument(
+    "--baselines",
+    nargs="?",
+    const=",".join(BASELINES),
+    default="",
+    help=f"also what a run must beat: some of {','.join(BASELINES)}; without a value all",
+  )
   parser.add_argument("--report", action="store_true", help="write report.html into the workdir")
   parser.add_argument("--modules", default="", help="modules outside jssl whose functions the run's config may name")
   arguments = parser.parse_args(argv)
@@ -212,6 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     print(format_table(results))
     if arguments.report:
       from jssl.report import run_report  # pylint: disable=g-import-not-at-top
+
       print(f"report: {run_report.write(arguments.workdir, results, modules=modules)}")
   except (ConfigError, NonFiniteError) as error:
     print(f"error: {error}", file=sys.stderr)

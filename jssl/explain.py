@@ -1,7 +1,5 @@
 """What a config is, before a step is run: every name, shape, network, and the cost of a step."""
 
-import jax
-
 from jssl.models.network import count_parameters
 
 
@@ -19,10 +17,14 @@ def explain(trainer) -> str:
 
 def _run(trainer) -> str:
   config, horizon = trainer.config, trainer.horizon
-  lines = [f"data: {trainer.source.name}, {len(trainer.source)} examples; batch {config.batch_size}; "
-           f"{horizon.total_steps} steps, {horizon.steps_per_epoch} an epoch",
-           f"devices: {len(trainer.parallel.devices)} {trainer.parallel.devices[0].platform} ({trainer.parallel.mode})"]
-  lines += [f"phase {phase.name}: steps {phase.start} to {phase.stop}" for phase in trainer.phases if len(trainer.phases) > 1]
+  lines = [
+    f"data: {trainer.source.name}, {len(trainer.source)} examples; batch {config.batch_size}; "
+    f"{horizon.total_steps} steps, {horizon.steps_per_epoch} an epoch",
+    f"devices: {len(trainer.parallel.devices)} {trainer.parallel.devices[0].platform} ({trainer.parallel.mode})",
+  ]
+  lines += [
+    f"phase {phase.name}: steps {phase.start} to {phase.stop}" for phase in trainer.phases if len(trainer.phases) > 1
+  ]
   return "\n".join(lines)
 
 
@@ -82,8 +84,12 @@ def _cost_of_phase(trainer) -> str:
   cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
   flops = (cost[0] if isinstance(cost, (list, tuple)) else cost or {}).get("flops", float("nan"))
   size = trainer.config.batch_size
-  parts = dict(arguments=memory.argument_size_in_bytes, outputs=memory.output_size_in_bytes,
-               temporaries=memory.temp_size_in_bytes, reused=memory.alias_size_in_bytes)
+  parts = dict(
+    arguments=memory.argument_size_in_bytes,
+    outputs=memory.output_size_in_bytes,
+    temporaries=memory.temp_size_in_bytes,
+    reused=memory.alias_size_in_bytes,
+  )
   listed = ", ".join(f"{name} {value / 2**20:,.0f} MiB" for name, value in parts.items())
   return f"one step: {flops / 1e9:,.1f} GFLOPs ({flops / size / 1e9:,.2f} an example)\nmemory: {listed}"
 

@@ -4,9 +4,9 @@ A node is one entry of a stage: `name=dict(fn=..., reads=(...), number=...)`. Th
 whose order follows from what each reads, so a mask may well depend on a teacher's attention.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jssl import schedules
@@ -17,12 +17,12 @@ STAGES = ("views", "masking", "passes", "refresh", "targets", "losses")
 
 # What an entry may hold beside the numbers of its function.
 _OPTIONS = {
-    "views": ("fn", "reads", "scope"),
-    "masking": ("fn", "reads", "scope", "grid"),
-    "passes": ("net", "reads", "join", "train"),
-    "targets": ("fn", "reads"),
-    "losses": ("fn", "reads", "terms", "weight", "log_variance"),
-    "refresh": ("fn", "reads", *(f"every_{unit}" for unit in schedules.UNITS)),
+  "views": ("fn", "reads", "scope"),
+  "masking": ("fn", "reads", "scope", "grid"),
+  "passes": ("net", "reads", "join", "train"),
+  "targets": ("fn", "reads"),
+  "losses": ("fn", "reads", "terms", "weight", "log_variance"),
+  "refresh": ("fn", "reads", *(f"every_{unit}" for unit in schedules.UNITS)),
 }
 
 # Keyword arguments that the engine fills where a signature has them; a config cannot. `rng` is a key that is new in

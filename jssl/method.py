@@ -104,8 +104,10 @@ class Method:
     for name in self.batch_names:
       if name not in spec:
         readers = [node.where for node in self.nodes.values() if name in node.names()]
-        raise ConfigError(f"{readers[0]} reads '{name}', which neither an entry nor the data set writes; "
-                          f"{nearest(name, [*spec, *self.nodes])}")
+        raise ConfigError(
+          f"{readers[0]} reads '{name}', which neither an entry nor the data set writes; "
+          f"{nearest(name, [*spec, *self.nodes])}"
+        )
     seen = []
 
     def run(batch):

@@ -56,12 +56,13 @@ def build(config: Mapping[str, Any], horizon: schedules.Horizon, engine: Mapping
 
 def _own_network(name, entry, engine) -> NetworkSpec:
   where = f"config.networks.{name}"
-  heads = {head: _module(f"{where}.heads.{head}", dict(spec), engine, ("fn", "reads"))
-           for head, spec in entry.get("heads", {}).items()}
+  heads = {
+    head: _module(f"{where}.heads.{head}", dict(spec), engine, ("fn", "reads"))
+    for head, spec in entry.get("heads", {}).items()
+  }
   reads = {head: tuple(spec.get("reads", ("features",))) for head, spec in entry.get("heads", {}).items()}
   module = Network(_module(where, entry, engine, _OPTIONS), heads, reads)
-  return NetworkSpec(name, module, trained=not entry.get("frozen", False), load=entry.get("load"),
-                     near=entry.get("near"))
+  return NetworkSpec(name, module, trained=not entry.get("frozen", False), load=entry.get("load"), near=entry.get("near"))
 
 
 def _check_near(spec: NetworkSpec, specs: Mapping[str, NetworkSpec]) -> None:

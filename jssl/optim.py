@@ -17,9 +17,9 @@ move at every step where some official codes move once an epoch, and reach the p
 codes that draw the warm-up with `linspace(0, peak, warmup)`.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import optax
 
 from jssl.errors import ConfigError, nearest
-from jssl.schedules import UNITS, Horizon, is_schedule
+from jssl.schedules import Horizon, is_schedule, UNITS
 
 NAMES = ("adamw", "lamb", "lars", "sgd")
 _BLOCK = re.compile(r"(?:^|/)encoderblock_(\d+)/")
@@ -37,26 +37,32 @@ _EMBEDDING = re.compile(r"(?:^|/)(embedding/\w+|pos_embedding|cls|registers|mask
 def default_optim_config() -> dict[str, Any]:
   """Every key of `config.optim` with its default; only `lr` has to be given."""
   return dict(
-      name="adamw",                      # or "lamb", "lars", "sgd"
-      lr=None,                           # peak; or a whole schedule, in place of `schedule` to `step_factors`
-      lr_scale=None,                     # "linear": lr x batch / lr_scale_batch; "sqrt": lr x the root of it
-      lr_scale_batch=256,
-      lr_schedule="cosine",              # what follows the warm-up; or "constant", "step"
-      end_lr=None,                       # of "cosine": absolute, not scaled; default 0
-      end_lr_fraction=None,              # of "cosine": of the scaled peak
-      warmup_start_lr=0.0,               # absolute, not scaled
-      **{f"warmup_{unit}": None for unit in UNITS},
-      step_factors=(), **{f"boundaries_{unit}": None for unit in UNITS},  # of "step": factors after each boundary
-      weight_decay=None,                 # a number or a schedule
-      no_decay=(),                       # regexes beside biases and 1-D parameters
-      b1=0.9, b2=0.999, eps=1e-8,        # adamw, lamb
-      momentum=0.9, nesterov=False,      # sgd, lars
-      eta=1e-3, lars_clip=False,         # lars; lars_clip: solo-learn's form of the trust ratio
-      clip=None,                         # dict(per_tensor=3.0) or dict(global_norm=1.0)
-      lr_mults=(),                       # (regex, factor or schedule); of several that fit, the first counts
-      constant_lr=(),                    # regexes: the lr of these stays at its peak throughout (SimSiam's predictor)
-      layer_decay=None,                  # factor per layer below the top of a ViT
-      freeze=())                         # regex, or (regex, dict(until_epochs=1))
+    name="adamw",  # or "lamb", "lars", "sgd"
+    lr=None,  # peak; or a whole schedule, in place of `schedule` to `step_factors`
+    lr_scale=None,  # "linear": lr x batch / lr_scale_batch; "sqrt": lr x the root of it
+    lr_scale_batch=256,
+    lr_schedule="cosine",  # what follows the warm-up; or "constant", "step"
+    end_lr=None,  # of "cosine": absolute, not scaled; default 0
+    end_lr_fraction=None,  # of "cosine": of the scaled peak
+    warmup_start_lr=0.0,  # absolute, not scaled
+    **{f"warmup_{unit}": None for unit in UNITS},
+    step_factors=(),
+    **{f"boundaries_{unit}": None for unit in UNITS},  # of "step": factors after each boundary
+    weight_decay=None,  # a number or a schedule
+    no_decay=(),  # regexes beside biases and 1-D parameters
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,  # adamw, lamb
+    momentum=0.9,
+    nesterov=False,  # sgd, lars
+    eta=1e-3,
+    lars_clip=False,  # lars; lars_clip: solo-learn's form of the trust ratio
+    clip=None,  # dict(per_tensor=3.0) or dict(global_norm=1.0)
+    lr_mults=(),  # (regex, factor or schedule); of several that fit, the first counts
+    constant_lr=(),  # regexes: the lr of these stays at its peak throughout (SimSiam's predictor)
+    layer_decay=None,  # factor per layer below the top of a ViT
+    freeze=(),
+  )  # regex, or (regex, dict(until_epochs=1))
 
 
 class OptimState(NamedTuple):
@@ -83,8 +89,14 @@ class _Plan(NamedTuple):
   thaw: Any
 
 
-def make_optimizer(config: Mapping[str, Any], params: Any, *, total_steps: int, steps_per_epoch: float | None = None,
-                   batch_size: int | None = None) -> tuple[optax.GradientTransformation, dict[str, Any]]:
+def make_optimizer(
+  config: Mapping[str, Any],
+  params: Any,
+  *,
+  total_steps: int,
+  steps_per_epoch: float | None = None,
+  batch_size: int | None = None,
+) -> tuple[optax.GradientTransformation, dict[str, Any]]:
   """Builds the optimizer of a config.
 
   Args:
@@ -118,11 +130,12 @@ def make_optimizer(config: Mapping[str, Any], params: Any, *, total_steps: int, 
   paths = _paths(params)
   lr, peak, lr_text = _learning_rate(config, horizon)
   plan = _Plan(
-      lr=lr,
-      weight_decay=horizon.make(config["weight_decay"] or 0.0, "config.optim.weight_decay: "),
-      decayed=_fill(params, _decayed(config["no_decay"], paths)),
-      rates=_fill(params, _rates(config, paths, horizon, lr, peak)),
-      thaw=_fill(params, _thaw(config["freeze"], paths, horizon)))
+    lr=lr,
+    weight_decay=horizon.make(config["weight_decay"] or 0.0, "config.optim.weight_decay: "),
+    decayed=_fill(params, _decayed(config["no_decay"], paths)),
+    rates=_fill(params, _rates(config, paths, horizon, lr, peak)),
+    thaw=_fill(params, _thaw(config["freeze"], paths, horizon)),
+  )
   inner = optax.chain(*_stages(config, plan))
 
   def init(params):
@@ -136,19 +149,24 @@ def make_optimizer(config: Mapping[str, Any], params: Any, *, total_steps: int, 
 
 
 def _stages(config, plan: _Plan) -> list[optax.GradientTransformation]:
-  decay = _stage(lambda update, param, count, decayed: (
-      update + (plan.weight_decay(count) * param).astype(update.dtype) if decayed else update), plan.decayed)
+  decay = _stage(
+    lambda update, param, count, decayed: (
+      update + (plan.weight_decay(count) * param).astype(update.dtype) if decayed else update
+    ),
+    plan.decayed,
+  )
   if config["name"] in ("adamw", "lamb"):
     memory = optax.scale_by_adam(config["b1"], config["b2"], config["eps"])
   else:
     memory = optax.trace(config["momentum"], config["nesterov"]) if config["momentum"] else optax.identity()
   trust = lambda eta: optax.masked(optax.scale_by_trust_ratio(trust_coefficient=eta), plan.decayed)
   memory = _from_thaw(memory, plan.thaw)
-  body = {"adamw": [memory, decay],
-          "lamb": [memory, decay, trust(1.0)],
-          "sgd": [decay, memory],
-          "lars": [_clipped_lars(config["eta"], plan), memory] if config["lars_clip"] else
-                  [decay, trust(config["eta"]), memory]}[config["name"]]
+  body = {
+    "adamw": [memory, decay],
+    "lamb": [memory, decay, trust(1.0)],
+    "sgd": [decay, memory],
+    "lars": [_clipped_lars(config["eta"], plan), memory] if config["lars_clip"] else [decay, trust(config["eta"]), memory],
+  }[config["name"]]
   frozen = _stage(lambda update, _, count, thaw: _zero_before(thaw, count, update), plan.thaw)
   scale = _stage(lambda update, _, count, rate: update * -rate(count).astype(update.dtype), plan.rates)
   return [frozen, *_clip(config["clip"]), *body, scale, frozen]
@@ -156,8 +174,10 @@ def _stages(config, plan: _Plan) -> list[optax.GradientTransformation]:
 
 def _stage(fn, *trees) -> optax.GradientTransformationExtraArgs:
   """A stateless transformation `fn(update, param, count, *leaves of trees)`, one parameter at a time."""
+
   def update(updates, state, params=None, *, count, **_):
     return jax.tree.map(lambda u, p, *leaves: fn(u, p, count, *leaves), updates, params, *trees), state
+
   return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
@@ -176,6 +196,7 @@ def _from_thaw(memory: optax.GradientTransformation, thaw) -> optax.GradientTran
       held = lambda old, new: jnp.where(count < steps, old, new)
       updates, moved = memory.update(updates, state, params)
       return updates, jax.tree.map(held, state, moved)
+
     return optax.GradientTransformationExtraArgs(memory.init, update)
 
   kinds = {0: memory, math.inf: optax.set_to_zero()}
@@ -194,12 +215,14 @@ def _clip(clip) -> list[optax.GradientTransformation]:
     # The 1e-6 is torch's (clip_grad_norm_) and DINO's (utils.clip_gradients).
     def shrink(g):
       return g * jnp.minimum(clip["per_tensor"] / (optax.safe_norm(g, 0.0) + 1e-6), 1.0).astype(g.dtype)
+
     return [optax.stateless(lambda updates, _: jax.tree.map(shrink, updates))]
   return [optax.clip_by_global_norm(clip["global_norm"])] if clip.get("global_norm") else []
 
 
 def _clipped_lars(eta: float, plan: _Plan) -> optax.GradientTransformationExtraArgs:
   """`g + wd w` times `min(eta |w| / (|g| + wd |w| + 1e-8) / lr, 1)`: solo-learn, solo/utils/lars.py (clip_lr=True)."""
+
   def adapt(update, param, count, decayed, rate):
     if not decayed:
       return update
@@ -337,8 +360,9 @@ def _thaw(freeze, paths, horizon: Horizon) -> dict[str, float]:
     regex, duration = (entry, {}) if isinstance(entry, str) else entry
     for key in duration:
       if key not in [f"until_{unit}" for unit in UNITS]:
-        raise ConfigError(f"config.optim.freeze: '{regex}' has an unknown key '{key}'; "
-                          f"{nearest(key, [f'until_{unit}' for unit in UNITS])}")
+        raise ConfigError(
+          f"config.optim.freeze: '{regex}' has an unknown key '{key}'; {nearest(key, [f'until_{unit}' for unit in UNITS])}"
+        )
     steps = horizon.steps(duration, "until")
     for path in _pick("freeze", regex, paths):
       thaw[path] = max(thaw[path], math.inf if steps is None else steps)
@@ -348,10 +372,11 @@ def _thaw(freeze, paths, horizon: Horizon) -> dict[str, float]:
 def _info(name: str, lr_text: str, plan: _Plan) -> dict[str, Any]:
   thaw, decayed = jax.tree.leaves(plan.thaw), jax.tree.leaves(plan.decayed)
   counts = dict(
-      decayed=sum(d and t < math.inf for d, t in zip(decayed, thaw)),
-      undecayed=sum(not d and t < math.inf for d, t in zip(decayed, thaw)),
-      frozen=sum(t == math.inf for t in thaw),
-      frozen_at_first=sum(0 < t < math.inf for t in thaw))
+    decayed=sum(d and t < math.inf for d, t in zip(decayed, thaw)),
+    undecayed=sum(not d and t < math.inf for d, t in zip(decayed, thaw)),
+    frozen=sum(t == math.inf for t in thaw),
+    frozen_at_first=sum(0 < t < math.inf for t in thaw),
+  )
   said = [f"{n} {kind.replace('_', ' ')}" for kind, n in counts.items() if n or kind in ("decayed", "undecayed")]
   summary = f"{name}: {lr_text}; tensors: {', '.join(said)}"
   return dict(summary=summary, lr=plan.lr, weight_decay=plan.weight_decay, **counts)

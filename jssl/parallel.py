@@ -83,6 +83,7 @@ class Parallel:
     What a loss computes through `psum` or `all_gather` is the same on every device; since the transpose of a sum over
     devices is that same sum, the mean of the devices' gradients is the gradient of the global loss in that case too.
     """
+
     def gathered(params, variables, *args, **kwargs):
       if self.shard_state:
         params, variables = jax.lax.with_sharding_constraint((params, variables), self._replicated)
@@ -116,8 +117,14 @@ class Parallel:
     """
     donated, options = ((0,), self.compiler_options) if donate else ((), {})
     if self.axis_name:
-      mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(None, None, 0), out_axes=0 if gather else None,
-                        devices=self.devices, donate_argnums=donated)
+      mapped = jax.pmap(
+        fn,
+        axis_name=AXIS,
+        in_axes=(None, None, 0),
+        out_axes=0 if gather else None,
+        devices=self.devices,
+        donate_argnums=donated,
+      )
       if gather:
         return lambda *args: jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), mapped(*args))
       return _compiled_at_first_call(mapped, options) if options else mapped

@@ -84,18 +84,30 @@ def refresh(trainer, state, step: int):
   data's order; it is due before the first step, and again every `every_epochs`, `every_steps`, `every_examples` or
   `every_fraction` of the run (1.0: once only).
   """
-  due = [node for node in trainer.single_method.nodes.values()
-         if node.stage == "refresh" and step % _period(node, trainer.horizon) == 0]
+  due = [
+    node
+    for node in trainer.single_method.nodes.values()
+    if node.stage == "refresh" and step % _period(node, trainer.horizon) == 0
+  ]
   for node in due:
     reads = sorted(set(node.names()))
     found = collect(trainer, state, reads, step)
     fetch = lambda read: graph.fetch(found, node.where, read)
     key = name_key(jax.random.fold_in(run_key(trainer.config.seed), step), node.name)
     tables: dict[str, jax.Array] = {}
-    graph.store(tables, node.name, graph.call(
-        node.fn, key, *map(fetch, node.reads), engine=trainer.single_method.engine,
-        **{k: fetch(read) for k, read in node.keywords.items()}, **node.numbers,
-        **{k: schedule(step) for k, schedule in node.schedules.items()}))
+    graph.store(
+      tables,
+      node.name,
+      graph.call(
+        node.fn,
+        key,
+        *map(fetch, node.reads),
+        engine=trainer.single_method.engine,
+        **{k: fetch(read) for k, read in node.keywords.items()},
+        **node.numbers,
+        **{k: schedule(step) for k, schedule in node.schedules.items()},
+      ),
+    )
     tables = trainer.parallel.put_replicated(tables)
     state = state.replace(variables=state.variables.replace(tables=state.variables.tables | tables))
   return state
@@ -111,10 +123,10 @@ def _period(node, horizon: Horizon) -> int:
 @functools.lru_cache(maxsize=4)
 def _compiled_look(method, parallel, seed: int, names: tuple[str, ...]):
   """Named arrays of one batch as a compiled function; kept, since it is compiled anew for each new function."""
+
   def look(state, arrays, batch):
     batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
-    env = method.environment(state.variables, batch, key=run_key(seed), step=state.step,
-                             positions=batch["index"])
+    env = method.environment(state.variables, batch, key=run_key(seed), step=state.step, positions=batch["index"])
     return {name: env[name] for name in names}
 
   return parallel.compile(look, gather=True)
@@ -132,5 +144,5 @@ def collect(trainer, state, names: list[str], step: int) -> dict[str, np.ndarray
     if not trainer.resident:
       batch = {k: v for k, v in trainer.source.get(index).items() if k in method.batch_names} | batch
     found = trainer.parallel.gather(compiled(state, trainer.arrays, trainer.parallel.put_batch(batch)))
-    parts.append({name: x[:count - start] for name, x in found.items()})
+    parts.append({name: x[: count - start] for name, x in found.items()})
   return {name: np.concatenate([part[name] for part in parts]) for name in names}

@@ -32,11 +32,11 @@ from jssl.errors import ConfigError, nearest
 UNITS = ("steps", "epochs", "examples", "fraction")
 # Each schedule's own keys and the prefixes of its durations ("" is the bare unit, `epochs=30`).
 _KINDS = {
-    "constant": (("value",), ("warmup",)),
-    "linear": (("start", "end"), ("", "hold", "warmup")),
-    "cosine": (("start", "end"), ("", "hold", "warmup")),
-    "step": (("values",), ("boundaries", "warmup")),
-    "infinite": (("peak", "constant", "end", "shape"), ("cooldown", "anneal", "warmup")),
+  "constant": (("value",), ("warmup",)),
+  "linear": (("start", "end"), ("", "hold", "warmup")),
+  "cosine": (("start", "end"), ("", "hold", "warmup")),
+  "step": (("values",), ("boundaries", "warmup")),
+  "infinite": (("peak", "constant", "end", "shape"), ("cooldown", "anneal", "warmup")),
 }
 _COOLDOWNS = ("cosine", "linear", "inverse_sqrt")
 
@@ -160,8 +160,12 @@ class Horizon(NamedTuple):
     return steps if several else steps[0]
 
   def _steps_in(self, unit: str) -> float | None:
-    return {"steps": 1, "epochs": self.steps_per_epoch, "examples": self.batch_size and 1 / self.batch_size,
-            "fraction": self.total_steps}[unit]
+    return {
+      "steps": 1,
+      "epochs": self.steps_per_epoch,
+      "examples": self.batch_size and 1 / self.batch_size,
+      "fraction": self.total_steps,
+    }[unit]
 
   def make(self, spec: Any, where: str = "") -> Callable[[jax.typing.ArrayLike], jax.Array]:
     """Turns a number or a schedule into a function of the step.
@@ -206,8 +210,9 @@ class Horizon(NamedTuple):
     return self.make(spec) if is_schedule(spec) else float(number(spec, where))
 
 
-def make_schedule(spec: Any, *, total_steps: int, steps_per_epoch: float | None = None,
-                  batch_size: int | None = None) -> Callable[[jax.typing.ArrayLike], jax.Array]:
+def make_schedule(
+  spec: Any, *, total_steps: int, steps_per_epoch: float | None = None, batch_size: int | None = None
+) -> Callable[[jax.typing.ArrayLike], jax.Array]:
   """`Horizon(total_steps, steps_per_epoch, batch_size).make(spec)`."""
   return Horizon(total_steps, steps_per_epoch, batch_size).make(spec)
 
@@ -218,6 +223,7 @@ def _flat(value: float):
 
 def _ramp(spec, delay: int, length: int):
   """`end + (start - end) * r` with r the part that remains, or sin^2(pi r / 2), which is (1 + cos(pi (1 - r))) / 2."""
+
   def ramp(step):
     left = jnp.clip(delay + length - jnp.asarray(step, jnp.int32), 0, length)
     part = left.astype(jnp.float32) / max(length, 1)
@@ -226,6 +232,7 @@ def _ramp(spec, delay: int, length: int):
     value = spec["end"] + (spec["start"] - spec["end"]) * part
     # Compiled, a quotient n / n need not be 1: a weight that starts at 0 must not start at -5e-8.
     return jnp.clip(value, min(spec["start"], spec["end"]), max(spec["start"], spec["end"])).astype(jnp.float32)
+
   return ramp
 
 
@@ -234,9 +241,11 @@ def _stairs(values: tuple[float, ...], boundaries: tuple[int, ...] | None):
     raise ConfigError(f"schedule 'step': {len(values)} values need a sequence of {len(values) - 1} boundaries")
   if list(boundaries) != sorted(boundaries):
     raise ConfigError(f"schedule 'step': the boundaries {boundaries} are not in order")
+
   def stairs(step):
     passed = jnp.asarray(step, jnp.int32)[..., None] >= jnp.asarray(boundaries, jnp.int32)
     return jnp.asarray(values, jnp.float32)[passed.sum(-1)]
+
   return stairs
 
 
@@ -247,8 +256,10 @@ def _infinite(spec, warmup: int, cooldown: int, anneal: int, total: int):
   if min(constant, end) <= 0:
     raise ConfigError(f"schedule 'infinite': constant={constant} and end={end} must be positive")
   if warmup + cooldown + anneal > total:
-    raise ConfigError(f"schedule 'infinite': warm-up, cooldown and annealing take {warmup} + {cooldown} + {anneal} "
-                      f"steps, the run has {total}")
+    raise ConfigError(
+      f"schedule 'infinite': warm-up, cooldown and annealing take {warmup} + {cooldown} + {anneal} "
+      f"steps, the run has {total}"
+    )
 
   def part(left, length):  # of a part of `length` steps, what remains of it
     return jnp.clip(left, 0, length).astype(jnp.float32) / max(length, 1)
@@ -273,6 +284,7 @@ def _with_warmup(body, start: float, length: int):
     step = jnp.asarray(step, jnp.int32)
     rise = start + (body(length) - start) * (step.astype(jnp.float32) / length)
     return jnp.where(step < length, rise, body(step)).astype(jnp.float32)
+
   return warmed_up
 
 

@@ -45,4 +45,4 @@ def enqueue(queue: jax.Array, rows: jax.Array, *, axis_name: str | None = None) 
     [[1.0], [2.0], [0.0]]
   """
   rows = gather(jax.lax.stop_gradient(rows), axis_name)
-  return jnp.concatenate([rows.astype(queue.dtype), queue])[:len(queue)]
+  return jnp.concatenate([rows.astype(queue.dtype), queue])[: len(queue)]

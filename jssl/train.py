@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jssl import checkpoint, config as configs, data, logging, optim, phases, processes, workdirs
+from jssl import checkpoint, data, logging, optim, phases, processes, workdirs
+from jssl import config as configs
 from jssl.environment import run_key
 from jssl.errors import CheckpointError, ConfigError, NonFiniteError
 from jssl.method import Method, Variables
@@ -43,13 +44,21 @@ class TrainState:
   rollbacks: jax.Array = np.int32(0)
 
 
-def make_train_step(method: Method, optimizer: optax.GradientTransformation, parallel: Parallel, *, seed: int,
-                    accumulate: int = 1, skip: bool = False):
+def make_train_step(
+  method: Method,
+  optimizer: optax.GradientTransformation,
+  parallel: Parallel,
+  *,
+  seed: int,
+  accumulate: int = 1,
+  skip: bool = False,
+):
   """One update as a function `(state, arrays, batch) -> (state, metrics)`, to be compiled by `parallel`.
 
   `arrays` is a data set that lives on the device, or empty; `batch` then only holds each example's `index`. With `skip`
   an update whose loss or gradient is not finite leaves everything as it was but the numbers of steps.
   """
+
   def loss(params, variables, batch, positions, step):
     return method.loss(params, variables, batch, key=run_key(seed), step=step, positions=positions)
 
@@ -59,7 +68,8 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, par
     batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
     params = state.variables.params
     (value, (variables, metrics)), gradients = differentiate(
-        params, state.variables, batch, parallel.positions(), state.step)
+      params, state.variables, batch, parallel.positions(), state.step
+    )
     updates, opt_state = optimizer.update(gradients, state.opt_state, params)
     params = optax.apply_updates(params, updates)
     teachers = method.update_teachers(variables.teachers, params, state.step)
@@ -113,8 +123,13 @@ class Trainer:
   def __init__(self, config, source: data.Source | None = None, *, devices=None):
     configs.check_config(config)
     self.config = config
-    self.parallel = Parallel(config.parallel.mode, config.batch_size, shard_state=config.parallel.shard_state,
-                             compiler_options=config.parallel.compiler_options, devices=devices)
+    self.parallel = Parallel(
+      config.parallel.mode,
+      config.batch_size,
+      shard_state=config.parallel.shard_state,
+      compiler_options=config.parallel.compiler_options,
+      devices=devices,
+    )
     if source is None:
       source = data.load(config.data.name, split=config.data.split, **config.data.options)
     self.source = source
@@ -122,8 +137,10 @@ class Trainer:
       raise ConfigError(f"config.batch_size={config.batch_size}: {source.name} has only {len(source)} examples")
     self.horizon = Horizon(configs.total_steps(config, len(source)), len(source) // config.batch_size, config.batch_size)
     self.phases = phases.split(config, self.horizon)
-    self.spec = {name: jax.ShapeDtypeStruct((config.batch_size, *x.shape), x.dtype)
-                 for name, x in {**source.element_spec, "index": np.int32(0)}.items()}
+    self.spec = {
+      name: jax.ShapeDtypeStruct((config.batch_size, *x.shape), x.dtype)
+      for name, x in {**source.element_spec, "index": np.int32(0)}.items()
+    }
     self.arrays = {}
     self.phase = None
     self._check_phases()
@@ -147,7 +164,8 @@ class Trainer:
     self.single_method = self.make_method(None)  # without a mapped axis: for initialising and looking
     self.abstract = jax.eval_shape(self._init_variables)
     self.optimizer, self.optim_info = optim.make_optimizer(
-        phase.config.optim, self.abstract.params, **self.horizon._asdict())
+      phase.config.optim, self.abstract.params, **self.horizon._asdict()
+    )
     self._check_accumulation()
     self._load_arrays()
 
@@ -159,8 +177,10 @@ class Trainer:
     if self.config.accumulate > 1 and reasons:
       raise ConfigError(f"config.accumulate={self.config.accumulate} would change the loss: {reasons[0]}")
     if self.parallel.local_batch_size % self.config.accumulate:
-      raise ConfigError(f"config.accumulate={self.config.accumulate} does not divide the {self.parallel.local_batch_size} "
-                        "examples of a device")
+      raise ConfigError(
+        f"config.accumulate={self.config.accumulate} does not divide the {self.parallel.local_batch_size} "
+        "examples of a device"
+      )
 
   def _load_arrays(self) -> None:
     """Puts what the method reads of a small data set on the device."""
@@ -180,8 +200,14 @@ class Trainer:
     return variables.replace(tables=phases.initial_tables(self.single_method, self.spec))
 
   def compile_step(self, state: TrainState):
-    step = make_train_step(self.method, self.optimizer, self.parallel, seed=self.config.seed,
-                           accumulate=self.config.accumulate, skip=self.config.nonfinite.policy == "skip")
+    step = make_train_step(
+      self.method,
+      self.optimizer,
+      self.parallel,
+      seed=self.config.seed,
+      accumulate=self.config.accumulate,
+      skip=self.config.nonfinite.policy == "skip",
+    )
     return self.parallel.compile(step, donate=True, state=state if self.parallel.shard_state else None)
 
   def lower_single(self):
@@ -209,9 +235,18 @@ class Trainer:
         yield self.parallel.put_batch({"index": index[self.parallel.part].astype(np.int32)})
     else:
       keys = tuple({*self.method.batch_names, "index"})
-      for batch in data.batches(self.source, batch_size=config.batch_size, seed=seed, start_step=start,
-                                stop_step=stop, keys=keys, threads=config.data.threads, prefetch=config.data.prefetch,
-                                process_index=self.parallel.process_index, process_count=self.parallel.process_count):
+      for batch in data.batches(
+        self.source,
+        batch_size=config.batch_size,
+        seed=seed,
+        start_step=start,
+        stop_step=stop,
+        keys=keys,
+        threads=config.data.threads,
+        prefetch=config.data.prefetch,
+        process_index=self.parallel.process_index,
+        process_count=self.parallel.process_count,
+      ):
         yield self.parallel.put_batch(batch)
 
 
@@ -259,8 +294,13 @@ def _roll_back(trainer: Trainer, saved, error: NonFiniteError, rollbacks: int) -
   if policy.policy != "roll_back" or rollbacks > policy.limit:
     raise error
   state = _restored(trainer, saved)
-  logging.log.warning("%s; going on from step %d with the examples in another order (%d of %d times)", error,
-                      int(state.step), rollbacks, policy.limit)
+  logging.log.warning(
+    "%s; going on from step %d with the examples in another order (%d of %d times)",
+    error,
+    int(state.step),
+    rollbacks,
+    policy.limit,
+  )
   return state.replace(rollbacks=trainer.parallel.put_replicated(np.int32(rollbacks)))
 
 
@@ -311,11 +351,14 @@ def _fetch(step, metrics, saved, policy, left_out: int) -> dict[str, float]:
   if count > (policy.limit if policy.policy == "skip" else 0):
     saved.wait()
     bad = [name for name, value in metrics.items() if not np.isfinite(value)]
-    raise NonFiniteError(f"step {step}: {count} update(s) with a loss or gradient that is not finite"
-                         f"{' (now: ' + ', '.join(bad) + ')' if bad else ''}; last good checkpoint: step {saved.latest_step()}")
+    raise NonFiniteError(
+      f"step {step}: {count} update(s) with a loss or gradient that is not finite"
+      f"{' (now: ' + ', '.join(bad) + ')' if bad else ''}; last good checkpoint: step {saved.latest_step()}"
+    )
   if count > left_out:
-    logging.log.warning("step %d: %d of at most %d updates left out, their loss or gradient not finite", step, count,
-                        policy.limit)
+    logging.log.warning(
+      "step %d: %d of at most %d updates left out, their loss or gradient not finite", step, count, policy.limit
+    )
   return metrics
 
 
@@ -336,14 +379,22 @@ def _save(step, state, metrics, saved, parallel) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-  parser = argparse.ArgumentParser(prog="python -m jssl.train", description=__doc__.splitlines()[0],
-                                   epilog="--config.key=value changes any key of the config")
+  parser = argparse.ArgumentParser(
+    prog="python -m jssl.train",
+    description=__doc__.splitlines()[0],
+    epilog="--config.key=value changes any key of the config",
+  )
   parser.add_argument("--config", required=True, help="file.py[:arg], or the name of one of jssl's, such as mmc:demo")
   parser.add_argument("--workdir", help="where the run is kept; a run that is there is continued")
   parser.add_argument("--explain", action="store_true", help="print the expanded method and its cost, and stop")
-  parser.add_argument("--distributed", nargs="?", const="", metavar="HOST:PORT,COUNT,INDEX",
-                      help="one of several processes that train together: the first one's address, their number, which "
-                           "one this is; without a value as SLURM, MPI or a TPU pod tell it")
+  parser.add_argument(
+    "--distributed",
+    nargs="?",
+    const="",
+    metavar="HOST:PORT,COUNT,INDEX",
+    help="one of several processes that train together: the first one's address, their number, which "
+    "one this is; without a value as SLURM, MPI or a TPU pod tell it",
+  )
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()
   # Where JAX_COMPILATION_CACHE_DIR names a folder, a start that has been made before compiles nothing.
@@ -355,6 +406,7 @@ def main(argv: list[str] | None = None) -> int:
     config = configs.override(configs.load_config(arguments.config), overrides)
     if arguments.explain:
       from jssl import explain  # pylint: disable=g-import-not-at-top
+
       print(explain.explain(Trainer(config)))
     elif not arguments.workdir:
       raise ConfigError("--workdir is missing")

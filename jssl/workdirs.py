@@ -1,5 +1,6 @@
 """A run's folder: `config.json` says what it holds and what made it; one process at a time trains in it."""
 
+from collections.abc import Iterator, Sequence
 import contextlib
 import fcntl
 import importlib.metadata
@@ -8,18 +9,27 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 
 import jax
 import ml_collections
 
-from jssl import config as configs, logging
+from jssl import config as configs
+from jssl import logging
 from jssl.errors import ConfigError
 from jssl.files import write_whole
 
 # What may differ between the start of a run and its continuation: it changes what is reported, not what is learnt.
-FREE = ("log_every_steps", "checkpoint_every_steps", "checkpoint.", "evaluation.", "data.threads", "data.prefetch",
-        "data.device_bytes", "nonfinite.", "parallel.")
+FREE = (
+  "log_every_steps",
+  "checkpoint_every_steps",
+  "checkpoint.",
+  "evaluation.",
+  "data.threads",
+  "data.prefetch",
+  "data.device_bytes",
+  "nonfinite.",
+  "parallel.",
+)
 
 _PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "numpy", "grain")
 
@@ -70,7 +80,9 @@ def _check_or_write(workdir, config) -> None:
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not key.startswith(FREE)]
     if changed:
       shown = "; ".join(f"{key}: {before.get(key)} there, {now.get(key)} now" for key in changed[:5])
-      raise ConfigError(f"{workdir} holds a run of another config ({len(changed)} keys differ: {shown}); name another workdir")
+      raise ConfigError(
+        f"{workdir} holds a run of another config ({len(changed)} keys differ: {shown}); name another workdir"
+      )
     return
   record = dict(config=json.loads(configs.to_json(config)), versions=versions(), commit=commit())
   write_whole(path, json.dumps(record, indent=2))
@@ -107,8 +119,9 @@ def trusted_config(workdir: str | pathlib.Path, modules: Sequence[str] = ()) -> 
   for where, fn in _functions(config.to_dict(), "config"):
     module = fn.rpartition(":")[0]
     if module and not any(f"{module}.".startswith(f"{known}.") for known in modules):
-      raise ConfigError(f"{workdir}: {where}='{fn}': this run names code outside jssl; if you trust it, say so with "
-                        f"--modules={module}")
+      raise ConfigError(
+        f"{workdir}: {where}='{fn}': this run names code outside jssl; if you trust it, say so with --modules={module}"
+      )
   return config
 
 
@@ -134,9 +147,11 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
   """The commit of the checkout that jssl is imported from, with "+" if files were changed; None outside a checkout."""
+
   def git(*arguments):
     folder = pathlib.Path(__file__).parent
     return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
   try:
     return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
   except (OSError, subprocess.CalledProcessError):

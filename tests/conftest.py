@@ -14,7 +14,8 @@ settings.register_profile("search", max_examples=3000, deadline=None)
 settings.load_profile("repeatable")
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
-    " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
+  " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+)
 if importlib.metadata.version("jaxlib") < "0.11":  # which knows the flag no more, and ends for it
   os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

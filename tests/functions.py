@@ -28,4 +28,4 @@ def classify_loss(features, centers_by_example):
 def poisoned_loss(prediction, target, mask, index, *, poison):
   """A squared error that is not finite for the batch that begins with the examples `poison`."""
   error = jnp.mean(mask[..., None] * (prediction - target) ** 2)
-  return jnp.where(jnp.all(index[:len(poison)] == jnp.array(poison)), jnp.nan, 1.0) * error, {}
+  return jnp.where(jnp.all(index[: len(poison)] == jnp.array(poison)), jnp.nan, 1.0) * error, {}

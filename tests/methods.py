@@ -7,11 +7,51 @@ import numpy as np
 from jssl import data
 from jssl.config import from_json, load_config, to_json
 
-NAMES = ("barlow_twins", "beit", "bss_simclr", "byol", "colorization", "data2vec", "deepcluster_v2", "densecl", "dino",
-         "dinov2", "efficient_train", "gmml", "ibot", "ijepa", "inpainting", "isogclr", "lejepa", "mae", "maskfeat",
-         "mc_ssl", "mixed_barlow_twins", "mixmim", "mmc", "moco_v2", "moco_v3", "msn", "nnclr", "random_teacher",
-         "relative_position", "ressl", "rotation", "simclr", "simmim", "simsiam", "sit", "sit_mtl", "sogclr", "supcon",
-         "swav", "tico", "tokenizer", "vicreg", "w_mse")
+NAMES = (
+  "barlow_twins",
+  "beit",
+  "bss_simclr",
+  "byol",
+  "colorization",
+  "data2vec",
+  "deepcluster_v2",
+  "densecl",
+  "dino",
+  "dinov2",
+  "efficient_train",
+  "gmml",
+  "ibot",
+  "ijepa",
+  "inpainting",
+  "isogclr",
+  "lejepa",
+  "mae",
+  "maskfeat",
+  "mc_ssl",
+  "mixed_barlow_twins",
+  "mixmim",
+  "mmc",
+  "moco_v2",
+  "moco_v3",
+  "msn",
+  "nnclr",
+  "random_teacher",
+  "relative_position",
+  "ressl",
+  "rotation",
+  "simclr",
+  "simmim",
+  "simsiam",
+  "sit",
+  "sit_mtl",
+  "sogclr",
+  "supcon",
+  "swav",
+  "tico",
+  "tokenizer",
+  "vicreg",
+  "w_mse",
+)
 
 
 def small(name: str, *, size: int = 16, width: int = 16, depth: int = 2, batch_size: int = 16, **changes):
@@ -39,9 +79,20 @@ def small(name: str, *, size: int = 16, width: int = 16, depth: int = 2, batch_s
       continue
     if "near" in network:  # Closer, and the gradient is what is left of two equal numbers.
       network.near = (network.near[0], 0.5)
-    numbers = dict(width=width, depth=depth, num_heads=2, patch_size=patch, image_size=size, grid=(4, 4),
-                   readout=tuple(range(1, depth + 1)), hidden=32, bottleneck=8, prototypes=16, codes=16,
-                   layer_scale=1.0)
+    numbers = dict(
+      width=width,
+      depth=depth,
+      num_heads=2,
+      patch_size=patch,
+      image_size=size,
+      grid=(4, 4),
+      readout=tuple(range(1, depth + 1)),
+      hidden=32,
+      bottleneck=8,
+      prototypes=16,
+      codes=16,
+      layer_scale=1.0,
+    )
     for module in (network, *network.get("heads", {}).values()):
       module.update({key: value for key, value in numbers.items() if key in module})
       if isinstance(module.get("stem"), tuple):
@@ -64,8 +115,9 @@ _RATES = {"nnclr": 0.005}
 def small_with_sgd(name: str, **numbers):
   """`small` for comparisons: Adam magnifies rounding on parameters whose gradient is zero; SGD does not."""
   config = small(name, **numbers)
-  config.optim.update(dict(name="sgd", lr=_RATES.get(name, 0.02), lr_scale=None, momentum=0.9, warmup_fraction=None,
-                           end_lr=None, freeze=()))
+  config.optim.update(
+    dict(name="sgd", lr=_RATES.get(name, 0.02), lr_scale=None, momentum=0.9, warmup_fraction=None, end_lr=None, freeze=())
+  )
   with config.optim.ignore_type():
     config.optim.clip = config.optim.weight_decay = None
   return config

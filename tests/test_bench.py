@@ -40,8 +40,9 @@ def test_the_cases_for_a_gpu_are_traced(case):
   """With two blocks, which is as good as twenty-four."""
   jssl_steps, steps = (importlib.import_module(name) for name in ("jssl_steps", "steps"))
   numbers = {key: value for key, value in steps.CASES[case]["gpu"].items() if key != "repeat"}
-  numbers["networks"] = {name: dict(net, **(dict(depth=2) if "width" in net else {}))
-                         for name, net in numbers["networks"].items()}
+  numbers["networks"] = {
+    name: dict(net, **(dict(depth=2) if "width" in net else {})) for name, net in numbers["networks"].items()
+  }
   made = jssl_steps.make_step(**numbers)
   state = jax.eval_shape(made.init, jssl_steps.run_key(0))
   batch = jssl_steps.batch_spec(batch_size=numbers["batch_size"], views=numbers["views"])
@@ -62,8 +63,10 @@ def test_a_row_compares_with_the_fastest_other_side():
     calls = [dict(wall=wall, cpu=2 * wall, system=0.1, peak=300.0, device_peak=0.0) for wall in seconds]
     return turns.Result(None, 5.0, 10, 4e9, calls, [dict(calls[0], result=4e10, wall=2.0)], 1)
 
-  jssl, _, _, missing = run.rows("mae", dict(jssl=side(1.0, 2.0, 3.0), slow=side(9.0), fast=side(1.0), other=turns.Result(
-      "no torch", 0.0, 0, 0.0, [], [], 0)))
+  jssl, _, _, missing = run.rows(
+    "mae",
+    dict(jssl=side(1.0, 2.0, 3.0), slow=side(9.0), fast=side(1.0), other=turns.Result("no torch", 0.0, 0, 0.0, [], [], 0)),
+  )
   assert jssl == "| mae | jssl | 2000 (1000, 3000) | 5 | 4.00 (0.10) | 2 | 10% | 300 MiB RSS | 5 s | 3 (1) | 0.50 |"
   assert missing.startswith("| mae | other | not measured: no torch |")
 
@@ -76,9 +79,15 @@ def test_flops_are_those_that_torch_counts(case):
   numbers = tiny(case)
   images = {v: torch.from_numpy(x) for v, x in steps.make_images(numbers["batch_size"], numbers["views"]).items()}
   model = methods.make_method(numbers["config"], numbers["networks"], numbers.get("losses"))
-  with flop_counter.FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(
-      torch.nn.attention.SDPBackend.MATH):
+  with (
+    flop_counter.FlopCounterMode(display=False) as counter,
+    torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+  ):
     model(images, model.draw(images))[0].backward()
-  counted = flops.step_flops(numbers["config"].partition(":")[0], batch_size=numbers["batch_size"],
-                             views=numbers["views"], networks=numbers["networks"])
+  counted = flops.step_flops(
+    numbers["config"].partition(":")[0],
+    batch_size=numbers["batch_size"],
+    views=numbers["views"],
+    networks=numbers["networks"],
+  )
   assert counted == pytest.approx(counter.get_total_flops(), rel=0.01)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jssl import data
-from jssl.train import Trainer, run_key
+from jssl.train import run_key, Trainer
 from tests import methods
 
 
@@ -33,7 +33,8 @@ def test_a_view_has_one_style_and_the_other_another():
   trainer = trainer_of(methods.source())
   batch = {name: trainer.source.arrays[name][:16] for name in trainer.method.batch_names}
   look = lambda b: trainer.single_method.environment(
-      jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), trainer.abstract), b, key=run_key(0), step=0)
+    jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), trainer.abstract), b, key=run_key(0), step=0
+  )
   env = jax.jit(lambda b: {name: look(b)[name] for name in ("crop_a", "style_a", "style_b")})(batch)
   colours = {name: np.asarray(x).mean((1, 2)) for name, x in env.items()}
   assert colours["crop_a"].std(0).min() > 0.02

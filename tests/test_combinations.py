@@ -8,7 +8,7 @@ from jssl import phases
 from jssl.config import load_config
 from jssl.configs import common
 from jssl.errors import ConfigError
-from jssl.train import Trainer, train_and_evaluate
+from jssl.train import train_and_evaluate, Trainer
 from tests import methods
 
 
@@ -49,14 +49,14 @@ def test_barlow_twins_of_views_that_gmml_destroys():
 
 
 def test_beit_with_a_tokenizer_that_this_loop_has_trained(tmp_path):
-  trained = train_and_evaluate(methods.small("tokenizer", total_steps=2), tmp_path / "tokens", source=methods.source(),
-                               devices=jax.devices()[:1])
+  trained = train_and_evaluate(
+    methods.small("tokenizer", total_steps=2), tmp_path / "tokens", source=methods.source(), devices=jax.devices()[:1]
+  )
   config = methods.small(f"beit:demo@{tmp_path / 'tokens'}")
   assert not config.refresh
   state, rows = steps(config, 3)
   assert set(state.variables.params) == {"encoder"}
-  jax.tree.map(np.testing.assert_array_equal, state.variables.teachers["tokenizer"],
-               trained.variables.params["tokenizer"])
+  jax.tree.map(np.testing.assert_array_equal, state.variables.teachers["tokenizer"], trained.variables.params["tokenizer"])
   assert 0 < rows[0]["words/code_entropy"] < 1 and rows[-1]["words"] < rows[0]["words"]
 
 

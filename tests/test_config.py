@@ -29,10 +29,19 @@ def test_every_preset_of_every_config_is_checked_and_survives_json():
 
 def test_overrides_change_numbers_of_any_kind():
   config = configs.load_config("mmc:cifar10")
-  configs.override(config, [
-      "--config.optim.lr=1e-3", "--config.views.a.scale=(0.5,1.0)", "--config.losses.md.weight=0", "--config.seed=3",
-      "--config.optim.weight_decay=0.1", "--config.networks.teacher.decay.start=0.9", "--config.data.name=folder:/x",
-      "--config.optim.clip=None"])
+  configs.override(
+    config,
+    [
+      "--config.optim.lr=1e-3",
+      "--config.views.a.scale=(0.5,1.0)",
+      "--config.losses.md.weight=0",
+      "--config.seed=3",
+      "--config.optim.weight_decay=0.1",
+      "--config.networks.teacher.decay.start=0.9",
+      "--config.data.name=folder:/x",
+      "--config.optim.clip=None",
+    ],
+  )
   assert config.optim.lr == 1e-3 and config.views.a.scale == (0.5, 1.0) and config.losses.md.weight == 0.0
   assert config.seed == 3 and config.optim.weight_decay == 0.1 and config.networks.teacher.decay.start == 0.9
   assert config.data.name == "folder:/x" and config.optim.clip is None
@@ -54,18 +63,23 @@ def test_durations_in_epochs_and_examples():
   assert configs.total_steps(config, 64) == 7
 
 
-@pytest.mark.parametrize("argument, message", [
+@pytest.mark.parametrize(
+  "argument, message",
+  [
     ("--config.optim.lrr=1", r"config\.optim\.lrr: unknown key; did you mean 'lr'"),
     ("--config.optim.lr=fast", r"config\.optim\.lr='fast': .* another type"),
     ("--config.losses.l2.weight=0", r"config\.losses\.l2: unknown key"),
     ("--optim.lr=1", r"write --config\.key=value"),
-])
+  ],
+)
 def test_wrong_overrides(argument, message):
   with pytest.raises(ConfigError, match=message):
     configs.override(configs.load_config("mmc:demo"), [argument])
 
 
-@pytest.mark.parametrize("argument, message", [
+@pytest.mark.parametrize(
+  "argument, message",
+  [
     ("batch_size=0", "batch_size=0: it must be at least 1"),
     ("accumulate=None", "accumulate=None: it must be a whole number"),
     ("log_every_steps=0", "log_every_steps=0: it must be at least 1"),
@@ -76,7 +90,8 @@ def test_wrong_overrides(argument, message):
     ("views.a=None", r"views\.a=None: it must be a table"),
     ("losses.rec.weight=None", r"losses\.rec\.weight: None is not a number"),
     ("networks.teacher.decay=None", r"networks\.teacher\.decay: None is not a number"),
-])
+  ],
+)
 def test_values_that_cannot_be_used(argument, message):
   with pytest.raises(ConfigError, match=message):
     config = configs.override(configs.load_config("mmc:demo"), [f"--config.{argument}"])
@@ -108,7 +123,9 @@ def changed(name, path, value):
   return config
 
 
-@pytest.mark.parametrize("name, path, value, message", [
+@pytest.mark.parametrize(
+  "name, path, value, message",
+  [
     ("mae", "losses.rec.fn", "mae_lss", r"config\.losses\.rec: jssl\.losses has no 'mae_lss'; did you mean 'mae_loss'"),
     ("mae", "losses.rec.fn", "nowhere:loss", r"config\.losses\.rec: fn='nowhere:loss': No module named 'nowhere'"),
     ("mae", "views.v.sise", 3, r"config\.views\.v: augment has no number 'sise'; did you mean 'size'"),
@@ -122,22 +139,36 @@ def changed(name, path, value):
     ("mae", "targets.v", dict(fn="patch_pixels", reads=("v",), patch=4), r"another entry is called 'v' too"),
     ("mae", "passes.e.reads", ("d/tokens",), r"read each other in a circle"),
     ("mae", "passes.e.reads", "v", r"config\.passes\.e\.reads: 'v' is a string; write \('v',\)"),
-    ("dino", "targets.y.temp", dict(schedule="cosin", start=0, end=1), r"schedule 'cosin' is not known; did you mean 'cosine'"),
-])
+    (
+      "dino",
+      "targets.y.temp",
+      dict(schedule="cosin", start=0, end=1),
+      r"schedule 'cosin' is not known; did you mean 'cosine'",
+    ),
+  ],
+)
 def test_mistakes_are_named_with_their_place(name, path, value, message):
   with pytest.raises(ConfigError, match=message):
     build(changed(name, path, value))
 
 
-@pytest.mark.parametrize("name, path, value, message", [
+@pytest.mark.parametrize(
+  "name, path, value, message",
+  [
     ("mae", "views.v.size", 18, r"image size 18x18 is not divisible by the patch size 4"),
     ("mae", "masking.m.ratio", 0.0, r"config\.masking\.m: .*hide"),
     ("mae", "masking.m.ratio", 1.0, r"config\.masking\.m: .*hide"),
     ("gmml", "masking.drop_a.area", 0.0, r"config\.masking\.drop_a: .*area"),
-    ("mae", "losses.rec.reads", ("d/pixel", "y", "m/mask"), r"reads 'd/pixel', which nothing writes; did you mean 'd/pixels'"),
+    (
+      "mae",
+      "losses.rec.reads",
+      ("d/pixel", "y", "m/mask"),
+      r"reads 'd/pixel', which nothing writes; did you mean 'd/pixels'",
+    ),
     ("mae", "views.v.reads", ("imge",), r"config\.views\.v reads 'imge', which neither .* did you mean 'image'"),
     ("mae", "masking.m.ratio", dict(schedule="cosine", start=0.5, end=0.75), r"config\.masking\.m: .*cannot be a schedule"),
-])
+  ],
+)
 def test_what_only_shapes_can_tell(name, path, value, message):
   spec = {k: v for k, v in methods.source(16).arrays.items()}
   with pytest.raises(ConfigError, match=message):

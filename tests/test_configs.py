@@ -33,10 +33,12 @@ def built(name, preset):
   examples, size = EXAMPLES[preset]
   horizon = Horizon(total_steps(config, examples), examples // config.batch_size, config.batch_size)
   method = Method(config, num_examples=examples, horizon=horizon)
-  batch = dict(image=jax.ShapeDtypeStruct((config.batch_size, size, size, 3), np.uint8),
-               extent=jax.ShapeDtypeStruct((config.batch_size, 2), np.int32),
-               index=jax.ShapeDtypeStruct((config.batch_size,), np.int32),
-               label=jax.ShapeDtypeStruct((config.batch_size,), np.int32))
+  batch = dict(
+    image=jax.ShapeDtypeStruct((config.batch_size, size, size, 3), np.uint8),
+    extent=jax.ShapeDtypeStruct((config.batch_size, 2), np.int32),
+    index=jax.ShapeDtypeStruct((config.batch_size,), np.int32),
+    label=jax.ShapeDtypeStruct((config.batch_size,), np.int32),
+  )
   variables = jax.eval_shape(lambda: method.init(jax.random.key(0), batch))
   optimizer, info = optim.make_optimizer(config.optim, variables.params, **horizon._asdict())
   return config, horizon, variables, optimizer, info
@@ -63,7 +65,9 @@ def test_methods_without_imagenet():
   assert set(methods.NAMES) - set(IMAGENET) == {"bss_simclr", "isogclr", "random_teacher", "sit_mtl"}
 
 
-@pytest.mark.parametrize("name,preset", [(n, p) for n in methods.NAMES for p in EXAMPLES if p != "imagenet" or n in IMAGENET])
+@pytest.mark.parametrize(
+  "name,preset", [(n, p) for n in methods.NAMES for p in EXAMPLES if p != "imagenet" or n in IMAGENET]
+)
 def test_presets_trace(name, preset):
   _, _, variables, optimizer, _ = built(name, preset)
   state = jax.eval_shape(optimizer.init, variables.params)
@@ -72,47 +76,47 @@ def test_presets_trace(name, preset):
 
 # Peak lr, warm-up epochs, epochs, steps of an epoch, lr at the end, weight decay at both ends: the papers' ImageNet runs.
 RECIPES = dict(
-    mae=(2.4e-3, 40, 1600, 312, 0.0, 0.05, 0.05),
-    efficient_train=(2.4e-3, 40, 1600, 312, 0.0, 0.05, 0.05),  # those of MAE
-    simmim=(4e-4, 10, 800, 625, 4e-5, 0.05, 0.05),
-    dino=(1e-3, 10, 100, 2502, 1e-6, 0.04, 0.4),
-    ibot=(2e-3, 10, 800, 1251, 1e-6, 0.04, 0.4),
-    dinov2=(4e-3 * 2**0.5, 20, 200, 625, 1e-6, 0.04, 0.4),  # 100 "epochs" of 1250 steps
-    # Both cosines are as long as 1000 epochs would be.
-    msn=(1e-3, 15, 800, 1251, 1e-6 + 999e-6 * np.sin(np.pi / 2 * 200 / 985)**2, 0.04,
-         0.4 - 0.36 * np.sin(np.pi / 10)**2),
-    gmml=(5e-4, 10, 801, 5004, 1e-6, 0.04, 0.4),
-    sit=(5e-4, 10, 801, 5004, 1e-6, 0.04, 0.1),
-    mmc=(1e-3, 10, 800, 2502, 1e-6, 0.04, 0.4),
-    barlow_twins=(1.6, 10, 1000, 625, 1.6e-3, 1e-6, 1e-6),
-    byol=(3.2, 10, 1000, 312, 0.0, 1.5e-6, 1.5e-6),
-    deepcluster_v2=(4.8, 10, 800, 312, 4.8e-3, 1e-6, 1e-6),
-    mc_ssl=(1e-3, 10, 800, 2502, 1e-6, 0.04, 0.4),
-    ressl=(0.05, 5, 200, 5004, 0.0, 1e-4, 1e-4),
-    simsiam=(0.1, 0, 100, 2502, 0.0, 1e-4, 1e-4),
-    swav=(4.8, 10, 800, 312, 4.8e-3, 1e-6, 1e-6),
-    simclr=(4.8, 10, 1000, 312, 0.0, 1e-6, 1e-6),
-    moco_v2=(0.03, 0, 200, 5004, 0.0, 1e-4, 1e-4),
-    densecl=(0.03, 0, 200, 5004, 0.0, 1e-4, 1e-4),
-    moco_v3=(2.4e-3, 40, 300, 312, 0.0, 0.1, 0.1),
-    nnclr=(4.8, 10, 1000, 312, 0.0, 1e-6, 1e-6),
-    supcon=(9.6, 12, 350, 208, 0.0, 1e-3, 1e-3),
-    sogclr=(1.2, 10, 800, 5004, 0.0, 1e-6, 1e-6),
-    vicreg=(1.6, 10, 1000, 625, 1.6e-3, 1e-6, 1e-6),
-    mixed_barlow_twins=(0.8, 10, 300, 1251, 8e-4, 1e-6, 1e-6),
-    w_mse=(2e-3, 500 / 2502, 240, 2502, 8e-5, 1e-6, 1e-6),
-    tico=(0.2, 10, 100, 5004, 0.0, 1.5e-6, 1.5e-6),
-    lejepa=(5e-4, 10, 100, 2502, 5e-7, 0.05, 0.05),
-    rotation=(0.01, 0, 50, 6672, 1e-5, 5e-4, 5e-4),
-    relative_position=(1e-3, 10, 70, 2502, 0.0, 0.05, 0.05),
-    colorization=(2e-3, 10, 100, 1251, 0.0, 0.05, 0.05),
-    beit=(1.5e-3, 10, 800, 625, 1e-5, 0.05, 0.05),
-    data2vec=(2e-3, 10, 800, 625, 1e-5, 0.05, 0.05),
-    ijepa=(1e-3, 40, 600, 625, 1e-6, 0.04, 0.4),
-    maskfeat=(1.6e-3, 30, 300, 625, 1e-6, 0.05, 0.05),
-    mixmim=(1.2e-3, 40, 600, 625, 0.0, 0.05, 0.05),
-    tokenizer=(8e-4, 5, 100, 1251, 0.0, 0.05, 0.05),  # ours
-    inpainting=(2e-3, 10, 100, 1251, 0.0, 0.05, 0.05))
+  mae=(2.4e-3, 40, 1600, 312, 0.0, 0.05, 0.05),
+  efficient_train=(2.4e-3, 40, 1600, 312, 0.0, 0.05, 0.05),  # those of MAE
+  simmim=(4e-4, 10, 800, 625, 4e-5, 0.05, 0.05),
+  dino=(1e-3, 10, 100, 2502, 1e-6, 0.04, 0.4),
+  ibot=(2e-3, 10, 800, 1251, 1e-6, 0.04, 0.4),
+  dinov2=(4e-3 * 2**0.5, 20, 200, 625, 1e-6, 0.04, 0.4),  # 100 "epochs" of 1250 steps
+  # Both cosines are as long as 1000 epochs would be.
+  msn=(1e-3, 15, 800, 1251, 1e-6 + 999e-6 * np.sin(np.pi / 2 * 200 / 985) ** 2, 0.04, 0.4 - 0.36 * np.sin(np.pi / 10) ** 2),
+  gmml=(5e-4, 10, 801, 5004, 1e-6, 0.04, 0.4),
+  sit=(5e-4, 10, 801, 5004, 1e-6, 0.04, 0.1),
+  mmc=(1e-3, 10, 800, 2502, 1e-6, 0.04, 0.4),
+  barlow_twins=(1.6, 10, 1000, 625, 1.6e-3, 1e-6, 1e-6),
+  byol=(3.2, 10, 1000, 312, 0.0, 1.5e-6, 1.5e-6),
+  deepcluster_v2=(4.8, 10, 800, 312, 4.8e-3, 1e-6, 1e-6),
+  mc_ssl=(1e-3, 10, 800, 2502, 1e-6, 0.04, 0.4),
+  ressl=(0.05, 5, 200, 5004, 0.0, 1e-4, 1e-4),
+  simsiam=(0.1, 0, 100, 2502, 0.0, 1e-4, 1e-4),
+  swav=(4.8, 10, 800, 312, 4.8e-3, 1e-6, 1e-6),
+  simclr=(4.8, 10, 1000, 312, 0.0, 1e-6, 1e-6),
+  moco_v2=(0.03, 0, 200, 5004, 0.0, 1e-4, 1e-4),
+  densecl=(0.03, 0, 200, 5004, 0.0, 1e-4, 1e-4),
+  moco_v3=(2.4e-3, 40, 300, 312, 0.0, 0.1, 0.1),
+  nnclr=(4.8, 10, 1000, 312, 0.0, 1e-6, 1e-6),
+  supcon=(9.6, 12, 350, 208, 0.0, 1e-3, 1e-3),
+  sogclr=(1.2, 10, 800, 5004, 0.0, 1e-6, 1e-6),
+  vicreg=(1.6, 10, 1000, 625, 1.6e-3, 1e-6, 1e-6),
+  mixed_barlow_twins=(0.8, 10, 300, 1251, 8e-4, 1e-6, 1e-6),
+  w_mse=(2e-3, 500 / 2502, 240, 2502, 8e-5, 1e-6, 1e-6),
+  tico=(0.2, 10, 100, 5004, 0.0, 1.5e-6, 1.5e-6),
+  lejepa=(5e-4, 10, 100, 2502, 5e-7, 0.05, 0.05),
+  rotation=(0.01, 0, 50, 6672, 1e-5, 5e-4, 5e-4),
+  relative_position=(1e-3, 10, 70, 2502, 0.0, 0.05, 0.05),
+  colorization=(2e-3, 10, 100, 1251, 0.0, 0.05, 0.05),
+  beit=(1.5e-3, 10, 800, 625, 1e-5, 0.05, 0.05),
+  data2vec=(2e-3, 10, 800, 625, 1e-5, 0.05, 0.05),
+  ijepa=(1e-3, 40, 600, 625, 1e-6, 0.04, 0.4),
+  maskfeat=(1.6e-3, 30, 300, 625, 1e-6, 0.05, 0.05),
+  mixmim=(1.2e-3, 40, 600, 625, 0.0, 0.05, 0.05),
+  tokenizer=(8e-4, 5, 100, 1251, 0.0, 0.05, 0.05),  # ours
+  inpainting=(2e-3, 10, 100, 1251, 0.0, 0.05, 0.05),
+)
 
 
 @pytest.mark.parametrize("name", IMAGENET)
@@ -132,52 +136,57 @@ def test_recipes_are_the_papers(name):
 
 
 SIZES = dict(
-    # Learned positions of the patches are among VIT_S and VIT_B; MAE's are fixed, SimMIM's are relative.
-    mae=dict(encoder=VIT_B - 196 * 768,
-             decoder=dense(768, 512) + 512 + 8 * BLOCK(512) + 2 * 512 + dense(512, 768)),
-    simmim=dict(encoder=VIT_B - 196 * 768 + 768 + 27 * 27 * 12 + 3 * 12 + 12 * 2 * 768 + dense(768, 768)),
-    beit=dict(encoder=VIT_B - 196 * 768 + 768 + 27 * 27 * 12 + 3 * 12 + 12 * 2 * 768 + dense(768, 8192)),
-    data2vec=dict(student=VIT_B - 196 * 768 + 768 + 27 * 27 * 12 + 3 * 12 + 12 * 2 * 768 + dense(768, 768)),
-    maskfeat=dict(encoder=VIT_B + 768 + dense(768, 108)),
-    mixmim=dict(encoder=VIT_B - 196 * 768 - 768 + 2 * 768,
-                decoder=dense(768, 512) + 512 + 8 * BLOCK(512) + 2 * 512 + dense(512, 768)),
-    ijepa=dict(student=VIT_B - 196 * 768 - 768,
-               predictor=dense(768, 384) + 384 + 6 * BLOCK(384) + 2 * 384 + dense(384, 768)),
-    tokenizer=dict(tokenizer=dense(768, 384) + 196 * 384 + 6 * BLOCK(384) + 2 * 384 + dense(384, 32) + 8192 * 32,
-                   decoder=dense(32, 384) + 3 * BLOCK(384) + 2 * 384 + dense(384, 768)),
-    dino=dict(student=VIT_S + dense(384, 2048, 2048, 256) + 256 * 65536 + 65536),
-    ibot=dict(student=VIT_S + 384 + dense(384, 2048, 2048, 256) + 256 * 8192 + 8192),
-    dinov2=dict(student=VIT_L + 1024 + 24 * 2 * 1024 + dense(1024, 2048, 2048, 256) + 256 * 65536 + 65536),
-    msn=dict(student=VIT_S + dense(384, 2048, 2048, 256) + 2 * 2 * 2048, prototypes=256 * 1024),
-    gmml=dict(student=VIT_S + dense(384, 384, 384, 384, 768)),
-    sit=dict(student=VIT_S + dense(384, 384, 384, 384, 768) + dense(384, 4096, 4096, 256) + 4 * 4096),
-    mmc=dict(student=VIT_S + dense(384, 384, 384, 384, 768) + dense(384, 2048, 2048, 256) + 256 * 8192),
-    barlow_twins=dict(student=RESNET_50 + dense(2048, 8192, 8192, 8192, bias=False) + 4 * 8192),
-    byol=dict(student=RESNET_50 + dense(2048, 4096, 256) + 2 * 4096, predictor=dense(256, 4096, 256) + 2 * 4096),
-    deepcluster_v2=dict(student=RESNET_50 + dense(2048, 2048, 128) + 2 * 2048),
-    mc_ssl=dict(student=VIT_S + dense(384, 384, 384, 768) + dense(384, 2048, 2048, 256) + 2 * 256 * 8192),
-    ressl=dict(student=RESNET_50 + dense(2048, 4096, 512)),
-    simsiam=dict(student=RESNET_50 + dense(2048, 2048, 2048, 2048, bias=False) + 4 * 2048,
-                 predictor=dense(2048, 512, bias=False) + 2 * 512 + dense(512, 2048)),
-    swav=dict(student=RESNET_50 + dense(2048, 2048, 128) + 2 * 2048, prototypes=128 * 3000),
-    simclr=dict(student=RESNET_50 + dense(2048, 2048, 128, bias=False) + 2 * 2048),
-    moco_v2=dict(student=RESNET_50 + dense(2048, 2048, 128)),
-    densecl=dict(student=RESNET_50 + 2 * dense(2048, 2048, 128)),
-    moco_v3=dict(student=VIT_S - 196 * 384 + dense(384, 4096, 4096, 256, bias=False) + 4 * 4096,
-                 predictor=dense(256, 4096, 256, bias=False) + 2 * 4096),
-    nnclr=dict(student=RESNET_50 + dense(2048, 2048, 2048, 256) + 2 * (2048 + 2048 + 256)
-               + dense(256, 4096, 256) + 2 * 4096),
-    supcon=dict(student=RESNET_50 + dense(2048, 2048, 128)),
-    sogclr=dict(student=RESNET_50 + dense(2048, 2048, 128, bias=False) + 2 * 2048),
-    vicreg=dict(student=RESNET_50 + dense(2048, 8192, 8192) + dense(8192, 8192, bias=False) + 4 * 8192),
-    w_mse=dict(student=RESNET_18 + dense(512, 1024, 128) + 2 * 1024),
-    tico=dict(student=RESNET_50 + dense(2048, 4096, bias=False) + 2 * 4096 + dense(4096, 256)),
-    # Patches of 14 px in the place of 16: 60 more of them, each with a kernel of 3 x 60 pixels less.
-    lejepa=dict(student=VIT_L + (1 - 3) * 60 * 1024 + dense(1024, 2048, 2048, 512) + 4 * 2048),
-    rotation=dict(student=RESNET_50 + dense(2048, 4)),
-    relative_position=dict(student=VIT_S - 180 * 384, relation=dense(768, 4096, 8) + 2 * 4096),
-    colorization=dict(student=VIT_S + dense(384, 16 * 262)),
-    inpainting=dict(student=VIT_S + dense(384, 384, 384, 384, 768)))
+  # Learned positions of the patches are among VIT_S and VIT_B; MAE's are fixed, SimMIM's are relative.
+  mae=dict(encoder=VIT_B - 196 * 768, decoder=dense(768, 512) + 512 + 8 * BLOCK(512) + 2 * 512 + dense(512, 768)),
+  simmim=dict(encoder=VIT_B - 196 * 768 + 768 + 27 * 27 * 12 + 3 * 12 + 12 * 2 * 768 + dense(768, 768)),
+  beit=dict(encoder=VIT_B - 196 * 768 + 768 + 27 * 27 * 12 + 3 * 12 + 12 * 2 * 768 + dense(768, 8192)),
+  data2vec=dict(student=VIT_B - 196 * 768 + 768 + 27 * 27 * 12 + 3 * 12 + 12 * 2 * 768 + dense(768, 768)),
+  maskfeat=dict(encoder=VIT_B + 768 + dense(768, 108)),
+  mixmim=dict(
+    encoder=VIT_B - 196 * 768 - 768 + 2 * 768, decoder=dense(768, 512) + 512 + 8 * BLOCK(512) + 2 * 512 + dense(512, 768)
+  ),
+  ijepa=dict(student=VIT_B - 196 * 768 - 768, predictor=dense(768, 384) + 384 + 6 * BLOCK(384) + 2 * 384 + dense(384, 768)),
+  tokenizer=dict(
+    tokenizer=dense(768, 384) + 196 * 384 + 6 * BLOCK(384) + 2 * 384 + dense(384, 32) + 8192 * 32,
+    decoder=dense(32, 384) + 3 * BLOCK(384) + 2 * 384 + dense(384, 768),
+  ),
+  dino=dict(student=VIT_S + dense(384, 2048, 2048, 256) + 256 * 65536 + 65536),
+  ibot=dict(student=VIT_S + 384 + dense(384, 2048, 2048, 256) + 256 * 8192 + 8192),
+  dinov2=dict(student=VIT_L + 1024 + 24 * 2 * 1024 + dense(1024, 2048, 2048, 256) + 256 * 65536 + 65536),
+  msn=dict(student=VIT_S + dense(384, 2048, 2048, 256) + 2 * 2 * 2048, prototypes=256 * 1024),
+  gmml=dict(student=VIT_S + dense(384, 384, 384, 384, 768)),
+  sit=dict(student=VIT_S + dense(384, 384, 384, 384, 768) + dense(384, 4096, 4096, 256) + 4 * 4096),
+  mmc=dict(student=VIT_S + dense(384, 384, 384, 384, 768) + dense(384, 2048, 2048, 256) + 256 * 8192),
+  barlow_twins=dict(student=RESNET_50 + dense(2048, 8192, 8192, 8192, bias=False) + 4 * 8192),
+  byol=dict(student=RESNET_50 + dense(2048, 4096, 256) + 2 * 4096, predictor=dense(256, 4096, 256) + 2 * 4096),
+  deepcluster_v2=dict(student=RESNET_50 + dense(2048, 2048, 128) + 2 * 2048),
+  mc_ssl=dict(student=VIT_S + dense(384, 384, 384, 768) + dense(384, 2048, 2048, 256) + 2 * 256 * 8192),
+  ressl=dict(student=RESNET_50 + dense(2048, 4096, 512)),
+  simsiam=dict(
+    student=RESNET_50 + dense(2048, 2048, 2048, 2048, bias=False) + 4 * 2048,
+    predictor=dense(2048, 512, bias=False) + 2 * 512 + dense(512, 2048),
+  ),
+  swav=dict(student=RESNET_50 + dense(2048, 2048, 128) + 2 * 2048, prototypes=128 * 3000),
+  simclr=dict(student=RESNET_50 + dense(2048, 2048, 128, bias=False) + 2 * 2048),
+  moco_v2=dict(student=RESNET_50 + dense(2048, 2048, 128)),
+  densecl=dict(student=RESNET_50 + 2 * dense(2048, 2048, 128)),
+  moco_v3=dict(
+    student=VIT_S - 196 * 384 + dense(384, 4096, 4096, 256, bias=False) + 4 * 4096,
+    predictor=dense(256, 4096, 256, bias=False) + 2 * 4096,
+  ),
+  nnclr=dict(student=RESNET_50 + dense(2048, 2048, 2048, 256) + 2 * (2048 + 2048 + 256) + dense(256, 4096, 256) + 2 * 4096),
+  supcon=dict(student=RESNET_50 + dense(2048, 2048, 128)),
+  sogclr=dict(student=RESNET_50 + dense(2048, 2048, 128, bias=False) + 2 * 2048),
+  vicreg=dict(student=RESNET_50 + dense(2048, 8192, 8192) + dense(8192, 8192, bias=False) + 4 * 8192),
+  w_mse=dict(student=RESNET_18 + dense(512, 1024, 128) + 2 * 1024),
+  tico=dict(student=RESNET_50 + dense(2048, 4096, bias=False) + 2 * 4096 + dense(4096, 256)),
+  # Patches of 14 px in the place of 16: 60 more of them, each with a kernel of 3 x 60 pixels less.
+  lejepa=dict(student=VIT_L + (1 - 3) * 60 * 1024 + dense(1024, 2048, 2048, 512) + 4 * 2048),
+  rotation=dict(student=RESNET_50 + dense(2048, 4)),
+  relative_position=dict(student=VIT_S - 180 * 384, relation=dense(768, 4096, 8) + 2 * 4096),
+  colorization=dict(student=VIT_S + dense(384, 16 * 262)),
+  inpainting=dict(student=VIT_S + dense(384, 384, 384, 384, 768)),
+)
 
 SIZES["efficient_train"] = SIZES["mae"]
 SIZES["mixed_barlow_twins"] = SIZES["barlow_twins"]
@@ -191,7 +200,7 @@ def test_parameter_counts(name):
 
 def test_biases_of_barlow_twins_have_their_own_learning_rate():
   config, *_ = built("barlow_twins", "imagenet")
-  (pattern, factor), = config.optim.lr_mults
+  ((pattern, factor),) = config.optim.lr_mults
   assert pattern == "/(bias|scale)$" and factor * 0.2 == pytest.approx(0.0048)
 
 

@@ -7,7 +7,7 @@ import pytest
 from jssl import schedules
 from jssl.checkpoint import load_variables
 from jssl.errors import ConfigError
-from jssl.train import Trainer, train_and_evaluate
+from jssl.train import train_and_evaluate, Trainer
 from tests import methods
 
 RATES = (4e-3, 1e-3, 1e-4)
@@ -42,8 +42,10 @@ def test_annealing_is_a_branch_of_one_endless_run(tmp_path):
     later.networks[name].load = f"{tmp_path / 'branch'}@4:{name}"
   trainer = Trainer(later, methods.source(), devices=jax.devices()[:1])
   state = trainer.init_state()
-  loaded = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-            for path, leaf in jax.tree_util.tree_leaves_with_path(state.variables.params)}
+  loaded = {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.variables.params)
+  }
   for name, array in loaded.items():
     np.testing.assert_array_equal(array, before[f"params/{name}"])
   rates = [float(trainer.optim_info["lr"](step)) for step in (0, 4, 6)]

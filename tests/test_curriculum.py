@@ -9,7 +9,7 @@ from jssl import explain, phases
 from jssl.checkpoint import load_variables
 from jssl.config import load_config
 from jssl.schedules import Horizon
-from jssl.train import Trainer, train_and_evaluate
+from jssl.train import train_and_evaluate, Trainer
 from tests import methods
 
 

@@ -71,7 +71,7 @@ def assert_same(one, many):
 
 def assert_close(run, state, rows):
   """A state is the run's last one, and the metrics are those of its last steps."""
-  for expected, row in zip(run.rows[-len(rows):], rows, strict=True):
+  for expected, row in zip(run.rows[-len(rows) :], rows, strict=True):
     for name in expected:
       # An accuracy counts: a tie that breaks the other way moves it by one example.
       bound = dict(abs=1.5 / 16) if name.endswith("accuracy") else dict(rel=1e-3, abs=2e-5)

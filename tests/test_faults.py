@@ -22,8 +22,10 @@ def small(**changes):
 
 
 def largest_file(workdir, step):
-  return max((path for path in (workdir / "checkpoints" / str(step)).rglob("*") if path.is_file()),
-             key=lambda path: path.stat().st_size)
+  return max(
+    (path for path in (workdir / "checkpoints" / str(step)).rglob("*") if path.is_file()),
+    key=lambda path: path.stat().st_size,
+  )
 
 
 def flip_a_bit(path):
@@ -143,7 +145,9 @@ def test_a_skipped_update_changes_nothing_but_the_counts(tmp_path):
 def test_a_run_rolls_back_and_takes_the_examples_in_another_order(tmp_path, caplog):
   config = small(log_every_steps=1)
   poison = tuple(data.batch_indices(5, seed=config.seed, num_examples=64, batch_size=config.batch_size)[:3].tolist())
-  config.losses.rec.update(dict(fn="tests.functions:poisoned_loss", reads=(*config.losses.rec.reads, "index"), poison=poison))
+  config.losses.rec.update(
+    dict(fn="tests.functions:poisoned_loss", reads=(*config.losses.rec.reads, "index"), poison=poison)
+  )
   config.nonfinite.update(dict(policy="roll_back", limit=2))
   with caplog.at_level("INFO", logger="jssl"):
     state = run(config, tmp_path / "once")

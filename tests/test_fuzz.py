@@ -6,24 +6,31 @@ The examples are the same every time; `pytest tests/test_fuzz.py --hypothesis-pr
 import io
 import json
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 import numpy as np
 from PIL import Image
 import pytest
 
-from jssl import checkpoint, config as configs, data, workdirs
+from jssl import checkpoint, data, workdirs
+from jssl import config as configs
 from jssl.errors import ConfigError
 from tests import methods
 
 KEYS = st.sampled_from(sorted(configs.flatten(methods.small("mae")))) | st.text(max_size=20)
 VALUES = st.text(max_size=20) | st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)).map(repr)
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4))
+  st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+  lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+).map(repr)
+JSON = st.recursive(
+  st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+  lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+)
 
 
-@given(st.lists(st.tuples(KEYS, VALUES).map(lambda pair: f"--config.{pair[0]}={pair[1]}") | st.text(max_size=30), max_size=3))
+@given(
+  st.lists(st.tuples(KEYS, VALUES).map(lambda pair: f"--config.{pair[0]}={pair[1]}") | st.text(max_size=30), max_size=3)
+)
 def test_overrides(arguments):
   config = methods.small("mae")
   try:
@@ -33,7 +40,10 @@ def test_overrides(arguments):
     assert str(error)
 
 
-@given(JSON | st.builds(lambda config, rest: {"config": config} | rest, JSON, st.dictionaries(st.text(max_size=5), JSON, max_size=2)))
+@given(
+  JSON
+  | st.builds(lambda config, rest: {"config": config} | rest, JSON, st.dictionaries(st.text(max_size=5), JSON, max_size=2))
+)
 def test_configs_of_runs(tmp_path_factory, record):
   workdir = tmp_path_factory.mktemp("run")
   (workdir / "config.json").write_text(json.dumps(record))

@@ -52,8 +52,15 @@ def test_what_is_not_read_is_left_out(grid):
 
 
 def test_single_entries_are_added_under_other_names(grid):
-  config = grid.combine(("mae", "data2vec.networks.teacher:student=encoder", "data2vec.passes.t",
-                         "data2vec.targets.y:y=features", "simmim.losses.rec:rec=second,e=d"))
+  config = grid.combine(
+    (
+      "mae",
+      "data2vec.networks.teacher:student=encoder",
+      "data2vec.passes.t",
+      "data2vec.targets.y:y=features",
+      "simmim.losses.rec:rec=second,e=d",
+    )
+  )
   assert config.networks.to_dict().keys() == {"encoder", "decoder"}  # nothing reads the features
   assert {"rec", "second"} == set(config.losses) and tuple(config.losses.second.reads)[0] == "d/pixels"
   assert shapes(config)["d/pixels"] == (4, 64, 48)
@@ -69,14 +76,29 @@ def test_mistakes_are_named(grid):
 
 
 def test_a_run_appends_a_row_and_is_not_repeated(grid, tmp_path, capsys, monkeypatch):
-  small = ["batch_size=8", "total_steps=2", "data.options={'num_examples': 16, 'image_size': 32}", "evaluation.size=32",
-           "evaluation.protocols=('rankme',)", "evaluation.train.options.num_examples=16", "networks.student.width=12",
-           "networks.student.depth=1"]
-  arguments = ["--workdir", str(tmp_path), "--cell", "small=data2vec simmim.masking:encoder=student "
-               "--config.targets.y.reads=\"(('t/block01',),)\"", "--only", "small", "--columns", "rankme rankme",
-               *(f"--config.{change}" for change in small)]
+  small = [
+    "batch_size=8",
+    "total_steps=2",
+    "data.options={'num_examples': 16, 'image_size': 32}",
+    "evaluation.size=32",
+    "evaluation.protocols=('rankme',)",
+    "evaluation.train.options.num_examples=16",
+    "networks.student.width=12",
+    "networks.student.depth=1",
+  ]
+  arguments = [
+    "--workdir",
+    str(tmp_path),
+    "--cell",
+    "small=data2vec simmim.masking:encoder=student --config.targets.y.reads=\"(('t/block01',),)\"",
+    "--only",
+    "small",
+    "--columns",
+    "rankme rankme",
+    *(f"--config.{change}" for change in small),
+  ]
   grid.main(arguments)
-  row, = (json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines())
+  (row,) = (json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines())
   assert row["cell"] == "small" and row["seed"] == 0 and row["pieces"][0] == "data2vec"
   assert row["metrics"]["rankme rankme"] > 1 and row["loss"] > 0
   monkeypatch.setattr(grid, "train_and_evaluate", None)

@@ -35,8 +35,9 @@ def make(stages, batch=8, **numbers):
 
 def views_only(**more):
   return dict(
-      views=dict(a=dict(fn=noise_view, reads=("image",), strength=0.1), b=dict(fn=noise_view, reads=("image",), strength=0.1)),
-      losses=dict(l=dict(fn=difference_loss, reads=("a", "b"), **more)))
+    views=dict(a=dict(fn=noise_view, reads=("image",), strength=0.1), b=dict(fn=noise_view, reads=("image",), strength=0.1)),
+    losses=dict(l=dict(fn=difference_loss, reads=("a", "b"), **more)),
+  )
 
 
 def batch_of(size=8):
@@ -47,8 +48,14 @@ def test_equal_views_run_as_one_and_draw_apart():
   method = make(views_only())
   assert [[node.name for node in unit] for unit in method.units] == [["a", "b"], ["l"]]
   env = method.environment(method.init(KEY, batch_of()), batch_of(), key=KEY, step=0)
-  apart = make(dict(views_only(), views=dict(
-      a=dict(fn=noise_view, reads=("image",), strength=0.1), b=dict(fn=noise_view, reads=("image",), strength=0.2))))
+  apart = make(
+    dict(
+      views_only(),
+      views=dict(
+        a=dict(fn=noise_view, reads=("image",), strength=0.1), b=dict(fn=noise_view, reads=("image",), strength=0.2)
+      ),
+    )
+  )
   assert len(apart.units) == 3
   alone = apart.environment(apart.init(KEY, batch_of()), batch_of(), key=KEY, step=0)
   np.testing.assert_allclose(env["a"], alone["a"], rtol=1e-5, atol=1e-6)
@@ -95,8 +102,15 @@ def counter_apply(state, x):
 
 
 def test_state_is_applied_once_a_step():
-  method = make(dict(views_only(), losses=dict(
-      l=dict(fn=difference_loss, reads=("a", "b")), c=dict(fn=Stateful(counter_init, counter_apply), reads=("a",), start=5.0))))
+  method = make(
+    dict(
+      views_only(),
+      losses=dict(
+        l=dict(fn=difference_loss, reads=("a", "b")),
+        c=dict(fn=Stateful(counter_init, counter_apply), reads=("a",), start=5.0),
+      ),
+    )
+  )
   variables, batch = method.init(KEY, batch_of()), batch_of()
   assert variables.memory == {"c": 5.0}
   for expected in (5.0, 6.0):

@@ -24,9 +24,13 @@ def loss(*outputs):
 def start(**entries):
   """The parameters, trained and not, of networks that all read the image."""
   config = default_config()
-  config.update(dict(
-      networks=entries, passes={f"p_{name}": dict(net=name, reads=("image",)) for name in entries},
-      losses=dict(l=dict(fn=loss, reads=tuple(f"p_{name}/features" for name in entries)))))
+  config.update(
+    dict(
+      networks=entries,
+      passes={f"p_{name}": dict(net=name, reads=("image",)) for name in entries},
+      losses=dict(l=dict(fn=loss, reads=tuple(f"p_{name}/features" for name in entries))),
+    )
+  )
   method = Method(config, num_examples=4, horizon=Horizon(10))
   variables = method.init(KEY, dict(image=jax.ShapeDtypeStruct((2, 3, 3, 32), np.uint8)))
   return {**variables.params, **variables.teachers}
@@ -38,8 +42,9 @@ def kernel(params):
 
 @pytest.mark.parametrize("alpha", [0.0, 1e-3, 0.5, 1.0])
 def test_a_network_may_start_near_another(alpha):
-  params = start(teacher=dict(HEAD, frozen=True), student=dict(HEAD, near=("teacher", alpha)),
-                 slow=dict(ema="student", decay=0.9))
+  params = start(
+    teacher=dict(HEAD, frozen=True), student=dict(HEAD, near=("teacher", alpha)), slow=dict(ema="student", decay=0.9)
+  )
   alone = start(teacher=dict(HEAD, frozen=True), student=HEAD)
   teacher, drawn, student = kernel(params["teacher"]), kernel(alone["student"]), kernel(params["student"])
   np.testing.assert_array_equal(teacher, kernel(alone["teacher"]))
@@ -49,12 +54,16 @@ def test_a_network_may_start_near_another(alpha):
   np.testing.assert_array_equal(kernel(params["slow"]), student)
 
 
-@pytest.mark.parametrize("near,message", [
+@pytest.mark.parametrize(
+  "near,message",
+  [
     (("techer", 0.5), "'techer' is not a network with a random start of its own; did you mean 'teacher'"),
     (("student", 0.5), "'student' is not a network with a random start"),
     (("slow", 0.5), "'slow' is not a network with a random start"),
     (("teacher", 1.5), r"alpha must be in \[0, 1\], not 1.5"),
-    (("narrow", 0.5), "'narrow' has parameters of other names or shapes")])
+    (("narrow", 0.5), "'narrow' has parameters of other names or shapes"),
+  ],
+)
 def test_what_it_cannot_start_near_is_named(near, message):
   with pytest.raises(ConfigError, match=rf"config\.networks\.student\.near: .*{message}"):
     start(teacher=HEAD, narrow=dict(HEAD, output=3), student=dict(HEAD, near=near), slow=dict(ema="student", decay=0.9))

@@ -20,8 +20,9 @@ STEPS = 12
 def tensors(seed=0):
   rng = np.random.default_rng(seed)
   shapes = dict(attention=dict(query=dict(kernel=(4, 3), bias=(2, 3))), norm=dict(scale=(5,)), head=dict(kernel=(3, 2)))
-  return jax.tree.map(lambda shape: rng.normal(size=shape).astype(np.float32), shapes,
-                      is_leaf=lambda x: isinstance(x, tuple))
+  return jax.tree.map(
+    lambda shape: rng.normal(size=shape).astype(np.float32), shapes, is_leaf=lambda x: isinstance(x, tuple)
+  )
 
 
 def train(config, steps=STEPS, **run):
@@ -43,16 +44,19 @@ def train(config, steps=STEPS, **run):
 
 
 def leaves(tree):
-  return dict(query=tree["attention"]["query"]["kernel"], bias=tree["attention"]["query"]["bias"],
-              scale=tree["norm"]["scale"], head=tree["head"]["kernel"])
+  return dict(
+    query=tree["attention"]["query"]["kernel"],
+    bias=tree["attention"]["query"]["bias"],
+    scale=tree["norm"]["scale"],
+    head=tree["head"]["kernel"],
+  )
 
 
 def torch_train(optimizer, lr, wd, clip=None):
   """The same with a torch optimizer over two groups: decayed matrices, and biases and vectors."""
   torch = pytest.importorskip("torch")
   start = {name: torch.nn.Parameter(torch.tensor(value)) for name, value in leaves(tensors()).items()}
-  groups = [dict(params=[start["query"], start["head"]]),
-            dict(params=[start["bias"], start["scale"]], weight_decay=0.0)]
+  groups = [dict(params=[start["query"], start["head"]]), dict(params=[start["bias"], start["scale"]], weight_decay=0.0)]
   tx = optimizer(torch, groups)
   for i in range(STEPS):
     tx.param_groups[0].update(lr=float(lr[i]), weight_decay=float(wd[i]))
@@ -76,11 +80,19 @@ def lr_by_hand(peak, end, warmup, steps=STEPS, total=20):
 
 @pytest.mark.parametrize("clip", [None, 1.5])
 def test_adamw_with_schedules_is_torchs(clip):
-  config = dict(name="adamw", lr=0.02, end_lr=1e-3, warmup_epochs=1, weight_decay=cosine(0.04, 0.4),
-                clip=clip and dict(per_tensor=clip), b2=0.95)
+  config = dict(
+    name="adamw",
+    lr=0.02,
+    end_lr=1e-3,
+    warmup_epochs=1,
+    weight_decay=cosine(0.04, 0.4),
+    clip=clip and dict(per_tensor=clip),
+    b2=0.95,
+  )
   wd = half_cosine(0.04, 0.4, np.arange(STEPS) / 20)
-  want = torch_train(lambda torch, groups: torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95)),
-                     lr_by_hand(0.02, 1e-3, 5), wd, clip)
+  want = torch_train(
+    lambda torch, groups: torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95)), lr_by_hand(0.02, 1e-3, 5), wd, clip
+  )
   history, info = train(config)
   for name, value in leaves(history[-1]).items():
     np.testing.assert_allclose(value, want[name], rtol=2e-5, atol=2e-6, err_msg=name)
@@ -91,11 +103,13 @@ def test_adamw_with_schedules_is_torchs(clip):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_sgd_with_coupled_decay_is_torchs(nesterov):
-  config = dict(name="sgd", lr=0.1, lr_schedule="step", step_factors=(0.1,), boundaries_steps=(6,), weight_decay=0.01,
-                nesterov=nesterov)
+  config = dict(
+    name="sgd", lr=0.1, lr_schedule="step", step_factors=(0.1,), boundaries_steps=(6,), weight_decay=0.01, nesterov=nesterov
+  )
   lr = np.where(np.arange(STEPS) < 6, 0.1, 0.01)
-  want = torch_train(lambda torch, groups: torch.optim.SGD(groups, lr=1.0, momentum=0.9, nesterov=nesterov),
-                     lr, np.full(STEPS, 0.01))
+  want = torch_train(
+    lambda torch, groups: torch.optim.SGD(groups, lr=1.0, momentum=0.9, nesterov=nesterov), lr, np.full(STEPS, 0.01)
+  )
   for name, value in leaves(train(config)[0][-1]).items():
     np.testing.assert_allclose(value, want[name], rtol=2e-5, atol=2e-6, err_msg=name)
 
@@ -127,8 +141,16 @@ def test_lars_follows_its_equations(clipped):
     m = g if m is None else 0.9 * m + g
     return w - rate * m, m
 
-  config = dict(name="lars", lr=0.2, end_lr_fraction=1e-3, warmup_epochs=1, weight_decay=wd, eta=eta, lars_clip=clipped,
-                lr_mults=(("(bias|scale)$", 0.0048 / 0.2),))
+  config = dict(
+    name="lars",
+    lr=0.2,
+    end_lr_fraction=1e-3,
+    warmup_epochs=1,
+    weight_decay=wd,
+    eta=eta,
+    lars_clip=clipped,
+    lr_mults=(("(bias|scale)$", 0.0048 / 0.2),),
+  )
   want = numpy_train(update)
   for name, value in leaves(train(config)[0][-1]).items():
     np.testing.assert_allclose(value, want[name], rtol=1e-5, atol=2e-6, err_msg=name)
@@ -216,8 +238,13 @@ def test_a_frozen_gradient_does_not_count_in_the_global_norm():
 
 
 def test_lr_mults_may_be_schedules_and_the_first_counts():
-  config = dict(name="sgd", momentum=0.0, lr=0.1, lr_schedule="constant",
-                lr_mults=(("query/kernel", linear(0.0, 1.0, steps=10)), ("query|head", 0.5)))
+  config = dict(
+    name="sgd",
+    momentum=0.0,
+    lr=0.1,
+    lr_schedule="constant",
+    lr_mults=(("query/kernel", linear(0.0, 1.0, steps=10)), ("query|head", 0.5)),
+  )
   history, _ = train(config)
   start, grads = leaves(tensors()), [leaves(tensors(i + 1)) for i in range(2)]
   for name, factors in dict(query=(0.0, 0.1), bias=(0.5, 0.5), head=(0.5, 0.5), scale=(1.0, 1.0)).items():
@@ -247,11 +274,16 @@ def test_no_decay_adds_to_the_rule():
 
 
 def test_layer_decay_has_maes_numbering():
-  paths = ["student/backbone/cls", "student/backbone/pos_embedding", "student/backbone/embedding/kernel",
-           "student/backbone/Transformer/encoderblock_0/MlpBlock_0/Dense_0/kernel",
-           "student/backbone/Transformer/encoderblock_1/LayerNorm_0/scale",
-           "student/backbone/Transformer/encoderblock_10/LayerNorm_0/scale",
-           "student/backbone/Transformer/encoder_norm/scale", "student/heads_x/cls/kernel"]
+  paths = [
+    "student/backbone/cls",
+    "student/backbone/pos_embedding",
+    "student/backbone/embedding/kernel",
+    "student/backbone/Transformer/encoderblock_0/MlpBlock_0/Dense_0/kernel",
+    "student/backbone/Transformer/encoderblock_1/LayerNorm_0/scale",
+    "student/backbone/Transformer/encoderblock_10/LayerNorm_0/scale",
+    "student/backbone/Transformer/encoder_norm/scale",
+    "student/heads_x/cls/kernel",
+  ]
   factors = layer_factors(0.5, paths)
   np.testing.assert_allclose(list(factors.values()), 0.5 ** np.array([12, 12, 12, 11, 10, 1, 0, 0]))
 
@@ -268,15 +300,22 @@ def test_the_scaling_of_the_rate_is_said():
   assert "lr 0.0005 x 512 / 256 = 0.001" in text(lr=5e-4, lr_scale="linear")["summary"]
   info = text(lr=0.075, lr_scale="sqrt", lr_scale_batch=1, lr_schedule="constant")
   assert "sqrt(512 / 1)" in info["summary"]
-  np.testing.assert_allclose(info["lr"](3), 0.075 * 512 ** 0.5, rtol=1e-6)
+  np.testing.assert_allclose(info["lr"](3), 0.075 * 512**0.5, rtol=1e-6)
   whole = text(lr=constant(0.1, warmup_steps=4), lr_scale="linear")
   np.testing.assert_allclose([whole["lr"](0), whole["lr"](2), whole["lr"](9)], [0, 0.1, 0.2], rtol=1e-6)
 
 
 def test_defaults_live_in_a_config_dict():
   config = ml_collections.ConfigDict(default_optim_config())
-  config.update(dict(lr=1e-3, warmup_epochs=1, weight_decay=cosine(0.04, 0.4), clip=dict(per_tensor=3.0),
-                     freeze=(("head", dict(until_epochs=1)),)))
+  config.update(
+    dict(
+      lr=1e-3,
+      warmup_epochs=1,
+      weight_decay=cosine(0.04, 0.4),
+      clip=dict(per_tensor=3.0),
+      freeze=(("head", dict(until_epochs=1)),),
+    )
+  )
   history, info = train(config, steps=2)
   assert np.all(np.isfinite(history[-1]["head"]["kernel"]))
   np.testing.assert_allclose(info["weight_decay"](0), 0.04, rtol=1e-6)
@@ -290,7 +329,9 @@ def test_bfloat16_parameters_keep_their_dtype():
     assert updates["kernel"].dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("config, message", [
+@pytest.mark.parametrize(
+  "config, message",
+  [
     (dict(), "lr is missing"),
     (dict(lr=1.0, name="adam"), "'adamw'"),
     (dict(lr=1.0, weight_decays=1), "'weight_decay'"),
@@ -309,7 +350,8 @@ def test_bfloat16_parameters_keep_their_dtype():
     (dict(lr=cosine(1.0, 0.0), warmup_epochs=1), "whole schedule already"),
     (dict(lr=1.0, constant_lr=("hed",)), "constant_lr: 'hed' picks no parameter"),
     (dict(lr=cosine(1.0, 0.0), constant_lr=("head",)), "names no peak"),
-])
+  ],
+)
 def test_mistakes_are_named(config, message):
   with pytest.raises(ValueError, match=message):
     make_optimizer(config, tensors(), **RUN)

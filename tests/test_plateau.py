@@ -1,12 +1,11 @@
 """Each method leaves the value at which a broken loss would stay, on the embedded scenes."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jssl import data, phases
-from jssl.train import Trainer, run_key
+from jssl.train import run_key, Trainer
 from tests import methods
 
 STEPS = {"mmc": 600}  # three losses share one trunk; the others need half as many
@@ -48,10 +47,15 @@ def error_of_the_mean(trainer, state, masked_targets):
   return np.mean(errors)
 
 
-@pytest.mark.parametrize("name, targets", [
-    ("simmim", [("y", "m/mask")]), ("gmml", [("pixels_a", "where_a")]),
+@pytest.mark.parametrize(
+  "name, targets",
+  [
+    ("simmim", [("y", "m/mask")]),
+    ("gmml", [("pixels_a", "where_a")]),
     ("sit", [("pixels_a", "where_a"), ("pixels_b", "where_b")]),
-    ("mmc", [("pixels_a", "where_a"), ("pixels_b", "where_b")])])
+    ("mmc", [("pixels_a", "where_a"), ("pixels_b", "where_b")]),
+  ],
+)
 def test_hidden_pixels_are_predicted_better_than_by_their_median(name, targets):
   trainer, state, last, _ = learnt(name)
   assert last["rec"] < 0.9 * error_of_the_mean(trainer, state, targets)

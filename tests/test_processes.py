@@ -29,9 +29,13 @@ def finish(processes):
   return outputs
 
 
-@pytest.mark.parametrize("method, options", [
+@pytest.mark.parametrize(
+  "method, options",
+  [
     ("deepcluster_v2:steps=4", ()),  # refresh sees every process's examples
-    ("dino:steps=4", ("--config.parallel.mode=jit", "--config.parallel.shard_state=True"))])
+    ("dino:steps=4", ("--config.parallel.mode=jit", "--config.parallel.shard_state=True")),
+  ],
+)
 def test_two_processes_are_one(method, options, tmp_path):
   """To rounding: the weights, whatever else the method keeps, and the logged losses."""
   options = (*options, "--config.optim.name=sgd", "--config.checkpoint_every_steps=2", "--config.data.device_bytes=0")

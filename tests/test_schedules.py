@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jssl import schedules
-from jssl.schedules import Horizon, constant, cosine, infinite, is_schedule, linear, make_schedule, step, warmup_cosine
+from jssl.schedules import constant, cosine, Horizon, infinite, is_schedule, linear, make_schedule, step, warmup_cosine
 
 RUN = dict(total_steps=100, steps_per_epoch=10, batch_size=32)
 
@@ -82,8 +82,11 @@ def written_out(n, warmup, cooldown_end, anneal_start, total, shape):
   if n < cooldown_end:
     p = (n - warmup) / (cooldown_end - warmup)
     g = lambda x: 1 / np.sqrt(1 + 10 * x) - 1
-    return dict(cosine=constant + (peak - constant) * (1 + np.cos(np.pi * p)) / 2, linear=peak + (constant - peak) * p,
-                inverse_sqrt=peak + (constant - peak) * g(p) / g(1))[shape]
+    return dict(
+      cosine=constant + (peak - constant) * (1 + np.cos(np.pi * p)) / 2,
+      linear=peak + (constant - peak) * p,
+      inverse_sqrt=peak + (constant - peak) * g(p) / g(1),
+    )[shape]
   if n <= anneal_start:
     return constant
   return constant * (end / constant) ** ((n - anneal_start) / (total - anneal_start))
@@ -104,8 +107,10 @@ def test_infinite_without_some_of_its_parts():
   later = values(infinite(**INFINITE, anneal_steps=20), steps)  # the second data set: neither warm-up nor cooldown
   np.testing.assert_allclose(later, [3.75e-5, 3.75e-5, 3.75e-5, np.sqrt(3.75 * 1.5) * 1e-5, 1.5e-5], rtol=1e-6)
   durations = dict(warmup_steps=5, cooldown_steps=25)
-  endless, branch = (values(infinite(**INFINITE, **durations, **more), np.arange(200), total_steps=total)
-                     for more, total in (({}, 200), (dict(anneal_steps=20), 100)))
+  endless, branch = (
+    values(infinite(**INFINITE, **durations, **more), np.arange(200), total_steps=total)
+    for more, total in (({}, 200), (dict(anneal_steps=20), 100))
+  )
   np.testing.assert_array_equal(endless[30:], np.float32(3.75e-5))
   np.testing.assert_array_equal(endless[:81], branch[:81])  # until it anneals, a run does not know its length
   hot = values(infinite(**INFINITE, warmup_steps=10), [0, 5, 10, 100])
@@ -145,7 +150,9 @@ def test_schedules_live_in_configs_and_json():
   np.testing.assert_allclose(values(listed, [2, 3]), [1, 0.5])
 
 
-@pytest.mark.parametrize("spec, message", [
+@pytest.mark.parametrize(
+  "spec, message",
+  [
     ({"schedule": "cosin", "start": 0, "end": 1}, "'cosine'"),
     (cosine(0.0, 1.0, warmup_epoch=3), "'warmup_epochs'"),
     (linear(0.0, 1.0, epochs=3, steps=5), "exactly one of steps, epochs"),
@@ -159,7 +166,8 @@ def test_schedules_live_in_configs_and_json():
     (infinite(1.0, 0.5, 0.1, warmup_steps=60, anneal_steps=50), "the run has 100"),
     (infinite(1.0, 0.5, 0.0, anneal_steps=50), "must be positive"),
     (infinite(1.0, 0.5, 0.1, shape="cosin"), "'cosine'"),
-])
+  ],
+)
 def test_mistakes_are_named(spec, message):
   with pytest.raises(ValueError, match=message):
     make_schedule(spec, **RUN)

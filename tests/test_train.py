@@ -16,7 +16,7 @@ import pytest
 from jssl import checkpoint, logging, train
 from jssl.config import to_json
 from jssl.errors import ConfigError, NonFiniteError
-from jssl.train import Trainer, train_and_evaluate
+from jssl.train import train_and_evaluate, Trainer
 from tests import methods
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -97,7 +97,8 @@ def test_nothing_is_fetched_between_log_steps(tmp_path, monkeypatch):
 def test_phases_change_static_numbers(tmp_path):
   config = methods.small("simmim", total_steps=6)
   config.phases = dict(
-      late=dict(start_fraction=0.5, override=dict(views=dict(v=dict(size=32)), masking=dict(m=dict(ratio=0.25)))))
+    late=dict(start_fraction=0.5, override=dict(views=dict(v=dict(size=32)), masking=dict(m=dict(ratio=0.25))))
+  )
   state = run(config, tmp_path)
   hidden = [row["rec/hidden"] for row in logging.read_metrics(tmp_path)]
   np.testing.assert_allclose(hidden[:3], 0.75)  # three of four cells
@@ -110,11 +111,11 @@ def test_phases_change_static_numbers(tmp_path):
 
 def with_clusters():
   config = methods.small("barlow_twins", total_steps=10)
-  config.refresh = dict(
-      clusters=dict(fn="tests.functions:nearest_center", reads=("s_a/features",), count=4, every_epochs=1))
+  config.refresh = dict(clusters=dict(fn="tests.functions:nearest_center", reads=("s_a/features",), count=4, every_epochs=1))
   config.targets = dict(
-      which=dict(fn="tests.functions:rows", reads=("clusters/assignments", "index")),
-      center=dict(fn="tests.functions:rows", reads=("clusters/centers", "which")))
+    which=dict(fn="tests.functions:rows", reads=("clusters/assignments", "index")),
+    center=dict(fn="tests.functions:rows", reads=("clusters/centers", "which")),
+  )
   config.losses = dict(c=dict(fn="tests.functions:classify_loss", reads=("s_b/features", "center")))
   return config
 
@@ -132,8 +133,13 @@ def test_what_cannot_work_in_a_later_phase_is_told_at_the_start():
 def test_refresh_writes_tables_between_epochs(tmp_path, monkeypatch):
   seen = []
   step_of = train.phases.refresh
-  monkeypatch.setattr(train.phases, "refresh", lambda trainer, state, step: seen.append(
-      np.asarray((state := step_of(trainer, state, step)).variables.tables["clusters/centers"])) or state)
+  monkeypatch.setattr(
+    train.phases,
+    "refresh",
+    lambda trainer, state, step: (
+      seen.append(np.asarray((state := step_of(trainer, state, step)).variables.tables["clusters/centers"])) or state
+    ),
+  )
   run(with_clusters(), tmp_path)
   changes = [not np.array_equal(a, b) for a, b in zip(seen, seen[1:])]
   assert changes == [False] * 3 + [True] + [False] * 3 + [True] + [False]  # 4 steps an epoch
@@ -153,7 +159,11 @@ def test_accumulation_where_it_is_exact_and_only_there():
     results.append((state.variables.params, metrics["loss"]))
   for x, y in zip(*map(jax.tree.leaves, results)):
     np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
-  for name, reason in (("dino", "targets.y keeps state"), ("barlow_twins", "BatchNorm"), ("gmml", "looks at the whole batch")):
+  for name, reason in (
+    ("dino", "targets.y keeps state"),
+    ("barlow_twins", "BatchNorm"),
+    ("gmml", "looks at the whole batch"),
+  ):
     with pytest.raises(ConfigError, match=f"accumulate=2 would change the loss: .*{reason}"):
       Trainer(methods.small(name, accumulate=2), methods.source())
 
@@ -180,7 +190,8 @@ def test_warm_start_is_strict(tmp_path):
 
 
 def test_loss_and_config_from_elsewhere(tmp_path, monkeypatch, capsys):
-  (tmp_path / "my_module.py").write_text(textwrap.dedent("""
+  (tmp_path / "my_module.py").write_text(
+    textwrap.dedent("""
       import jax.numpy as jnp
       from tests import methods
 
@@ -193,7 +204,8 @@ def test_loss_and_config_from_elsewhere(tmp_path, monkeypatch, capsys):
         config.losses.rec.fn = "my_module:my_loss"
         config.losses.rec.power = 1.5
         return config
-  """))
+  """)
+  )
   monkeypatch.syspath_prepend(str(tmp_path))
   assert train.main(["--config", str(tmp_path / "my_module.py"), "--workdir", str(tmp_path / "run")]) == 0
   assert logging.read_metrics(tmp_path / "run")[-1]["step"] == 2
@@ -207,7 +219,9 @@ def test_streamed_or_on_the_device_is_the_same(tmp_path):
   assert_identical(streamed, run(config, tmp_path / "resident"))
 
 
-@pytest.mark.parametrize("arguments, message", [
+@pytest.mark.parametrize(
+  "arguments, message",
+  [
     (["--config.optim.lrr=1"], "unknown key; did you mean 'lr'"),
     (["--config.losses.rec.fn=mae_los"], "did you mean 'mae_loss'"),
     (["--config.views.v.size=30"], "image size 30x30 is not divisible by the patch size 4"),
@@ -220,7 +234,8 @@ def test_streamed_or_on_the_device_is_the_same(tmp_path):
     (["--config.total_epochs=2", "--config.total_steps=None"], "exactly one"),
     (["--config.nonfinite.policy=skp"], "did you mean 'skip'"),
     (["--distributed=10.0.0.1:1234"], "write HOST:PORT,COUNT,INDEX"),
-])
+  ],
+)
 def test_bad_input_is_one_line_and_an_exit_code(arguments, message, tmp_path, capsys):
   arguments = [argument.format(empty=tmp_path / "empty") for argument in arguments]
   (tmp_path / "empty").mkdir()
@@ -239,21 +254,51 @@ def test_a_view_that_no_loss_reads(tmp_path, capsys):
 
 
 def test_explain(capsys):
-  assert train.main(["--config", "mmc:demo", "--explain", "--config.batch_size=8", "--config.networks.student.depth=1",
-                     "--config.data.options.num_examples=64"]) == 0
+  assert (
+    train.main(
+      [
+        "--config",
+        "mmc:demo",
+        "--explain",
+        "--config.batch_size=8",
+        "--config.networks.student.depth=1",
+        "--config.data.options.num_examples=64",
+      ]
+    )
+    == 0
+  )
   text = capsys.readouterr().out
-  for part in ("student", "EMA of student", "alien_replace", "hidden_a/image float32[8,32,32,3]", "weight 1", "GFLOPs",
-               "temporaries", "s_a/trunk/patch_logits float32[8,16,256]"):
+  for part in (
+    "student",
+    "EMA of student",
+    "alien_replace",
+    "hidden_a/image float32[8,32,32,3]",
+    "weight 1",
+    "GFLOPs",
+    "temporaries",
+    "s_a/trunk/patch_logits float32[8,16,256]",
+  ):
     assert part in text, part
 
 
 def start(workdir, method, cache, *options, devices=1):
-  environment = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(cache), JAX_PLATFORMS="cpu",
-                     XLA_FLAGS=os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices}"),
-                     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", PYTHONPATH=str(ROOT))
+  environment = dict(
+    os.environ,
+    JAX_COMPILATION_CACHE_DIR=str(cache),
+    JAX_PLATFORMS="cpu",
+    XLA_FLAGS=os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices}"),
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+    PYTHONPATH=str(ROOT),
+  )
   arguments = ["--config", f"tests/small_run.py:{method}", "--workdir", str(workdir), *options]
-  return subprocess.Popen([sys.executable, "-m", "jssl.train", *arguments], cwd=ROOT, env=environment,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+  return subprocess.Popen(
+    [sys.executable, "-m", "jssl.train", *arguments],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
 
 
 def wait_for_step(process, workdir, step):

@@ -28,8 +28,14 @@ def test_the_zoo_is_all_methods(zoo):
 
 
 def test_what_is_not_above_random_weights_in_every_seed_is_marked(zoo):
-  lines = zoo.table([row("a", 0, kNN=0.6, overlap=0.4), row("a", 1, kNN=0.7, overlap=0.3),
-                     row("b", 0, kNN=0.8, overlap=0.6), row("b", 1, kNN=0.4, overlap=0.6)]).splitlines()
+  lines = zoo.table(
+    [
+      row("a", 0, kNN=0.6, overlap=0.4),
+      row("a", 1, kNN=0.7, overlap=0.3),
+      row("b", 0, kNN=0.8, overlap=0.6),
+      row("b", 1, kNN=0.4, overlap=0.6),
+    ]
+  ).splitlines()
   assert lines[2] == "| a | 2 | 0.650 (0.500) | - | - | - | 0.350 (0.500) | 100 | 900 |"
   assert lines[3] == "| b | 2 | 0.600* (0.500) | - | - | - | 0.600* (0.500) | 100 | 900 |"
   assert lines[4:] == ["| raw pixels, 64 patches | | 0.300 | - | - | - | - | | |"]

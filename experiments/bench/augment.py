@@ -16,25 +16,40 @@ import os
 import random
 
 import numpy as np
-
 from turns import Work
 
 CASES = {
-    "simclr": dict(cpu=dict(config="simclr:cifar10", batch=256, side=64, sizes=(32,)),
-                   gpu=dict(config="simclr:imagenet", batch=256, side=224, sizes=(224,))),
-    "byol": dict(cpu=dict(config="byol:imagenet", batch=128, side=64, sizes=(64,)),
-                 gpu=dict(config="byol:imagenet", batch=256, side=224, sizes=(224,))),
-    "dino": dict(cpu=dict(config="dino:imagenet", batch=64, side=64, sizes=(64, 32)),
-                 gpu=dict(config="dino:imagenet", batch=128, side=224, sizes=(224, 96))),
+  "simclr": dict(
+    cpu=dict(config="simclr:cifar10", batch=256, side=64, sizes=(32,)),
+    gpu=dict(config="simclr:imagenet", batch=256, side=224, sizes=(224,)),
+  ),
+  "byol": dict(
+    cpu=dict(config="byol:imagenet", batch=128, side=64, sizes=(64,)),
+    gpu=dict(config="byol:imagenet", batch=256, side=224, sizes=(224,)),
+  ),
+  "dino": dict(
+    cpu=dict(config="dino:imagenet", batch=64, side=64, sizes=(64, 32)),
+    gpu=dict(config="dino:imagenet", batch=128, side=224, sizes=(224, 96)),
+  ),
 }
-DEFAULTS = dict(scale=(0.08, 1.0), interpolation="bicubic", flip=0.5, jitter=None, jitter_prob=0.8, grayscale=0.0,
-                blur=0.0, blur_sigma=(0.1, 2.0), solarize=0.0)  # those of jssl.views.augment
+DEFAULTS = dict(
+  scale=(0.08, 1.0),
+  interpolation="bicubic",
+  flip=0.5,
+  jitter=None,
+  jitter_prob=0.8,
+  grayscale=0.0,
+  blur=0.0,
+  blur_sigma=(0.1, 2.0),
+  solarize=0.0,
+)  # those of jssl.views.augment
 RATIO = (math.log(3 / 4), math.log(4 / 3))
 
 
 def load_views(config: str, sizes: tuple[int, ...]):
   """A config with nothing but its views; the largest of their sizes becomes the first of `sizes`, others the second."""
   from jssl.config import load_config  # pylint: disable=g-import-not-at-top
+
   config = load_config(config)
   largest = max(view.size for view in config.views.values())
   for view in config.views.values():
@@ -60,6 +75,7 @@ def jssl_side(case: str, *, config: str, batch: int, side: int, sizes: tuple[int
   """The views of a batch as one compiled function, drawn through `Method` as a train step draws them."""
   del case
   import jax  # pylint: disable=g-import-not-at-top
+
   draw, names = jssl_views(config, sizes, batch)
   images = jax.device_put(make_images(batch, side))
   steps = itertools.count()
@@ -70,9 +86,11 @@ def jssl_views(config: str, sizes: tuple[int, ...], batch: int):
   """Returns `(draw, names)`: a compiled `draw(images, step) -> {name: [batch, size, size, 3] float32}`."""
   import jax  # pylint: disable=g-import-not-at-top
   import jax.numpy as jnp  # pylint: disable=g-import-not-at-top
+
   from jssl.environment import run_key  # pylint: disable=g-import-not-at-top
   from jssl.method import Method, Variables  # pylint: disable=g-import-not-at-top
   from jssl.schedules import Horizon  # pylint: disable=g-import-not-at-top
+
   config = load_views(config, sizes)
   names = tuple(config.views)
   method = Method(config, num_examples=batch, horizon=Horizon(1000, batch_size=batch))
@@ -150,14 +168,14 @@ def draw_box(height: int, width: int, scale) -> tuple[int, int, int, int]:
   return (height - h) // 2, (width - w) // 2, h, w
 
 
-def pillow_view(*, size, scale, interpolation, flip, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean,
-                std):
+def pillow_view(*, size, scale, interpolation, flip, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std):
   """A view as torchvision's first transforms make it of a Pillow image, and MoCo v3 and DINO blur and solarise it.
 
   Returns:
     a function `[height, width, 3] uint8 -> [size, size, 3] float32`.
   """
   from PIL import Image, ImageEnhance, ImageFilter, ImageOps  # pylint: disable=g-import-not-at-top
+
   resample = dict(bicubic=Image.Resampling.BICUBIC, bilinear=Image.Resampling.BILINEAR)[interpolation]
   # x / 255, then (x - mean) / std, in one multiplication and one addition.
   factor = np.float32(1) / (255 * np.asarray(std, np.float32))
@@ -199,15 +217,19 @@ def pillow_view(*, size, scale, interpolation, flip, jitter, jitter_prob, graysc
   return view
 
 
-def torchvision_view(*, size, scale, interpolation, flip, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize,
-                     mean, std):
+def torchvision_view(
+  *, size, scale, interpolation, flip, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std
+):
   """As `pillow_view`, by torchvision.transforms.v2 on a uint8 tensor, with one thread."""
   import torch  # pylint: disable=g-import-not-at-top
+
   v2 = import_torchvision_transforms()
   torch.set_num_threads(1)
   torch.manual_seed(os.getpid())
-  steps = [v2.RandomResizedCrop(size, scale=scale, interpolation=v2.InterpolationMode(interpolation), antialias=True),
-           v2.RandomHorizontalFlip(flip)]
+  steps = [
+    v2.RandomResizedCrop(size, scale=scale, interpolation=v2.InterpolationMode(interpolation), antialias=True),
+    v2.RandomHorizontalFlip(flip),
+  ]
   if jitter:
     steps.append(v2.RandomApply([v2.ColorJitter(*jitter)], jitter_prob))
   if grayscale:
@@ -229,6 +251,7 @@ def import_torchvision_transforms():
   declared here, without anything to call.
   """
   import torch  # pylint: disable=g-import-not-at-top
+
   try:
     from torchvision.transforms import v2  # pylint: disable=g-import-not-at-top
   except RuntimeError:

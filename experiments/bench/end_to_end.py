@@ -9,9 +9,8 @@ import atexit
 import pathlib
 import tempfile
 
-import numpy as np
-
 import flops
+import numpy as np
 import steps
 import turns
 
@@ -22,10 +21,13 @@ def _case(case: str, size: str, *, examples: int, side: int, repeat: int) -> dic
 
 
 CASES = {
-    "mae": dict(cpu=_case("mae", "cpu", examples=1024, side=96, repeat=2),
-                gpu=_case("mae", "gpu", examples=4096, side=256, repeat=20)),
-    "simclr": dict(cpu=_case("simclr", "cpu", examples=1024, side=32, repeat=2),
-                   gpu=_case("simclr", "gpu", examples=50000, side=32, repeat=20)),
+  "mae": dict(
+    cpu=_case("mae", "cpu", examples=1024, side=96, repeat=2), gpu=_case("mae", "gpu", examples=4096, side=256, repeat=20)
+  ),
+  "simclr": dict(
+    cpu=_case("simclr", "cpu", examples=1024, side=32, repeat=2),
+    gpu=_case("simclr", "gpu", examples=50000, side=32, repeat=20),
+  ),
 }
 
 
@@ -40,6 +42,7 @@ def make_images(examples: int, side: int) -> np.ndarray:
 
 def write_files(folder: pathlib.Path, images: np.ndarray) -> None:
   from PIL import Image  # pylint: disable=g-import-not-at-top
+
   for i, image in enumerate(images):
     Image.fromarray(image).save(folder / f"{i:06d}.jpg", quality=90)
 
@@ -47,9 +50,11 @@ def write_files(folder: pathlib.Path, images: np.ndarray) -> None:
 def _training(kind: str, *, examples: int, side: int, repeat: int, batch_size: int, **numbers) -> turns.Work:
   """`repeat` steps of the trainer; `kind` is "device", "streamed" or "files"."""
   import jax  # pylint: disable=g-import-not-at-top
+  import jssl_steps  # pylint: disable=g-import-not-at-top
+
   from jssl import data  # pylint: disable=g-import-not-at-top
   from jssl.train import Trainer  # pylint: disable=g-import-not-at-top
-  import jssl_steps  # pylint: disable=g-import-not-at-top
+
   config = jssl_steps.get_config(batch_size=batch_size, **numbers)
   config.update(dict(total_steps=jssl_steps.STEPS, total_epochs=None, parallel=dict(mode="jit")))
   config.data.device_bytes = 0 if kind == "streamed" else 1 << 40
@@ -79,14 +84,15 @@ def _training(kind: str, *, examples: int, side: int, repeat: int, batch_size: i
 def _bare(*, repeat: int, examples: int, side: int, **numbers) -> turns.Work:
   del examples, side
   import jssl_steps  # pylint: disable=g-import-not-at-top
+
   images = steps.make_images(numbers["batch_size"], numbers["views"])
   return jssl_steps.make_work(images, repeat=repeat, **numbers)
 
 
 SIDES = {
-    "jssl": lambda case, **numbers: _training("device", **numbers),
-    "streamed": lambda case, **numbers: _training("streamed", **numbers),
-    "JPEG files": lambda case, **numbers: _training("files", **numbers),
-    "bare step": lambda case, **numbers: _bare(**numbers),
+  "jssl": lambda case, **numbers: _training("device", **numbers),
+  "streamed": lambda case, **numbers: _training("streamed", **numbers),
+  "JPEG files": lambda case, **numbers: _training("files", **numbers),
+  "bare step": lambda case, **numbers: _bare(**numbers),
 }
 check = None

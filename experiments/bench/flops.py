@@ -91,8 +91,11 @@ def _resnet(images, size, net):
     outputs = width * (4 if bottleneck else 1)
     for i in range(blocks):
       before, side = side, -(-side // 2) if stage and not i else side
-      rest += before**2 * inputs * width + side**2 * width * (9 * width + outputs) if bottleneck else \
-          side**2 * 9 * width * (inputs + outputs)
+      rest += (
+        before**2 * inputs * width + side**2 * width * (9 * width + outputs)
+        if bottleneck
+        else side**2 * 9 * width * (inputs + outputs)
+      )
       rest += side**2 * inputs * outputs if inputs != outputs or before != side else 0
       inputs = outputs
   return images * first, images * rest, inputs

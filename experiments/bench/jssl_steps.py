@@ -2,19 +2,19 @@
 
 from typing import Any, NamedTuple
 
+import flops
 import jax
 import jax.numpy as jnp
 import numpy as np
+import turns
 
 from jssl import config as configs
-from jssl import optim as optimizers, processes
+from jssl import optim as optimizers
+from jssl import processes
 from jssl.method import Method
 from jssl.parallel import Parallel
 from jssl.schedules import Horizon
-from jssl.train import TrainState, make_train_step, run_key
-
-import flops
-import turns
+from jssl.train import make_train_step, run_key, TrainState
 
 # For ResNets on a CPU: XLA's scheduler that saves memory, and its own convolutions in place of YNNPACK's.
 RESNET_OPTIONS = dict(xla_cpu_scheduler_type="CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED", xla_cpu_experimental_ynn_fusion_type="")
@@ -114,6 +114,7 @@ def make_work(images: dict[str, np.ndarray], *, repeat: int, **numbers) -> turns
     return float(metrics["loss"])
 
   count = numbers["batch_size"]
-  work = flops.step_flops(numbers["config"].partition(":")[0], batch_size=count, views=numbers["views"],
-                          networks=numbers["networks"])
+  work = flops.step_flops(
+    numbers["config"].partition(":")[0], batch_size=count, views=numbers["views"], networks=numbers["networks"]
+  )
   return turns.Work(call, repeat * count, repeat * work, turns.jax_product(numbers["dtype"]))

@@ -8,14 +8,17 @@ is easy: one product and one `topk` serve every k, and votes are added up by cla
 """
 
 import numpy as np
-
 from turns import Work
 
 CASES = {
-    "k = 20": dict(cpu=dict(queries=2000, bank=50_000, classes=100, ks=(20,)),
-                   gpu=dict(queries=50_000, bank=1_281_167, classes=1000, ks=(20,))),
-    "k = 10, 20, 100, 200": dict(cpu=dict(queries=2000, bank=50_000, classes=100, ks=(10, 20, 100, 200)),
-                                 gpu=dict(queries=50_000, bank=1_281_167, classes=1000, ks=(10, 20, 100, 200))),
+  "k = 20": dict(
+    cpu=dict(queries=2000, bank=50_000, classes=100, ks=(20,)),
+    gpu=dict(queries=50_000, bank=1_281_167, classes=1000, ks=(20,)),
+  ),
+  "k = 10, 20, 100, 200": dict(
+    cpu=dict(queries=2000, bank=50_000, classes=100, ks=(10, 20, 100, 200)),
+    gpu=dict(queries=50_000, bank=1_281_167, classes=1000, ks=(10, 20, 100, 200)),
+  ),
 }
 DIM = 384  # of a ViT-S
 TEMPERATURE = 0.07
@@ -40,6 +43,7 @@ def make_features(queries: int, bank: int, classes: int):
 
 def jssl_accuracy(features, *, classes: int, ks: tuple[int, ...]) -> list[float]:
   from jssl.evaluation.knn import knn_accuracy  # pylint: disable=g-import-not-at-top
+
   found = knn_accuracy(*features, k=ks, temperature=TEMPERATURE, num_classes=classes, chunk=CHUNK)
   return [found["metrics"][f"k{k}"] for k in ks]
 
@@ -47,6 +51,7 @@ def jssl_accuracy(features, *, classes: int, ks: tuple[int, ...]) -> list[float]
 def torch_accuracy(features, *, classes: int, ks: tuple[int, ...]) -> list[float]:
   """The same in PyTorch, on a GPU where there is one."""
   import torch  # pylint: disable=g-import-not-at-top
+
   device = "cuda" if torch.cuda.is_available() else "cpu"
   with torch.inference_mode():
     bank, bank_labels, queries, labels = (torch.from_numpy(x).to(device) for x in features)
@@ -77,7 +82,6 @@ def torch_side(case: str, **numbers) -> Work:
   Raises:
     ImportError: if torch is not installed.
   """
-  import torch  # pylint: disable=g-import-not-at-top,unused-import
   return _side(torch_accuracy)(case, **numbers)
 
 

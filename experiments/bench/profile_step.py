@@ -17,23 +17,22 @@ import tempfile
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # so that durations add up; before JAX counts its threads
 
 import jax  # pylint: disable=g-import-not-at-top
-
 import jssl_steps
 import steps
 
 STEPS = 3
 PARTS = {  # the first whose expression is found in an operation's name
-    "attention: projections": r"DotProductAttention_0/(query|key|value|out)/",
-    "attention: softmax and its products": r"DotProductAttention_0",
-    "MLP: products": r"MlpBlock_0/Dense",
-    "MLP: GELU": r"MlpBlock_0",
-    "LayerNorm": r"LayerNorm_\d|encoder_norm",
-    "residual sums": r"encoderblock_",
-    "BatchNorm": r"/bn\d|batch_norm|downsample_1",
-    "convolutions": r"/conv\d|downsample_0",
-    "heads": r"heads_",
-    "embedding, loss": r"jvp",
-    "optimizer, masks, teacher, norm of the gradient": r"",
+  "attention: projections": r"DotProductAttention_0/(query|key|value|out)/",
+  "attention: softmax and its products": r"DotProductAttention_0",
+  "MLP: products": r"MlpBlock_0/Dense",
+  "MLP: GELU": r"MlpBlock_0",
+  "LayerNorm": r"LayerNorm_\d|encoder_norm",
+  "residual sums": r"encoderblock_",
+  "BatchNorm": r"/bn\d|batch_norm|downsample_1",
+  "convolutions": r"/conv\d|downsample_0",
+  "heads": r"heads_",
+  "embedding, loss": r"jvp",
+  "optimizer, masks, teacher, norm of the gradient": r"",
 }
 PRODUCT = re.compile(r"^(dot|ynn|conv)")  # what the CPU backend calls matrix products and what it fuses with them
 
@@ -47,7 +46,7 @@ def trace(step, state, batch) -> dict[str, float]:
       state, _ = step(state, {}, batch)
       jax.block_until_ready(state)
     jax.profiler.stop_trace()
-    path, = glob.glob(f"{folder}/**/*.trace.json.gz", recursive=True)
+    (path,) = glob.glob(f"{folder}/**/*.trace.json.gz", recursive=True)
     with gzip.open(path) as file:
       events = json.load(file)["traceEvents"]
   durations = collections.defaultdict(list)
@@ -81,9 +80,11 @@ def main() -> None:
       print(f"| {name} | {forward:.0f} | {backward:.0f} | {(forward + backward) / total:.0%} |")
   print(f"| all | {sum(f for f, _ in table.values()):.0f} | {sum(b for _, b in table.values()):.0f} | {total:.0f} ms |")
   memory = side.step.memory_analysis()
-  print(f"\nmatrix products and what is fused with them: {products:.0f} ms; "
-        f"temporaries {memory.temp_size_in_bytes / 2**20:.0f} MiB, state and batch "
-        f"{memory.argument_size_in_bytes / 2**20:.0f} MiB")
+  print(
+    f"\nmatrix products and what is fused with them: {products:.0f} ms; "
+    f"temporaries {memory.temp_size_in_bytes / 2**20:.0f} MiB, state and batch "
+    f"{memory.argument_size_in_bytes / 2**20:.0f} MiB"
+  )
 
 
 if __name__ == "__main__":

@@ -34,12 +34,23 @@ import turns
 
 PARTS = dict(steps="steps", augment="augment", end_to_end="end_to_end", knn="knn", start="start")  # name -> module
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "transformers", "timm", "lightly", "pillow")
-COLUMNS = ("case", "side", "ms a call: median (min, max)", "images/s", "CPU s (kernel's)", "GFLOP/s", "of the peak",
-           "peak memory", "start", "calls (not counted)", "speed of jssl / best other")
+COLUMNS = (
+  "case",
+  "side",
+  "ms a call: median (min, max)",
+  "images/s",
+  "CPU s (kernel's)",
+  "GFLOP/s",
+  "of the peak",
+  "peak memory",
+  "start",
+  "calls (not counted)",
+  "speed of jssl / best other",
+)
 
 
 def find_size() -> str:
-  """"gpu" where JAX finds one; asked in another process, so that this one holds nothing on it."""
+  """ "gpu" where JAX finds one; asked in another process, so that this one holds nothing on it."""
   command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
   found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
   return found if found == "gpu" else "cpu"
@@ -48,13 +59,19 @@ def find_size() -> str:
 def describe(size: str) -> str:
   """Date, machine, versions and the load before."""
   versions = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
-  device = "CPU" if size == "cpu" else subprocess.run(
-      ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True,
-      check=False).stdout.strip()
-  return (f"{time.strftime('%Y-%m-%d')}, {device}, {len(os.sched_getaffinity(0))} cores, load before "
-          f"{' '.join(f'{load:.2f}' for load in os.getloadavg())}, Python {platform.python_version()}, "
-          f"{', '.join(f'{name} {version}' for name, version in versions.items())}, "
-          f"GLIBC_TUNABLES={os.environ.get('GLIBC_TUNABLES', '')}")
+  device = (
+    "CPU"
+    if size == "cpu"
+    else subprocess.run(
+      ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+  )
+  return (
+    f"{time.strftime('%Y-%m-%d')}, {device}, {len(os.sched_getaffinity(0))} cores, load before "
+    f"{' '.join(f'{load:.2f}' for load in os.getloadavg())}, Python {platform.python_version()}, "
+    f"{', '.join(f'{name} {version}' for name, version in versions.items())}, "
+    f"GLIBC_TUNABLES={os.environ.get('GLIBC_TUNABLES', '')}"
+  )
 
 
 def _installed(name: str) -> bool:
@@ -78,15 +95,24 @@ def rows(case: str, results: dict[str, turns.Result]) -> list[str]:
       continue
     median, walls = medians[side], [call["wall"] for call in result.calls]
     cpu, system = (statistics.median(call[name] for call in result.calls) for name in ("cpu", "system"))
-    memory, where = max((call["device_peak"] or call["peak"], "GPU" if call["device_peak"] else "RSS")
-                        for call in result.calls)
-    lines.append([
-        case, side, f"{median * 1e3:.4g} ({min(walls) * 1e3:.4g}, {max(walls) * 1e3:.4g})",
-        f"{result.images / median:.0f}" if result.images else "", f"{cpu:.2f} ({system:.2f})",
+    memory, where = max(
+      (call["device_peak"] or call["peak"], "GPU" if call["device_peak"] else "RSS") for call in result.calls
+    )
+    lines.append(
+      [
+        case,
+        side,
+        f"{median * 1e3:.4g} ({min(walls) * 1e3:.4g}, {max(walls) * 1e3:.4g})",
+        f"{result.images / median:.0f}" if result.images else "",
+        f"{cpu:.2f} ({system:.2f})",
         f"{result.flops / median / 1e9:.0f}" if result.flops else "",
-        f"{result.flops / median / peak:.0%}" if result.flops and peak else "", f"{memory:.0f} MiB {where}",
-        f"{result.start:.0f} s", f"{len(walls)} ({result.disturbed})",
-        f"{min(others) / median:.2f}" if side == "jssl" and others else ""])
+        f"{result.flops / median / peak:.0%}" if result.flops and peak else "",
+        f"{memory:.0f} MiB {where}",
+        f"{result.start:.0f} s",
+        f"{len(walls)} ({result.disturbed})",
+        f"{min(others) / median:.2f}" if side == "jssl" and others else "",
+      ]
+    )
   return [f"| {' | '.join(line)} |" for line in lines]
 
 
@@ -104,10 +130,12 @@ def measure(part, name: str, cases: list[str], size: str, arguments) -> None:
   print(f"\n## {name}\n\n| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|", flush=True)
   peak = 0.0
   for case in cases:
-    subprocess.run([sys.executable, __file__, name, "--check", "--size", size, "--case", case], check=True,
-                   stdout=subprocess.DEVNULL)
-    results = turns.measure(part.__name__, case, size, part.SIDES, count=arguments.steps, minutes=arguments.minutes,
-                            busy=arguments.busy)
+    subprocess.run(
+      [sys.executable, __file__, name, "--check", "--size", size, "--case", case], check=True, stdout=subprocess.DEVNULL
+    )
+    results = turns.measure(
+      part.__name__, case, size, part.SIDES, count=arguments.steps, minutes=arguments.minutes, busy=arguments.busy
+    )
     peak = max([peak, *(p["result"] / p["wall"] / 1e9 for r in results.values() for p in r.products)])
     print("\n".join(rows(case, results)), flush=True)
   if peak:
@@ -134,7 +162,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
   arguments = parse()
   if arguments.cores:
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:arguments.cores])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
   if arguments.huge_pages:
     os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
   size = arguments.size or find_size()

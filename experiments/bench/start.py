@@ -14,8 +14,11 @@ import time
 
 from turns import Work
 
-CASES = {f"{config}, {kind}": {size: dict(config=config, cached=kind == "cached") for size in ("cpu", "gpu")}
-         for config in ("mmc:demo", "dino:demo") for kind in ("cold", "cached")}
+CASES = {
+  f"{config}, {kind}": {size: dict(config=config, cached=kind == "cached") for size in ("cpu", "gpu")}
+  for config in ("mmc:demo", "dino:demo")
+  for kind in ("cold", "cached")
+}
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
@@ -46,8 +49,9 @@ def run(config: str, cache: str | None) -> dict:
   environment = {name: value for name, value in os.environ.items() if name != CACHE} | ({CACHE: cache} if cache else {})
   start = time.perf_counter()
   with tempfile.TemporaryDirectory(prefix="jssl-start-") as workdir:
-    child = subprocess.run([sys.executable, __file__, "--child", config, workdir], env=environment, check=True,
-                           stdout=subprocess.PIPE, text=True)
+    child = subprocess.run(
+      [sys.executable, __file__, "--child", config, workdir], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
     wall = time.perf_counter() - start
   return json.loads(child.stdout.splitlines()[-1]) | dict(wall=wall)
 
@@ -85,8 +89,10 @@ def first_step(config: str, workdir: str) -> None:
     print(json.dumps(dict(parts=parts, within=within)), flush=True)
     os._exit(0)  # pylint: disable=protected-access
 
-  from jssl import train  # pylint: disable=g-import-not-at-top
   import jax  # pylint: disable=g-import-not-at-top
+
+  from jssl import train  # pylint: disable=g-import-not-at-top
+
   mark("imports")
   jax.monitoring.register_event_duration_secs_listener(heard)
   marked(train.data, "load", "the method", "data")

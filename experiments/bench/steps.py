@@ -4,15 +4,17 @@ The numbers of a case are a piece of jssl's config, spelt out so far that torch'
 """
 
 import numpy as np
-
 from turns import Work
 
 OPTIM = dict(lr=1e-4, weight_decay=0.05)
 TOLERANCE = 1e-4  # of a loss, relative
 # Of a gradient, by its norm. In a ResNet a unit that is 0 but for rounding passes its gradient on one side alone.
 GRADIENT_TOLERANCE = dict(vit=1e-3, resnet=3e-2)
-ENCODERS = dict(S=dict(width=384, depth=12, num_heads=6), B=dict(width=768, depth=12, num_heads=12),
-                L=dict(width=1024, depth=24, num_heads=16))
+ENCODERS = dict(
+  S=dict(width=384, depth=12, num_heads=6),
+  B=dict(width=768, depth=12, num_heads=12),
+  L=dict(width=1024, depth=24, num_heads=16),
+)
 NARROW = dict(width=192, num_heads=3)
 PAIR = ("a", "b")
 
@@ -32,8 +34,16 @@ def _case(config: str, batch_size: int, views: dict[str, int], networks: dict, *
     **more: `masking`, `losses`: numbers of entries of the config; `gpu=True`: bfloat16.
   """
   gpu = more.pop("gpu", False)
-  return dict(config=config, batch_size=batch_size, views=views, networks=networks, optim=OPTIM,
-              dtype="bfloat16" if gpu else "float32", repeat=10 if gpu else 1, **more)
+  return dict(
+    config=config,
+    batch_size=batch_size,
+    views=views,
+    networks=networks,
+    optim=OPTIM,
+    dtype="bfloat16" if gpu else "float32",
+    repeat=10 if gpu else 1,
+    **more,
+  )
 
 
 def _mae(batch_size: int, size: int, net: dict, decoder: dict, **more) -> dict:
@@ -51,8 +61,14 @@ def _ibot(batch_size: int, size: int, net: dict, head: dict, min_block: int, **m
   """The preset without small crops."""
   head = dict(bottleneck=256, norm_last_layer=False, **head)
   masking = {f"m_{v}": dict(min_block=min_block) for v in PAIR}
-  return _case("ibot:cifar10", batch_size, dict.fromkeys(PAIR, size), dict(student=dict(net, heads=dict(head=head))),
-               masking=masking, **more)
+  return _case(
+    "ibot:cifar10",
+    batch_size,
+    dict.fromkeys(PAIR, size),
+    dict(student=dict(net, heads=dict(head=head))),
+    masking=masking,
+    **more,
+  )
 
 
 def _mmc(batch_size: int, size: int, net: dict, head: dict, **more) -> dict:
@@ -61,8 +77,9 @@ def _mmc(batch_size: int, size: int, net: dict, head: dict, **more) -> dict:
 
 
 def _resnet(config: str, batch_size: int, size: int, net: dict, head: dict, losses: dict, **more) -> dict:
-  return _case(config, batch_size, dict.fromkeys(PAIR, size), dict(student=dict(net, heads=dict(z=head))),
-               losses=losses, **more)
+  return _case(
+    config, batch_size, dict.fromkeys(PAIR, size), dict(student=dict(net, heads=dict(z=head))), losses=losses, **more
+  )
 
 
 def _barlow_twins(preset: str, batch_size: int, size: int, net: dict, dim: int, **numbers) -> dict:
@@ -71,8 +88,15 @@ def _barlow_twins(preset: str, batch_size: int, size: int, net: dict, dim: int, 
 
 
 def _simclr(batch_size: int, **more) -> dict:
-  return _resnet("simclr:cifar10", batch_size, 32, dict(depth=18, stem="cifar"), dict(hidden=2048, output=256),
-                 dict(nt_xent=dict(temperature=0.2)), **more)
+  return _resnet(
+    "simclr:cifar10",
+    batch_size,
+    32,
+    dict(depth=18, stem="cifar"),
+    dict(hidden=2048, output=256),
+    dict(nt_xent=dict(temperature=0.2)),
+    **more,
+  )
 
 
 def _simmim(batch_size: int, size: int, net: dict) -> dict:
@@ -81,28 +105,31 @@ def _simmim(batch_size: int, size: int, net: dict) -> dict:
 
 
 CASES = {
-    "mae": dict(
-        cpu=_mae(128, 64, _vit(64, 8, depth=12, **NARROW), dict(width=128, depth=2, num_heads=4)),
-        gpu=_mae(256, 224, _vit(224, 16, **ENCODERS["B"]), dict(width=512, depth=8, num_heads=16), gpu=True)),
-    "mae_large": dict(
-        gpu=_mae(256, 224, _vit(224, 16, **ENCODERS["L"]), dict(width=512, depth=8, num_heads=16), gpu=True)),
-    "dino": dict(
-        cpu=_dino(16, (32, 16), _vit(32, 4, depth=8, **NARROW), dict(hidden=512, prototypes=1024)),
-        gpu=_dino(128, (224, 96), _vit(224, 16, **ENCODERS["S"]), dict(hidden=2048, prototypes=65536), gpu=True)),
-    "dino_base": dict(
-        gpu=_dino(64, (224, 96), _vit(224, 16, **ENCODERS["B"]), dict(hidden=2048, prototypes=65536), gpu=True)),
-    "mmc": dict(
-        cpu=_mmc(16, 32, _vit(32, 4, depth=8, **NARROW), dict(hidden=512, prototypes=1024)),
-        gpu=_mmc(128, 224, _vit(224, 16, **ENCODERS["S"]), dict(hidden=2048, prototypes=8192), gpu=True)),
-    "ibot": dict(
-        cpu=_ibot(16, 32, _vit(32, 4, depth=8, **NARROW), dict(hidden=512, prototypes=1024), 4),
-        gpu=_ibot(128, 224, _vit(224, 16, **ENCODERS["S"]), dict(hidden=2048, prototypes=8192), 16, gpu=True)),
-    "barlow_twins": dict(
-        cpu=_barlow_twins("cifar10", 32, 32, dict(depth=18, stem="cifar"), 1024, lambd=5e-3, scale=0.1),
-        gpu=_barlow_twins("imagenet", 256, 224, dict(depth=50, stem="imagenet"), 8192, lambd=0.0051, scale=1.0, gpu=True)),
-    "simclr": dict(cpu=_simclr(32), gpu=_simclr(512, gpu=True)),
-    # ViT-Ti with patches of 4, the first case that was measured.
-    "simmim_tiny": dict(cpu=_simmim(128, 32, _vit(32, 4, depth=12, **NARROW))),
+  "mae": dict(
+    cpu=_mae(128, 64, _vit(64, 8, depth=12, **NARROW), dict(width=128, depth=2, num_heads=4)),
+    gpu=_mae(256, 224, _vit(224, 16, **ENCODERS["B"]), dict(width=512, depth=8, num_heads=16), gpu=True),
+  ),
+  "mae_large": dict(gpu=_mae(256, 224, _vit(224, 16, **ENCODERS["L"]), dict(width=512, depth=8, num_heads=16), gpu=True)),
+  "dino": dict(
+    cpu=_dino(16, (32, 16), _vit(32, 4, depth=8, **NARROW), dict(hidden=512, prototypes=1024)),
+    gpu=_dino(128, (224, 96), _vit(224, 16, **ENCODERS["S"]), dict(hidden=2048, prototypes=65536), gpu=True),
+  ),
+  "dino_base": dict(gpu=_dino(64, (224, 96), _vit(224, 16, **ENCODERS["B"]), dict(hidden=2048, prototypes=65536), gpu=True)),
+  "mmc": dict(
+    cpu=_mmc(16, 32, _vit(32, 4, depth=8, **NARROW), dict(hidden=512, prototypes=1024)),
+    gpu=_mmc(128, 224, _vit(224, 16, **ENCODERS["S"]), dict(hidden=2048, prototypes=8192), gpu=True),
+  ),
+  "ibot": dict(
+    cpu=_ibot(16, 32, _vit(32, 4, depth=8, **NARROW), dict(hidden=512, prototypes=1024), 4),
+    gpu=_ibot(128, 224, _vit(224, 16, **ENCODERS["S"]), dict(hidden=2048, prototypes=8192), 16, gpu=True),
+  ),
+  "barlow_twins": dict(
+    cpu=_barlow_twins("cifar10", 32, 32, dict(depth=18, stem="cifar"), 1024, lambd=5e-3, scale=0.1),
+    gpu=_barlow_twins("imagenet", 256, 224, dict(depth=50, stem="imagenet"), 8192, lambd=0.0051, scale=1.0, gpu=True),
+  ),
+  "simclr": dict(cpu=_simclr(32), gpu=_simclr(512, gpu=True)),
+  # ViT-Ti with patches of 4, the first case that was measured.
+  "simmim_tiny": dict(cpu=_simmim(128, 32, _vit(32, 4, depth=12, **NARROW))),
 }
 
 
@@ -115,17 +142,18 @@ def make_images(batch_size: int, views: dict[str, int]) -> dict[str, np.ndarray]
 def _jssl(case: str, **numbers) -> Work:
   del case
   import jssl_steps  # pylint: disable=g-import-not-at-top
+
   return jssl_steps.make_work(make_images(numbers["batch_size"], numbers["views"]), **numbers)
 
 
 def _torch(case: str, *, compiled: bool = False, batch_size: int, masking=None, **numbers) -> Work:
   del case, masking
   import torch_methods  # pylint: disable=g-import-not-at-top
+
   return torch_methods.make_work(make_images(batch_size, numbers["views"]), compiled=compiled, **numbers)
 
 
-SIDES = {"jssl": _jssl, "torch": _torch,
-         "torch.compile": lambda case, **numbers: _torch(case, compiled=True, **numbers)}
+SIDES = {"jssl": _jssl, "torch": _torch, "torch.compile": lambda case, **numbers: _torch(case, compiled=True, **numbers)}
 
 
 def check(case: str, *, batch_size: int = 8, **numbers) -> None:
@@ -141,6 +169,7 @@ def check(case: str, *, batch_size: int = 8, **numbers) -> None:
   import torch  # pylint: disable=g-import-not-at-top
   import torch_methods  # pylint: disable=g-import-not-at-top
   import torch_models  # pylint: disable=g-import-not-at-top
+
   numbers = {key: value for key, value in numbers.items() if key != "repeat"} | dict(dtype="float32")
   images = make_images(min(batch_size, 8), numbers["views"])
   torch_images = {v: torch.from_numpy(image) for v, image in images.items()}
@@ -159,8 +188,10 @@ def check(case: str, *, batch_size: int = 8, **numbers) -> None:
     error = abs(torch_loss.item() - loss) / abs(loss)
     errors = _gradient_errors(model, expected)
     worst = max(errors, key=errors.get)
-    print(f"{case}, {form}: loss {loss:.6f} and {torch_loss.item():.6f} (relative difference {error:.1e}); "
-          f"{len(errors)} gradients, the worst by {errors[worst]:.1e} of its norm ({worst})")
+    print(
+      f"{case}, {form}: loss {loss:.6f} and {torch_loss.item():.6f} (relative difference {error:.1e}); "
+      f"{len(errors)} gradients, the worst by {errors[worst]:.1e} of its norm ({worst})"
+    )
     assert error <= TOLERANCE and errors[worst] <= tolerance, f"{case}, {form}"
 
 
@@ -168,6 +199,7 @@ def _jssl_loss(images, names, numbers):
   """Parameters at the start and moved, the arrays of these names, the loss from the moved ones, and its gradient."""
   import jax  # pylint: disable=g-import-not-at-top
   import jssl_steps  # pylint: disable=g-import-not-at-top
+
   batch = images | dict(index=np.arange(len(next(iter(images.values()))), dtype=np.int32))
   made = jssl_steps.make_step(batch_size=len(batch["index"]), **numbers)
   variables, draw = made.init(jssl_steps.run_key(0)).variables, dict(key=jssl_steps.run_key(0), step=0)
@@ -192,5 +224,6 @@ def _gradient_errors(model, expected) -> dict[str, float]:
   found = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
   assert sorted(found) == sorted(expected)
   zero = lambda gradient, like: like * 0 if gradient is None else gradient
-  return {name: float((zero(found[name], expected[name]) - expected[name]).norm()) / max(norms[name], least)
-          for name in expected}
+  return {
+    name: float((zero(found[name], expected[name]) - expected[name]).norm()) / max(norms[name], least) for name in expected
+  }

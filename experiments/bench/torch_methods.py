@@ -8,12 +8,11 @@ import contextlib
 import copy
 import os
 
+import flops
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-import flops
 import torch_models as models
 import turns
 
@@ -79,8 +78,9 @@ class SimMIM(Method):
     super().__init__()
     net = networks["encoder"]
     self.patch, self.side = net["patch_size"], net["image_size"] // net["patch_size"]
-    self.encoder = models.Network(_vit(net, mask_token=True), pixels=models.ReconstructionHead(
-        net["width"], patch_size=self.patch))
+    self.encoder = models.Network(
+      _vit(net, mask_token=True), pixels=models.ReconstructionHead(net["width"], patch_size=self.patch)
+    )
 
   def draw(self, images):
     batch, cells = len(images["v"]), self.side // self.CELL
@@ -161,17 +161,20 @@ class IBOT(Distillation):
     net = networks["student"]
     head = net["heads"]["head"]
     self.patches = (net["image_size"] // net["patch_size"]) ** 2
-    self.student = models.Network(_vit(net, mask_token=True), head=models.SharedTrunkHead(
-        net["width"], share_prototypes=True, **head))
+    self.student = models.Network(
+      _vit(net, mask_token=True), head=models.SharedTrunkHead(net["width"], share_prototypes=True, **head)
+    )
     self.register_buffer("center", torch.zeros(head["prototypes"]))
     self.register_buffer("patch_center", torch.zeros(head["prototypes"]))
     self.start_teacher()
 
   def draw(self, images):
     """Half of the images lose U(0.1, 0.5) of their patches. The authors' loaders draw this, and it is not timed."""
+
     def mask(image):
       share = torch.empty(len(image), 1).uniform_(0.1, 0.5) * (torch.rand(len(image), 1) < 0.5)
       return (torch.rand(len(image), self.patches) < share).to(image.device)
+
     return {f"m_{v}/mask": mask(images[v]) for v in self.VIEWS}
 
   def forward(self, images, drawn):
@@ -199,8 +202,10 @@ class MMC(Distillation):
     heads = net["heads"]
     self.patch = net["patch_size"]
     self.student = models.Network(
-        _vit(net), trunk=models.SharedTrunkHead(net["width"], **heads["trunk"]),
-        pixels=models.ReconstructionHead(net["width"], layers=3, **heads["pixels"]))
+      _vit(net),
+      trunk=models.SharedTrunkHead(net["width"], **heads["trunk"]),
+      pixels=models.ReconstructionHead(net["width"], layers=3, **heads["pixels"]),
+    )
     self.register_buffer("center", torch.zeros(heads["trunk"]["prototypes"]))
     self.start_teacher()
 
@@ -240,8 +245,9 @@ class BarlowTwins(Method):
     z = net["heads"]["z"]
     backbone, self.lambd, self.scale = models.ResNet(depth=net["depth"], stem=net["stem"]), lambd, scale
     widths = [backbone.width, z["hidden"], z["hidden"], z["output"]]
-    self.student = models.Network(backbone, z=models.MLP(
-        widths, activation=F.relu, batch_norm=True, bias=False, last_bias=False))
+    self.student = models.Network(
+      backbone, z=models.MLP(widths, activation=F.relu, batch_norm=True, bias=False, last_bias=False)
+    )
 
   def forward(self, images, drawn):
     del drawn
@@ -278,8 +284,10 @@ METHODS = dict(mae=MAE, simmim=SimMIM, dino=DINO, ibot=IBOT, mmc=MMC, barlow_twi
 def make_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
   """Fused AdamW; biases and parameters of one dimension are not decayed, as in `jssl.optim`."""
   parameters = [p for p in model.parameters() if p.requires_grad]
-  groups = [dict(params=[p for p in parameters if p.ndim > 1], weight_decay=weight_decay),
-            dict(params=[p for p in parameters if p.ndim == 1], weight_decay=0.0)]
+  groups = [
+    dict(params=[p for p in parameters if p.ndim > 1], weight_decay=weight_decay),
+    dict(params=[p for p in parameters if p.ndim == 1], weight_decay=0.0),
+  ]
   return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.999), fused=True)
 
 
@@ -289,8 +297,9 @@ def make_method(config: str, networks, losses) -> Method:
   return METHODS[config.partition(":")[0]](networks, **numbers)
 
 
-def make_work(images: dict[str, np.ndarray], *, config: str, views, networks, dtype: str, optim, repeat: int,
-              compiled: bool, losses=None) -> turns.Work:
+def make_work(
+  images: dict[str, np.ndarray], *, config: str, views, networks, dtype: str, optim, repeat: int, compiled: bool, losses=None
+) -> turns.Work:
   """The step of a case, as `steps.SIDES` returns it."""
   device = "cuda" if torch.cuda.is_available() else "cpu"
   if dtype != "float32" and device == "cpu":

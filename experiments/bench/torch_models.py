@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 import re
 from typing import Any
 
+from flops import RESNET_BLOCKS
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-from flops import RESNET_BLOCKS
 
 
 class Block(nn.Module):
@@ -35,8 +34,17 @@ class Block(nn.Module):
 class ViT(nn.Module):
   """`images [batch, H, W, 3]` to tokens after the final LayerNorm `[batch, 1 + patches, width]`, class token first."""
 
-  def __init__(self, *, image_size: int, patch_size: int, width: int, depth: int, num_heads: int,
-               position: str = "learned", mask_token: bool = False):
+  def __init__(
+    self,
+    *,
+    image_size: int,
+    patch_size: int,
+    width: int,
+    depth: int,
+    num_heads: int,
+    position: str = "learned",
+    mask_token: bool = False,
+  ):
     super().__init__()
     self.patch, self.side = patch_size, image_size // patch_size
     self.embedding = nn.Linear(3 * patch_size**2, width)
@@ -97,8 +105,9 @@ class MAEDecoder(nn.Module):
 class MLP(nn.Module):
   """Linear layers with an activation between, and BatchNorm before it where asked for."""
 
-  def __init__(self, widths: Sequence[int], *, activation, batch_norm: bool = False, bias: bool = True,
-               last_bias: bool = True):
+  def __init__(
+    self, widths: Sequence[int], *, activation, batch_norm: bool = False, bias: bool = True, last_bias: bool = True
+  ):
     super().__init__()
     self.layers, self.activation, self.batch_norm = len(widths) - 1, activation, batch_norm
     for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
@@ -121,7 +130,7 @@ class Prototypes(nn.Module):
 
   def __init__(self, inputs: int, count: int, trainable_gain: bool):
     super().__init__()
-    self.direction = nn.Parameter(torch.empty(count, inputs).uniform_(-inputs**-0.5, inputs**-0.5))
+    self.direction = nn.Parameter(torch.empty(count, inputs).uniform_(-(inputs**-0.5), inputs**-0.5))
     self.gain = nn.Parameter(torch.ones(count)) if trainable_gain else None
 
   def forward(self, x):
@@ -147,8 +156,16 @@ class SharedTrunkHead(nn.Module):
   With `share_prototypes` the class token has logits too, the first ones.
   """
 
-  def __init__(self, inputs: int, *, hidden: int, bottleneck: int, prototypes: int, norm_last_layer: bool = True,
-               share_prototypes: bool = False):
+  def __init__(
+    self,
+    inputs: int,
+    *,
+    hidden: int,
+    bottleneck: int,
+    prototypes: int,
+    norm_last_layer: bool = True,
+    share_prototypes: bool = False,
+  ):
     super().__init__()
     self.share_prototypes = share_prototypes
     self.mlp = MLP([inputs, hidden, hidden, bottleneck], activation=F.gelu)
@@ -181,8 +198,9 @@ class ResidualBlock(nn.Module):
   def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool):
     super().__init__()
     self.outputs = width * (4 if bottleneck else 1)
-    sizes = [(width, 1, 1), (width, 3, stride), (self.outputs, 1, 1)] if bottleneck else \
-        [(width, 3, stride), (self.outputs, 3, 1)]
+    sizes = (
+      [(width, 1, 1), (width, 3, stride), (self.outputs, 1, 1)] if bottleneck else [(width, 3, stride), (self.outputs, 3, 1)]
+    )
     self.count, channels = len(sizes), inputs
     for i, (features, kernel, step) in enumerate(sizes, start=1):
       setattr(self, f"conv{i}", nn.Conv2d(channels, features, kernel, step, kernel // 2, bias=False))
@@ -255,9 +273,16 @@ def sincos2d(side: int, width: int):
 
 
 # From jssl's paths to names of parameters here.
-_NAMES = ((r"Transformer/encoderblock_(\d+)", r"blocks/\1"), (r"Transformer/encoder_norm", "norm"),
-          (r"MultiHeadDotProductAttention_0/", ""), (r"MlpBlock_0/Dense_", "dense_"), (r"LayerNorm_", "norm_"),
-          (r"/heads_", "/heads/"), (r"/(kernel|scale)$", "/weight"), (r"/", "."))
+_NAMES = (
+  (r"Transformer/encoderblock_(\d+)", r"blocks/\1"),
+  (r"Transformer/encoder_norm", "norm"),
+  (r"MultiHeadDotProductAttention_0/", ""),
+  (r"MlpBlock_0/Dense_", "dense_"),
+  (r"LayerNorm_", "norm_"),
+  (r"/heads_", "/heads/"),
+  (r"/(kernel|scale)$", "/weight"),
+  (r"/", "."),
+)
 
 
 def from_jssl(params: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -276,8 +301,7 @@ def from_jssl(params: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 def _leaves(tree, path=""):
   for key, value in tree.items():
-    yield from _leaves(value, f"{path}/{key}" if path else key) if isinstance(value, Mapping) else [
-        (f"{path}/{key}", value)]
+    yield from _leaves(value, f"{path}/{key}" if path else key) if isinstance(value, Mapping) else [(f"{path}/{key}", value)]
 
 
 def _as_torch(path: str, value: np.ndarray) -> np.ndarray:

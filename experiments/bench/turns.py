@@ -70,6 +70,7 @@ def jax_product(dtype: str) -> Callable[[], float]:
   """Matrix products in JAX, of a size at which a CPU (float32) or a GPU (bfloat16) is at its best."""
   import jax  # pylint: disable=g-import-not-at-top
   import jax.numpy as jnp  # pylint: disable=g-import-not-at-top
+
   matrices = [jnp.ones(shape, dtype) for shape in _shapes(dtype)]
   multiply = jax.jit(lambda a, b: a @ b)
 
@@ -84,6 +85,7 @@ def jax_product(dtype: str) -> Callable[[], float]:
 def torch_product(dtype: str, device: str) -> Callable[[], float]:
   """The same in PyTorch, on "cpu" or "cuda"."""
   import torch  # pylint: disable=g-import-not-at-top
+
   matrices = [torch.ones(shape, dtype=getattr(torch, dtype), device=device) for shape in _shapes(dtype)]
 
   def product():
@@ -157,8 +159,9 @@ class Worker:
   """A side's process, seen from the parent."""
 
   def __init__(self, module: str, side: str, case: str, size: str):
-    self.process = subprocess.Popen([sys.executable, __file__, module, side, case, size], text=True,
-                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    self.process = subprocess.Popen(
+      [sys.executable, __file__, module, side, case, size], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     self.counted, self.disturbed, self.missing = dict(call=[], product=[]), 0, None
     self.ready = self._read()
     if self.ready:
@@ -187,8 +190,9 @@ class Worker:
       missing = "the machine was never idle for a whole call"
     if missing:
       return Result(missing, 0.0, 0, 0.0, [], [], 0)
-    return Result(None, ready["start"], ready["images"], ready["flops"], self.counted["call"],
-                  self.counted["product"], self.disturbed)
+    return Result(
+      None, ready["start"], ready["images"], ready["flops"], self.counted["call"], self.counted["product"], self.disturbed
+    )
 
   def close(self) -> None:
     with contextlib.suppress(BrokenPipeError):
@@ -213,8 +217,11 @@ def serve(module: str, side: str, case: str, size: str) -> None:
   if work.turn > 1:
     for _ in range(3):
       work.call()
-  answer(dict(missing=None, start=time.perf_counter() - start, images=work.images, flops=work.flops,
-              product=work.product is not None))
+  answer(
+    dict(
+      missing=None, start=time.perf_counter() - start, images=work.images, flops=work.flops, product=work.product is not None
+    )
+  )
   for line in sys.stdin:
     run = work.call if line.strip() == "call" else work.product
     _forget_peaks()  # a product's do not count as a call's
@@ -229,8 +236,15 @@ def _timed(run: Callable[[], Any], side: str) -> dict[str, float]:
   result = run()
   after = time.perf_counter(), _busy(), *_cpu()
   wall, (busy, cpu, system) = after[0] - before[-1], np.subtract(after[1:], before[:-1])
-  return dict(wall=wall, cpu=cpu, system=system, others=max(busy - cpu, 0.0), peak=_peak(),
-              device_peak=_device_peak(side), result=result if isinstance(result, (int, float)) else None)
+  return dict(
+    wall=wall,
+    cpu=cpu,
+    system=system,
+    others=max(busy - cpu, 0.0),
+    peak=_peak(),
+    device_peak=_device_peak(side),
+    result=result if isinstance(result, (int, float)) else None,
+  )
 
 
 def _cpu() -> tuple[float, float]:

@@ -23,21 +23,28 @@ import time
 
 import numpy as np
 
-from jssl import config as configs, data, evaluate, explain, graph, logging, workdirs
+from jssl import config as configs
+from jssl import data, evaluate, explain, graph, logging, workdirs
 from jssl.errors import ConfigError, nearest
 from jssl.schedules import Horizon
-from jssl.train import Trainer, train_and_evaluate
+from jssl.train import train_and_evaluate, Trainer
 
 CELLS = {
-    "data2vec": ("data2vec",),
-    "data2vec, MAE's masks": ("data2vec", "mae.masking:encoder=student"),
-    "data2vec, SimMIM's masks": ("data2vec", "simmim.masking:encoder=student"),
-    "Barlow Twins": ("barlow_twins",),
-    "Barlow Twins on GMML's corruption": (
-        "barlow_twins", "sit.masking",
-        "--config.passes.s_a.reads=('hidden_a/image',)", "--config.passes.s_b.reads=('hidden_b/image',)"),
-    "Barlow Twins on GMML's corruption of one view": (
-        "barlow_twins", "sit.masking", "--config.passes.s_a.reads=('hidden_a/image',)"),
+  "data2vec": ("data2vec",),
+  "data2vec, MAE's masks": ("data2vec", "mae.masking:encoder=student"),
+  "data2vec, SimMIM's masks": ("data2vec", "simmim.masking:encoder=student"),
+  "Barlow Twins": ("barlow_twins",),
+  "Barlow Twins on GMML's corruption": (
+    "barlow_twins",
+    "sit.masking",
+    "--config.passes.s_a.reads=('hidden_a/image',)",
+    "--config.passes.s_b.reads=('hidden_b/image',)",
+  ),
+  "Barlow Twins on GMML's corruption of one view": (
+    "barlow_twins",
+    "sit.masking",
+    "--config.passes.s_a.reads=('hidden_a/image',)",
+  ),
 }
 PARTS = (*graph.STAGES, "networks")
 _NAMES = ("reads", "terms", "grid", "net", "ema", "log_variance")  # keys whose values are names
@@ -72,8 +79,11 @@ def take(config, load, place: list[str], renames: dict[str, str]) -> None:
   stage = load(place[0])[place[1]]
   if place[2:] and place[2] not in stage:
     raise ConfigError(f"{'.'.join(place)}: there is no such entry; {nearest(place[2], stage)}")
-  found = {renames.get(name, name): renamed(entry.to_dict(), renames) for name, entry in stage.items()
-           if name in (place[2:] or stage)}
+  found = {
+    renames.get(name, name): renamed(entry.to_dict(), renames)
+    for name, entry in stage.items()
+    if name in (place[2:] or stage)
+  }
   if place[2:]:
     found = {**config[place[1]].to_dict(), **found}
   config[place[1]] = found
@@ -81,6 +91,7 @@ def take(config, load, place: list[str], renames: dict[str, str]) -> None:
 
 def renamed(entry: dict, renames: dict[str, str]) -> dict:
   """An entry in which `old`, `old/part` and `keyword=old` are read under their new names."""
+
   def change(value):
     if not isinstance(value, str):
       return tuple(map(change, value)) if isinstance(value, (list, tuple)) else value
@@ -91,8 +102,11 @@ def renamed(entry: dict, renames: dict[str, str]) -> dict:
 
 def prune(config) -> None:
   """Leaves out, in place, entries from which no path leads to a loss, and networks that no pass uses."""
-  nodes = {name: graph.make_node(stage, name, entry, Horizon(1 << 30, 1, 1))
-           for stage in graph.STAGES for name, entry in config[stage].items()}
+  nodes = {
+    name: graph.make_node(stage, name, entry, Horizon(1 << 30, 1, 1))
+    for stage in graph.STAGES
+    for name, entry in config[stage].items()
+  }
   used, frontier = set(), [name for name in nodes if name in config.losses]
   while frontier:
     name = frontier.pop()
@@ -118,11 +132,23 @@ def run(name: str, pieces, config, workdir: pathlib.Path, seed: int) -> dict:
     raise SystemExit(f"{folder}: stopped at step {int(state.step)}; the same command goes on from there")
   last = logging.read_metrics(folder)[-1]
   results = evaluate.evaluate(folder)["pretrained"]
-  found = {f"{protocol} {metric}": value for protocol, result in results.items()
-           for metric, value in result["metrics"].items() if isinstance(value, (int, float))}
+  found = {
+    f"{protocol} {metric}": value
+    for protocol, result in results.items()
+    for metric, value in result["metrics"].items()
+    if isinstance(value, (int, float))
+  }
   spreads = {key: value for key, value in last.items() if key.startswith("spread/")}
-  return dict(cell=name, seed=seed, pieces=list(pieces), loss=last["loss"], spread=min(spreads.values(), default=None),
-              seconds=round(time.monotonic() - start, 1), commit=workdirs.commit(), metrics=found)
+  return dict(
+    cell=name,
+    seed=seed,
+    pieces=list(pieces),
+    loss=last["loss"],
+    spread=min(spreads.values(), default=None),
+    seconds=round(time.monotonic() - start, 1),
+    commit=workdirs.commit(),
+    metrics=found,
+  )
 
 
 def rows(workdir: pathlib.Path) -> list[dict]:

@@ -24,8 +24,8 @@ from jssl.errors import ConfigError
 from jssl.train import Trainer
 
 MODELS = {  # config, its ViT, variant, blocks of the variant, batch
-    "mae": ("mae:imagenet", "encoder", "L/16", 24, 256),
-    "dino": ("dino:imagenet", "student", "B/16", 12, 64),
+  "mae": ("mae:imagenet", "encoder", "L/16", 24, 256),
+  "dino": ("dino:imagenet", "student", "B/16", 12, 64),
 }
 DEPTHS = (2, 4)  # that are compiled
 GIB = 2**30
@@ -65,8 +65,10 @@ def kept(trainer: Trainer) -> float:
 
 def compiled(name: str, **options) -> float:
   """GiB of the temporaries of the whole step, the gradient among them, compiled for the CPU: a line through two depths."""
-  low, high = (make_trainer(name, depth, **options).lower_single().compile().memory_analysis().temp_size_in_bytes / GIB
-               for depth in DEPTHS)
+  low, high = (
+    make_trainer(name, depth, **options).lower_single().compile().memory_analysis().temp_size_in_bytes / GIB
+    for depth in DEPTHS
+  )
   return low + (high - low) * (MODELS[name][3] - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0])
 
 
@@ -75,8 +77,12 @@ def main() -> None:
   parser.add_argument("--only", choices=MODELS)
   parser.add_argument("--traced", action="store_true")
   arguments = parser.parse_args()
-  print("| config | batch | remat | accumulate | state | gradient | kept | sum | temporaries on a CPU | and state |\n"
-        + "|---" * 10 + "|", flush=True)
+  print(
+    "| config | batch | remat | accumulate | state | gradient | kept | sum | temporaries on a CPU | and state |\n"
+    + "|---" * 10
+    + "|",
+    flush=True,
+  )
   for name in [arguments.only] if arguments.only else MODELS:
     config, _, variant, depth, batch = MODELS[name]
     for remat in (False, True):

@@ -11,11 +11,16 @@ import pathlib
 
 import numpy as np
 
-from jssl import config as configs, evaluate, logging
+from jssl import config as configs
+from jssl import evaluate, logging
 from jssl.train import train_and_evaluate
 
-METRICS = {"kNN k=20": ("knn", "k20"), "overlap": ("object_similarity", "overlap"),
-           "prompt mIoU": ("prompt_segmentation", "miou_random_fixed"), "RankMe": ("rankme", "rankme")}
+METRICS = {
+  "kNN k=20": ("knn", "k20"),
+  "overlap": ("object_similarity", "overlap"),
+  "prompt mIoU": ("prompt_segmentation", "miou_random_fixed"),
+  "RankMe": ("rankme", "rankme"),
+}
 
 
 def run(workdir: pathlib.Path, seed: int, weights: dict[str, float], overrides: list[str]) -> dict:
@@ -38,7 +43,9 @@ def table(results: list[dict]) -> str:
       cells.append(f"{np.mean(values):.4f} +- {np.std(values):.4f}" if values else "-")
     lines.append(f"{model:24}" + "".join(f"{cell:>20}" for cell in cells))
   for i, result in enumerate(results):
-    margins = [result["pretrained"][p]["metrics"][m] - result["random weights"][p]["metrics"][m] for p, m in METRICS.values()]
+    margins = [
+      result["pretrained"][p]["metrics"][m] - result["random weights"][p]["metrics"][m] for p, m in METRICS.values()
+    ]
     lines.append(f"{f'margin of run {i}':24}" + "".join(f"{margin:>+20.4f}" for margin in margins))
   return "\n".join(lines)
 

@@ -14,8 +14,9 @@ def get_config(init: str = "mae"):
   config = mmc.get_config("demo")
   config.data.name = "objects"
   config.views = {name: config.views[name] for name in ("object", "a")}
-  net = config.networks.student.to_dict() | dict(init=init, heads=dict(
-      digit=dict(fn="linear_head", reads=("cls",), output=10)))
+  net = config.networks.student.to_dict() | dict(
+    init=init, heads=dict(digit=dict(fn="linear_head", reads=("cls",), output=10))
+  )
   config.networks = dict(student=net)
   config.passes = dict(s=dict(net="student", reads=("a",)))
   config.losses = dict(digit=dict(fn="softmax_cross_entropy_loss", reads=("s/digit", "label")))

@@ -107,8 +107,10 @@ def collectives(text: str) -> dict[str, float]:
   """Bytes of each kind of collective in a compiled program: of the whole array, before or after the collective."""
   found = dict.fromkeys(KINDS, 0.0)
   for result, kind in re.findall(rf"= (\(.*?\)|\S+) ({'|'.join(KINDS)})(?:-start)?\(", text):
-    size = sum(SIZES[dtype] * np.prod([int(n) for n in dims.split(",") if n], dtype=float)
-               for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", result))
+    size = sum(
+      SIZES[dtype] * np.prod([int(n) for n in dims.split(",") if n], dtype=float)
+      for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", result)
+    )
     found[kind] += size * (DEVICES if kind == "reduce-scatter" else 1)  # whose result is a device's share
   return found
 
@@ -119,8 +121,11 @@ def traffic(model: Model, mode: str) -> tuple[dict[str, float], dict[str, float]
   for depth in DEPTHS:
     program = compiled(make_trainer(model, depth, DEVICES * PER_DEVICE, DEVICES, **MODES[mode]))
     memory = program.memory_analysis()
-    kept = dict(state=memory.argument_size_in_bytes, temporaries=memory.temp_size_in_bytes,
-                outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes)
+    kept = dict(
+      state=memory.argument_size_in_bytes,
+      temporaries=memory.temp_size_in_bytes,
+      outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
+    )
     rows.append((collectives(program.as_text()), kept))
   (low, low_kept), (high, high_kept) = rows
   extend = lambda a, b: {name: a[name] + (b[name] - a[name]) * (DEPTH - DEPTHS[0]) / (DEPTHS[1] - DEPTHS[0]) for name in a}
@@ -147,22 +152,30 @@ def main() -> None:
     model = MODELS[name]
     each, fixed = flops(model)
     parameters = sum(map(count_parameters, make_trainer(model, DEPTH, 8, 1).abstract.params.values()))
-    print(f"\n{name} ViT-L/16, batch {model.batch}: {each / 1e9:.1f} GFLOPs an example and {fixed / 1e9:.1f} on each "
-          f"device, {parameters / 1e6:.0f} M trained parameters", flush=True)
+    print(
+      f"\n{name} ViT-L/16, batch {model.batch}: {each / 1e9:.1f} GFLOPs an example and {fixed / 1e9:.1f} on each "
+      f"device, {parameters / 1e6:.0f} M trained parameters",
+      flush=True,
+    )
     for mode in MODES if arguments.skip != "memory" else ["pmap"]:
       moved, memory = traffic(model, mode)
       print(f"\n{mode}: {listed(moved)}; of a device with {PER_DEVICE} examples: {listed(memory)}")
-      print("\n| machine | devices | examples a device | compute, ms | collectives, ms | step, ms: hidden, not hidden "
-            "| images/s |\n" + "|---" * 7 + "|")
+      print(
+        "\n| machine | devices | examples a device | compute, ms | collectives, ms | step, ms: hidden, not hidden "
+        "| images/s |\n" + "|---" * 7 + "|"
+      )
       for label, machine in MACHINES.items():
         for count in COUNTS:
           if count > machine.most:
             continue
           compute = (each * model.batch / count + fixed) / (machine.peak * model.mfu)
           apart = seconds(moved, machine, count)
-          print(f"| {label} | {count} | {model.batch // count} | {compute * 1e3:.0f} | {apart * 1e3:.1f} "
-                f"| {max(compute, apart) * 1e3:.0f}, {(compute + apart) * 1e3:.0f} "
-                f"| {model.batch / (compute + apart):,.0f} to {model.batch / max(compute, apart):,.0f} |", flush=True)
+          print(
+            f"| {label} | {count} | {model.batch // count} | {compute * 1e3:.0f} | {apart * 1e3:.1f} "
+            f"| {max(compute, apart) * 1e3:.0f}, {(compute + apart) * 1e3:.0f} "
+            f"| {model.batch / (compute + apart):,.0f} to {model.batch / max(compute, apart):,.0f} |",
+            flush=True,
+          )
 
 
 if __name__ == "__main__":

@@ -28,8 +28,18 @@ class Run:
   def __init__(self, name: str, args, overrides: list[str], core: int):
     self.workdir = pathlib.Path(args.workdir) / name
     self.workdir.mkdir(parents=True, exist_ok=True)
-    self.command = [sys.executable, "-m", "jssl.train", "--config", args.config, "--workdir", str(self.workdir),
-                    "--config.total_steps=50000", "--config.checkpoint.keep=1000", *overrides]
+    self.command = [
+      sys.executable,
+      "-m",
+      "jssl.train",
+      "--config",
+      args.config,
+      "--workdir",
+      str(self.workdir),
+      "--config.total_steps=50000",
+      "--config.checkpoint.keep=1000",
+      *overrides,
+    ]
     self.core, self.nice, self.begun = core, args.nice, time.monotonic()
     self.memory = []  # of each process: (seconds since the run began, MiB)
     self.ends = {}  # signal -> how often
@@ -39,6 +49,7 @@ class Run:
     def limit():
       os.sched_setaffinity(0, {self.core})
       os.nice(self.nice)
+
     with (self.workdir / "log.txt").open("a") as log:
       self.process = subprocess.Popen(self.command, stdout=log, stderr=log, preexec_fn=limit)
     self.memory.append([])
@@ -102,11 +113,16 @@ def report(killed: Run, whole: Run) -> list[str]:
     if len(gaps) > 1 or len(set(steps)) < len(steps):
       wrong.append(f"{run.workdir}: gaps or duplicates in metrics.jsonl, steps between rows {sorted(gaps)}")
   shared = rows[killed].keys() & rows[whole].keys()
-  unlike = [step for step in shared if any(rows[killed][step][key] != value for key, value in rows[whole][step].items()
-                                           if key != "images_per_second")]
+  unlike = [
+    step
+    for step in shared
+    if any(rows[killed][step][key] != value for key, value in rows[whole][step].items() if key != "images_per_second")
+  ]
   if unlike or not shared:
     wrong.append(f"{len(unlike)} of {len(shared)} rows differ, the first at step {min(unlike, default=None)}")
-  steps = [{int(path.name) for path in (run.workdir / "checkpoints").iterdir() if path.name.isdigit()} for run in (killed, whole)]
+  steps = [
+    {int(path.name) for path in (run.workdir / "checkpoints").iterdir() if path.name.isdigit()} for run in (killed, whole)
+  ]
   both = sorted(steps[0] & steps[1])
   for step in both:
     one, other = (checkpoint.load_variables(run.workdir, step) for run in (killed, whole))
@@ -119,10 +135,14 @@ def report(killed: Run, whole: Run) -> list[str]:
     held = [(time - life[0][0], mib) for life in run.memory if life for time, mib in life]
     settled = [mib for time, mib in held if time > 120] or [held[-1][1]]
     ends = ", ".join(f"{count} {name}" for name, count in run.ends.items())
-    print(f"| {run.workdir.name} | {len(run.memory)} | {ends} | step {max(rows[run])} | "
-          f"{settled[0]:.0f}, {settled[-1]:.0f}, {max(mib for _, mib in held):.0f} MiB |")
-  print(f"\n{len(shared)} rows and the weights of {len(both)} checkpoints, up to step {max(both, default=0)}, compared; "
-        f"{'; '.join(wrong) or 'all the same'}")
+    print(
+      f"| {run.workdir.name} | {len(run.memory)} | {ends} | step {max(rows[run])} | "
+      f"{settled[0]:.0f}, {settled[-1]:.0f}, {max(mib for _, mib in held):.0f} MiB |"
+    )
+  print(
+    f"\n{len(shared)} rows and the weights of {len(both)} checkpoints, up to step {max(both, default=0)}, compared; "
+    f"{'; '.join(wrong) or 'all the same'}"
+  )
   return wrong
 
 
@@ -131,7 +151,9 @@ def main() -> int:
   parser.add_argument("--workdir", default="runs/soak")
   parser.add_argument("--config", default="mmc:demo")
   parser.add_argument("--minutes", type=float, default=120)
-  parser.add_argument("--every", type=float, nargs=2, default=(2, 6), help="minutes that a process lives, at least and at most")
+  parser.add_argument(
+    "--every", type=float, nargs=2, default=(2, 6), help="minutes that a process lives, at least and at most"
+  )
   parser.add_argument("--seed", type=int, default=0, help="of the kills")
   parser.add_argument("--nice", type=int, default=0)
   args, overrides = parser.parse_known_args()

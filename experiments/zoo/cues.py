@@ -44,8 +44,10 @@ def main() -> None:
   parser.add_argument("--only", nargs="+", default=[], help="methods")
   arguments = parser.parse_args()
   runs = sorted(path.parent for path in arguments.workdir.glob("*_seed*/config.json"))
-  methods = {name: [run for run in runs if run.name.rpartition("_seed")[0] == name]
-             for name in arguments.only or dict.fromkeys(run.name.rpartition("_seed")[0] for run in runs)}
+  methods = {
+    name: [run for run in runs if run.name.rpartition("_seed")[0] == name]
+    for name in arguments.only or dict.fromkeys(run.name.rpartition("_seed")[0] for run in runs)
+  }
   splits = [evaluate.in_memory(data.load("objects", split=split)) for split in ("train", "test")]
   cues = [cues_of(split) for split in splits]
   print(f"| | {' | '.join(CUES)} |\n{'|---' * (len(CUES) + 1)}|")

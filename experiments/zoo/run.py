@@ -17,13 +17,19 @@ import subprocess
 import sys
 import time
 
-from jssl import configs as room, logging, workdirs
+from jssl import configs as room
+from jssl import logging, workdirs
 from jssl.errors import ConfigError, nearest
 
 # What is no method: shared pieces, and the tokenizer that BEiT may read its words from.
 METHODS = sorted(m.name for m in pkgutil.iter_modules(room.__path__) if m.name not in ("common", "tokenizer"))
-METRICS = {"kNN": ("knn", "k20"), "linear": ("linear", "accuracy"), "RankMe": ("rankme", "rankme"),
-           "prompt mIoU": ("prompt_segmentation", "miou_random_fixed"), "overlap": ("object_similarity", "overlap")}
+METRICS = {
+  "kNN": ("knn", "k20"),
+  "linear": ("linear", "accuracy"),
+  "RankMe": ("rankme", "rankme"),
+  "prompt mIoU": ("prompt_segmentation", "miou_random_fixed"),
+  "overlap": ("object_similarity", "overlap"),
+}
 LOWER = ("overlap",)  # is better
 
 
@@ -53,19 +59,32 @@ def run(method: str, preset: str, seed: int, workdir: pathlib.Path, overrides: l
     measured: the numbers of patches for which there are raw pixels already.
   """
   folder = str(workdir / f"{method}_seed{seed}")
-  seconds, memory = timed(["jssl.train", "--config", f"{method}:{preset}", "--workdir", folder,
-                           f"--config.seed={seed}", *overrides])
+  seconds, memory = timed(
+    ["jssl.train", "--config", f"{method}:{preset}", "--workdir", folder, f"--config.seed={seed}", *overrides]
+  )
   found = evaluated(folder, "random weights")
   patches = math.prod(found["pretrained"].get("object_similarity", {}).get("parameters", {}).get("grid", ()))
   if patches not in measured:
     found = evaluated(folder, "random weights,raw pixels")
   rows = logging.read_metrics(folder)
-  values = {model: {name: result[protocol]["metrics"][metric] for name, (protocol, metric) in METRICS.items()
-                    if protocol in result} for model, result in found.items()}
+  values = {
+    model: {name: result[protocol]["metrics"][metric] for name, (protocol, metric) in METRICS.items() if protocol in result}
+    for model, result in found.items()
+  }
   # The first row has the compilation in it.
   speed = statistics.median(row["images_per_second"] for row in rows[1:] or rows)
-  return dict(method=method, seed=seed, patches=patches, commit=workdirs.commit(), steps=rows[-1]["step"], loss=rows[-1]["loss"],
-              seconds=round(seconds, 1), images_per_second=round(speed, 1), mib=round(memory), values=values)
+  return dict(
+    method=method,
+    seed=seed,
+    patches=patches,
+    commit=workdirs.commit(),
+    steps=rows[-1]["step"],
+    loss=rows[-1]["loss"],
+    seconds=round(seconds, 1),
+    images_per_second=round(speed, 1),
+    mib=round(memory),
+    values=values,
+  )
 
 
 def read(path: pathlib.Path) -> list[dict]:

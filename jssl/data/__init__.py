@@ -12,9 +12,23 @@ from jssl.data.sprites import digit_sprites, fashion_sprites
 from jssl.data.tfds import load_tfds
 from jssl.errors import ConfigError, nearest
 
-__all__ = ["DataError", "Source", "batch_indices", "batches", "digit_sprites", "epoch_permutation", "fashion_sprites",
-           "from_arrays", "from_iterator", "load", "load_fashion_mnist", "load_folder", "load_tfds", "read_idx",
-           "steps_per_epoch"]
+__all__ = [
+  "DataError",
+  "Source",
+  "batch_indices",
+  "batches",
+  "digit_sprites",
+  "epoch_permutation",
+  "fashion_sprites",
+  "from_arrays",
+  "from_iterator",
+  "load",
+  "load_fashion_mnist",
+  "load_folder",
+  "load_tfds",
+  "read_idx",
+  "steps_per_epoch",
+]
 
 _EMBEDDED = {"scenes": scenes.scenes, "objects": scenes.objects}
 _AT = {"fashion_mnist": load_fashion_mnist, "folder": load_folder, "tfds": load_tfds}

@@ -21,11 +21,17 @@ class FashionMnistIdx(tfds.core.GeneratorBasedBuilder):
 
   def _info(self) -> tfds.core.DatasetInfo:
     return self.dataset_info_from_configs(
-        features=tfds.features.FeaturesDict({
-            "image": tfds.features.Image(shape=(28, 28, 1), dtype=np.uint8, encoding_format="png"),
-            "label": tfds.features.ClassLabel(names=list(CLASSES))}),
-        supervised_keys=("image", "label"), description=FashionMnistIdx.__doc__,
-        homepage="https://github.com/zalandoresearch/fashion-mnist", disable_shuffling=True)
+      features=tfds.features.FeaturesDict(
+        {
+          "image": tfds.features.Image(shape=(28, 28, 1), dtype=np.uint8, encoding_format="png"),
+          "label": tfds.features.ClassLabel(names=list(CLASSES)),
+        }
+      ),
+      supervised_keys=("image", "label"),
+      description=FashionMnistIdx.__doc__,
+      homepage="https://github.com/zalandoresearch/fashion-mnist",
+      disable_shuffling=True,
+    )
 
   def _split_generators(self, dl_manager):
     return {split: self._generate_examples(split) for split in FILES}

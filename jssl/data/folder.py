@@ -12,8 +12,9 @@ from jssl.errors import ConfigError, nearest
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif")
 
 
-def load_folder(path: str, *, split: str = "train", canvas: int = 256, channels: int = 3, labels: bool | None = None
-                ) -> Source:
+def load_folder(
+  path: str, *, split: str = "train", canvas: int = 256, channels: int = 3, labels: bool | None = None
+) -> Source:
   """The images below a folder, decoded as they are read.
 
   Where the folder has a subfolder of the split's name, that is the split; otherwise the whole folder is "train". With
@@ -38,30 +39,43 @@ def load_folder(path: str, *, split: str = "train", canvas: int = 256, channels:
   """
   images.check_canvas(canvas, channels)
   root = _split_folder(pathlib.Path(path).expanduser(), split)
-  files = sorted((p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-                  and p.is_file()), key=lambda p: p.relative_to(root).parts)
+  files = sorted(
+    (p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()),
+    key=lambda p: p.relative_to(root).parts,
+  )
   if not files:
     raise DataError(f"{root} has no images; looked for {' '.join(SUFFIXES)} in it and below")
   classes, label = _classes(root, files, labels)
   name = f"folder:{root}"
-  spec = {"image": jax.ShapeDtypeStruct((canvas, canvas, channels), np.uint8),
-          "extent": jax.ShapeDtypeStruct((2,), np.int32)}
+  spec = {
+    "image": jax.ShapeDtypeStruct((canvas, canvas, channels), np.uint8),
+    "extent": jax.ShapeDtypeStruct((2,), np.int32),
+  }
   if classes:
     spec["label"] = jax.ShapeDtypeStruct((), np.int32)
-  reader = images.TolerantReader(name, len(files),
-                                 lambda i: images.decode(files[i], (canvas, canvas), channels), lambda i: str(files[i]))
+  reader = images.TolerantReader(
+    name, len(files), lambda i: images.decode(files[i], (canvas, canvas), channels), lambda i: str(files[i])
+  )
 
   def read(indices, keys):
     if "image" not in keys and "extent" not in keys:  # labels alone cost no decoding, so unreadable images keep theirs
       return {key: label[indices] for key in keys}
     found = [reader.get(int(i)) for i in indices]
-    batch = {"image": lambda: np.stack([image for _, (image, _) in found]),
-             "extent": lambda: np.asarray([extent for _, (_, extent) in found], np.int32),
-             "label": lambda: label[[i for i, _ in found]]}
+    batch = {
+      "image": lambda: np.stack([image for _, (image, _) in found]),
+      "extent": lambda: np.asarray([extent for _, (_, extent) in found], np.int32),
+      "label": lambda: label[[i for i, _ in found]],
+    }
     return {key: batch[key]() for key in keys}
 
-  return Source(name=name, num_examples=len(files), element_spec=spec, read=read, num_classes=len(classes) or None,
-                unreadable=reader.unreadable)
+  return Source(
+    name=name,
+    num_examples=len(files),
+    element_spec=spec,
+    read=read,
+    num_classes=len(classes) or None,
+    unreadable=reader.unreadable,
+  )
 
 
 def _split_folder(path: pathlib.Path, split: str) -> pathlib.Path:
@@ -70,8 +84,10 @@ def _split_folder(path: pathlib.Path, split: str) -> pathlib.Path:
   if (path / split).is_dir() and split not in ("", ".", ".."):
     return path / split
   if split != "train":
-    raise ConfigError(f"{path} has no subfolder for the split {split!r}; "
-                      f"{nearest(split, ['train', *(p.name for p in path.iterdir() if p.is_dir())])}")
+    raise ConfigError(
+      f"{path} has no subfolder for the split {split!r}; "
+      f"{nearest(split, ['train', *(p.name for p in path.iterdir() if p.is_dir())])}"
+    )
   return path
 
 

@@ -64,13 +64,16 @@ def read_fashion_mnist(split: str, idx_dir: str = SYSTEM_FOLDER) -> tuple[np.nda
     names = [f"{FILES[split]}-{kind}-ubyte{suffix}" for suffix in (".gz", "")]
     paths = [folder / name for name in names if (folder / name).is_file()]
     if not paths:
-      raise DataError(f"{folder} has no {names[0]}; Debian has it: apt-get install dataset-fashion-mnist, or name the "
-                      "folder of the four IDX files: fashion_mnist:/path")
+      raise DataError(
+        f"{folder} has no {names[0]}; Debian has it: apt-get install dataset-fashion-mnist, or name the "
+        "folder of the four IDX files: fashion_mnist:/path"
+      )
     arrays.append(read_idx(paths[0]))
   images, labels = arrays
   if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or labels.max(initial=0) > 9:
-    raise DataError(f"{folder}: not Fashion-MNIST: images {list(images.shape)}, labels {list(labels.shape)} up to "
-                    f"{labels.max(initial=0)}")
+    raise DataError(
+      f"{folder}: not Fashion-MNIST: images {list(images.shape)}, labels {list(labels.shape)} up to {labels.max(initial=0)}"
+    )
   return images, labels
 
 

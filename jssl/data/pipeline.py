@@ -11,9 +11,19 @@ from jssl.data.source import complete_batch, DataError, Source
 from jssl.errors import nearest
 
 
-def batches(source: Source, *, batch_size: int, seed: int, start_step: int, stop_step: int, keys=None,
-            process_index: int = 0, process_count: int = 1, threads: int | None = None,
-            prefetch: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+def batches(
+  source: Source,
+  *,
+  batch_size: int,
+  seed: int,
+  start_step: int,
+  stop_step: int,
+  keys=None,
+  process_index: int = 0,
+  process_count: int = 1,
+  threads: int | None = None,
+  prefetch: int | None = None,
+) -> Iterator[dict[str, np.ndarray]]:
   """The batches of the steps `start_step` to `stop_step - 1`.
 
   What a step reads depends on (seed, step, batch_size) alone, see `jssl.data.batch_indices`.
@@ -47,8 +57,11 @@ def batches(source: Source, *, batch_size: int, seed: int, start_step: int, stop
     raise ValueError(f"batch_size {batch_size} cannot be split evenly over {process_count} processes")
   if start_step < 0:
     raise ValueError(f"start_step is {start_step}; it must be at least 0")
-  names = tuple(key for key in source.element_spec if key != "index") if keys is None else \
-      source.check_keys([key for key in keys if key != "index"])
+  names = (
+    tuple(key for key in source.element_spec if key != "index")
+    if keys is None
+    else source.check_keys([key for key in keys if key != "index"])
+  )
   part = process_part(batch_size, process_index, process_count)
   if source.read is None:
     return _iterator_batches(source, names, batch_size, start_step, stop_step, part)
@@ -82,8 +95,9 @@ def _iterator_batches(source, names, batch_size, start_step, stop_step, part) ->
     try:
       batch = complete_batch(next(iterator), source.name)
     except StopIteration:
-      raise DataError(f"{source.name} ended before step {step}; it must give a batch for each of the steps "
-                      f"{start_step} to {stop_step - 1}") from None
+      raise DataError(
+        f"{source.name} ended before step {step}; it must give a batch for each of the steps {start_step} to {stop_step - 1}"
+      ) from None
     for key in names:
       if key not in batch:
         raise DataError(f"{source.name} gave no {key!r} at step {step}; {nearest(key, batch)}")

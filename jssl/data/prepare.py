@@ -31,11 +31,13 @@ def prepare(name: str, *, data_dir: str | None = None, idx_dir: str | None = Non
     if importlib.util.find_spec(module) is None:
       raise DataError(f"preparing needs {module} (reading does not need TensorFlow): pip install 'jssl[prepare]'")
   import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+
   try:
     if idx_dir is None:
       builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
     else:
       from jssl.data.fashion_mnist import FashionMnistIdx  # pylint: disable=g-import-not-at-top
+
       builder = FashionMnistIdx(idx_dir=idx_dir, data_dir=data_dir, file_format="array_record")
     builder.download_and_prepare(file_format="array_record")
   except DataError:

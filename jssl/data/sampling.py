@@ -65,4 +65,4 @@ def batch_indices(step: int, *, seed: int, num_examples: int, batch_size: int) -
   """
   epoch, position = divmod(int(step), steps_per_epoch(num_examples, batch_size))
   order = epoch_permutation(seed, epoch, num_examples)
-  return order[position * batch_size:(position + 1) * batch_size]
+  return order[position * batch_size : (position + 1) * batch_size]

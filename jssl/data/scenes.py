@@ -66,8 +66,9 @@ class Plan(NamedTuple):
   flip: np.ndarray
 
 
-def scenes(*, split: str = "train", num_examples: int | None = None, image_size: int = 64, sprites: str = "digits",
-           seed: int = 0) -> Source:
+def scenes(
+  *, split: str = "train", num_examples: int | None = None, image_size: int = 64, sprites: str = "digits", seed: int = 0
+) -> Source:
   """Scenes of two to four objects on a photograph, with the instance mask of each.
 
   Objects measure 20 to 28 of 64 pixels, later ones lie in front, and the silhouettes of any two overlap by less than
@@ -87,8 +88,9 @@ def scenes(*, split: str = "train", num_examples: int | None = None, image_size:
   return _make("scenes", split, num_examples, image_size, sprites, seed)
 
 
-def objects(*, split: str = "train", num_examples: int | None = None, image_size: int = 64, sprites: str = "digits",
-            seed: int = 0) -> Source:
+def objects(
+  *, split: str = "train", num_examples: int | None = None, image_size: int = 64, sprites: str = "digits", seed: int = 0
+) -> Source:
   """Images of one object of 36 to 52 of 64 pixels on a photograph, with its class as `label`.
 
   Args:
@@ -106,14 +108,17 @@ def _make(name: str, split: str, num_examples: int | None, image_size: int, spri
   kind = {"scenes": SCENES, "objects": OBJECTS}[name]
   check_split(name, split)
   count = kind.sizes[split] if num_examples is None else num_examples
-  for key, value, low, high in (("num_examples", count, 1, 2**24), ("image_size", image_size, 16, 512),
-                                ("seed", seed, 0, 2**63)):
+  for key, value, low, high in (
+    ("num_examples", count, 1, 2**24),
+    ("image_size", image_size, 16, 512),
+    ("seed", seed, 0, 2**63),
+  ):
     if not isinstance(value, (int, np.integer)) or not low <= value <= high:
       raise ConfigError(f"{name}: {key} is {value!r}; it must be an integer from {low} to {high}")
   chosen = load_sprites(sprites, split)
   plan = draw_plan(kind, split, count, image_size, len(chosen.label), seed)
   largest = round(kind.sides[1] * image_size)
-  pieces = [Plan(*(field[start:start + _CHUNK] for field in plan)) for start in range(0, count, _CHUNK)]
+  pieces = [Plan(*(field[start : start + _CHUNK] for field in plan)) for start in range(0, count, _CHUNK)]
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     parts = list(pool.map(lambda piece: paint(piece, chosen, image_size, largest)[:3], pieces))
   image, segments, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -135,12 +140,21 @@ def draw_plan(kind: Kind, split: str, count: int, image_size: int, num_sprites: 
   left, right = REGIONS[split]
   height = photographs().shape[1]
   side = _integers(image[:, 2], *_CROP)
-  crop = [(image[:, 3] * (height - side + 1)).astype(np.int64),
-          left + (image[:, 4] * (right - left - side + 1)).astype(np.int64), side]
-  return Plan(count=_integers(image[:, 0], *kind.counts), sprite=_integers(each[:, :, 0], 0, num_sprites - 1),
-              side=_integers(each[:, :, 1], low, high), place=place.reshape(count, k, _TRIES, 2),
-              tint=_integers(tint, 0, 255).astype(np.uint8).reshape(count, k, _TINTS, 3),
-              photo=_integers(image[:, 1], 0, 1), crop=np.stack(crop, 1), flip=image[:, 5] < 0.5)
+  crop = [
+    (image[:, 3] * (height - side + 1)).astype(np.int64),
+    left + (image[:, 4] * (right - left - side + 1)).astype(np.int64),
+    side,
+  ]
+  return Plan(
+    count=_integers(image[:, 0], *kind.counts),
+    sprite=_integers(each[:, :, 0], 0, num_sprites - 1),
+    side=_integers(each[:, :, 1], low, high),
+    place=place.reshape(count, k, _TRIES, 2),
+    tint=_integers(tint, 0, 255).astype(np.uint8).reshape(count, k, _TINTS, 3),
+    photo=_integers(image[:, 1], 0, 1),
+    crop=np.stack(crop, 1),
+    flip=image[:, 5] < 0.5,
+  )
 
 
 def _integers(draws: np.ndarray, low: int, high: int) -> np.ndarray:

@@ -62,8 +62,9 @@ class Source:
     keys = self.check_keys(keys)
     indices = np.asarray(indices, np.int64)
     if indices.size and (indices.min() < 0 or indices.max() >= self.num_examples):
-      raise IndexError(f"{self.name} has the examples 0 to {self.num_examples - 1}; asked for {indices.min()} to "
-                       f"{indices.max()}")
+      raise IndexError(
+        f"{self.name} has the examples 0 to {self.num_examples - 1}; asked for {indices.min()} to {indices.max()}"
+      )
     return self.read(indices, keys)
 
   def check_keys(self, keys) -> tuple[str, ...]:
@@ -79,9 +80,15 @@ class Source:
 def in_memory(name: str, arrays: Mapping[str, np.ndarray], num_classes: int | None = None, **fields) -> Source:
   """A Source of arrays `[num_examples, ...]` that are used as they are; `from_arrays` checks them first."""
   spec = {key: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for key, value in arrays.items()}
-  return Source(name=name, num_examples=len(next(iter(arrays.values()))), element_spec=spec, num_classes=num_classes,
-                arrays=types.MappingProxyType(dict(arrays)),
-                read=lambda indices, keys: {key: arrays[key][indices] for key in keys}, **fields)
+  return Source(
+    name=name,
+    num_examples=len(next(iter(arrays.values()))),
+    element_spec=spec,
+    num_classes=num_classes,
+    arrays=types.MappingProxyType(dict(arrays)),
+    read=lambda indices, keys: {key: arrays[key][indices] for key in keys},
+    **fields,
+  )
 
 
 def from_arrays(image=None, label=None, **more) -> Source:
@@ -114,8 +121,9 @@ def from_arrays(image=None, label=None, **more) -> Source:
   if "label" in arrays:
     labels = arrays["label"]
     if labels.ndim != 1 or labels.dtype != np.int32 or labels.min() < 0:
-      raise ValueError(f"label must hold integers >= 0 of shape [n]; got {labels.dtype} {list(labels.shape)} with "
-                       f"minimum {labels.min()}")
+      raise ValueError(
+        f"label must hold integers >= 0 of shape [n]; got {labels.dtype} {list(labels.shape)} with minimum {labels.min()}"
+      )
   return in_memory("arrays", arrays, num_classes=int(arrays["label"].max()) + 1 if "label" in arrays else None)
 
 
@@ -128,7 +136,7 @@ def _canonical(key: str, value: np.ndarray) -> np.ndarray:
   if value.dtype == np.float64:
     return value.astype(np.float32)
   if value.dtype in (np.int64, np.uint32, np.uint64) or key in ("label", "extent") and value.dtype.kind in "iu":
-    if value.size and (value.min() < -2**31 or value.max() >= 2**31):
+    if value.size and (value.min() < -(2**31) or value.max() >= 2**31):
       raise ValueError(f"{key} holds integers outside of the range of int32")
     return value.astype(np.int32)
   return value
@@ -140,8 +148,10 @@ def _complete_images(arrays: dict[str, np.ndarray]) -> None:
     return
   image = arrays["image"]
   if image.dtype.kind == "f":
-    raise ValueError(f"image has the type {image.dtype}; images are uint8: if yours lie in [0, 1], give "
-                     "(image * 255).round().astype('uint8')")
+    raise ValueError(
+      f"image has the type {image.dtype}; images are uint8: if yours lie in [0, 1], give "
+      "(image * 255).round().astype('uint8')"
+    )
   if image.dtype != np.uint8:
     raise ValueError(f"image has the type {image.dtype}; images are uint8")
   if image.ndim != 4 or 0 in image.shape:
@@ -155,8 +165,9 @@ def _complete_images(arrays: dict[str, np.ndarray]) -> None:
     raise ValueError(f"extent must lie within 1 and the images' height and width {size.tolist()}")
 
 
-def from_iterator(make_iterator, *, num_examples: int, num_classes: int | None = None, element_spec=None,
-                  name: str = "iterator") -> Source:
+def from_iterator(
+  make_iterator, *, num_examples: int, num_classes: int | None = None, element_spec=None, name: str = "iterator"
+) -> Source:
   """A Source over the user's own iterator of batches, which is read in order through `jssl.data.batches`.
 
   A run that resumes at step k calls `make_iterator(k)`: it is exact if and only if that iterator goes on with the batch
@@ -181,10 +192,17 @@ def from_iterator(make_iterator, *, num_examples: int, num_classes: int | None =
     raise ValueError(f"num_examples is {num_examples}; it must be at least 1")
   if element_spec is None:
     first = complete_batch(next(iter(make_iterator(0))), name)
-    element_spec = {key: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for key, value in first.items()
-                    if key != "index"}
-  return Source(name=name, num_examples=num_examples, element_spec=dict(element_spec), read=None,
-                num_classes=num_classes, make_iterator=make_iterator)
+    element_spec = {
+      key: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for key, value in first.items() if key != "index"
+    }
+  return Source(
+    name=name,
+    num_examples=num_examples,
+    element_spec=dict(element_spec),
+    read=None,
+    num_classes=num_classes,
+    make_iterator=make_iterator,
+  )
 
 
 def complete_batch(batch: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:

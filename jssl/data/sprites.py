@@ -52,7 +52,7 @@ def digit_sprites(split: str) -> Sprites:
   parts = []
   for digit in range(10):
     samples = order[digits.target[order] == digit]
-    parts.append(samples[round(first * len(samples)):round(last * len(samples))])
+    parts.append(samples[round(first * len(samples)) : round(last * len(samples))])
   sample = np.sort(np.concatenate(parts))
   return Sprites(digits.images[sample].astype(np.float32) / 16, digits.target[sample].astype(np.int32), sample)
 
@@ -116,8 +116,9 @@ def resize(alpha: np.ndarray, size: np.ndarray, canvas: int, margin: int) -> np.
   for tap in range(-1, 3):
     at = first + tap
     distance = np.abs(centre - at)
-    cubic = np.where(distance < 1, (1.5 * distance - 2.5) * distance * distance + 1,
-                     ((-0.5 * distance + 2.5) * distance - 4) * distance + 2)
+    cubic = np.where(
+      distance < 1, (1.5 * distance - 2.5) * distance * distance + 1, ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    )
     weight.append(np.where((at >= 0) & (at < side) & inside, cubic, 0).astype(np.float32))
     position.append(np.clip(at, 0, side - 1))
   rows = np.arange(len(alpha))[:, None]

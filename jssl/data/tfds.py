@@ -39,10 +39,12 @@ def load_tfds(name: str, *, split: str = "train", data_dir: str | None = None, c
     if importlib.util.find_spec(module) is None:
       raise DataError(f"reading tfds:{name} needs {module}: pip install 'jssl[tfds]'")
   import tensorflow_datasets as tfds  # pylint: disable=g-import-not-at-top
+
   builder = tfds.builder_from_directory(folder)
   features = builder.info.features
-  undecoded = {key: tfds.decode.SkipDecoding() for key, feature in features.items()
-               if isinstance(feature, tfds.features.Image)}
+  undecoded = {
+    key: tfds.decode.SkipDecoding() for key, feature in features.items() if isinstance(feature, tfds.features.Image)
+  }
   try:
     records = builder.as_data_source(split, decoders=undecoded)
   except NotImplementedError as error:
@@ -51,8 +53,14 @@ def load_tfds(name: str, *, split: str = "train", data_dir: str | None = None, c
     near = nearest(re.split(r"[^\w-]", split)[0], builder.info.splits)
     raise ConfigError(f"tfds:{name} has no split {split!r}; {near}") from error
   numbers = [key for key, feature in features.items() if key != "image" and _is_array(feature, tfds)]
-  num_classes = next((feature.num_classes for key, feature in features.items()
-                      if key == "label" and isinstance(feature, tfds.features.ClassLabel)), None)
+  num_classes = next(
+    (
+      feature.num_classes
+      for key, feature in features.items()
+      if key == "label" and isinstance(feature, tfds.features.ClassLabel)
+    ),
+    None,
+  )
   shape = features["image"].shape if "image" in undecoded else None
   return _source(f"tfds:{name}/{split}", records, numbers, features, shape, canvas, num_classes)
 
@@ -65,8 +73,10 @@ def _source(name, records, numbers, features, shape, canvas, num_classes) -> Sou
     size = tuple(shape[:2]) if fixed else (canvas, canvas)
     channels = shape[2] or 3
     if channels not in (1, 3) or features["image"].np_dtype != np.uint8:
-      raise DataError(f"{name}: its images have {channels} channels of {np.dtype(features['image'].np_dtype)}; "
-                      "only uint8 images of 1 or 3 channels are read")
+      raise DataError(
+        f"{name}: its images have {channels} channels of {np.dtype(features['image'].np_dtype)}; "
+        "only uint8 images of 1 or 3 channels are read"
+      )
     spec |= {"image": jax.ShapeDtypeStruct((*size, channels), np.uint8), "extent": jax.ShapeDtypeStruct((2,), np.int32)}
 
   def read_one(index: int) -> dict:
@@ -80,27 +90,34 @@ def _source(name, records, numbers, features, shape, canvas, num_classes) -> Sou
 
   def read(indices, keys):
     found = [reader.get(int(i))[1] for i in indices]
-    return {key: np.asarray([example[key] for example in found], spec[key].dtype).reshape(-1, *spec[key].shape)
-            for key in keys}
+    return {
+      key: np.asarray([example[key] for example in found], spec[key].dtype).reshape(-1, *spec[key].shape) for key in keys
+    }
 
   size_in_bytes = len(records) * sum(int(np.prod(s.shape)) * s.dtype.itemsize for s in spec.values())
   if fixed and size_in_bytes < _IN_MEMORY_BYTES:
     return in_memory(name, read(range(len(records)), tuple(spec)), num_classes, unreadable=reader.unreadable)
-  return Source(name=name, num_examples=len(records), element_spec=spec, read=read, num_classes=num_classes,
-                unreadable=reader.unreadable)
+  return Source(
+    name=name, num_examples=len(records), element_spec=spec, read=read, num_classes=num_classes, unreadable=reader.unreadable
+  )
 
 
 def _is_array(feature, tfds) -> bool:
   """Whether a feature is numbers of a fixed shape."""
   kinds = tfds.features
-  return (isinstance(feature, kinds.Tensor) and not isinstance(feature, (kinds.Image, kinds.Text))
-          and None not in feature.shape and np.dtype(feature.np_dtype).kind in "biuf")
+  return (
+    isinstance(feature, kinds.Tensor)
+    and not isinstance(feature, (kinds.Image, kinds.Text))
+    and None not in feature.shape
+    and np.dtype(feature.np_dtype).kind in "biuf"
+  )
 
 
 def _dtype(dtype) -> np.dtype:
   """The type that JAX keeps by default."""
-  return np.dtype({"int64": "int32", "uint64": "int32", "uint32": "int32", "float64": "float32"}.get(
-      np.dtype(dtype).name, dtype))
+  return np.dtype(
+    {"int64": "int32", "uint64": "int32", "uint32": "int32", "float64": "float32"}.get(np.dtype(dtype).name, dtype)
+  )
 
 
 def _command(name: str) -> str:
@@ -111,12 +128,21 @@ def _prepared_folder(name: str, data_dir: str | None) -> pathlib.Path:
   """The folder of the newest prepared version of `name[/config][:version]`."""
   root = pathlib.Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
   path, _, version = name.partition(":")
-  found = [info.parent for pattern in ("*", "*/*") for info in root.glob(f"{path}/{pattern}/dataset_info.json")
-           if version in ("", info.parent.name) and re.fullmatch(r"\d+\.\d+\.\d+", info.parent.name)] if path else []
+  found = (
+    [
+      info.parent
+      for pattern in ("*", "*/*")
+      for info in root.glob(f"{path}/{pattern}/dataset_info.json")
+      if version in ("", info.parent.name) and re.fullmatch(r"\d+\.\d+\.\d+", info.parent.name)
+    ]
+    if path
+    else []
+  )
   configs = {folder.parent for folder in found}
   if not found:
-    have = sorted({info.relative_to(root).parts[0] for pattern in ("*/*", "*/*/*")
-                   for info in root.glob(f"{pattern}/dataset_info.json")})
+    have = sorted(
+      {info.relative_to(root).parts[0] for pattern in ("*/*", "*/*/*") for info in root.glob(f"{pattern}/dataset_info.json")}
+    )
     there = f" (there are: {', '.join(have)})" if have else ""
     option = f" --data_dir {data_dir}" if data_dir else ""
     raise DataError(f"tfds:{name} is not prepared in {root}{there}; run: {_command(name)}{option}")

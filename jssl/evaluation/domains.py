@@ -6,8 +6,8 @@ and Couzinie-Devy, "Towards domain-invariant Self-Supervised Learning with Batch
 comes to.
 """
 
-import functools
 from collections.abc import Sequence
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -56,8 +56,12 @@ def domain_purity(features: np.ndarray, domains: np.ndarray, *, k: int | Sequenc
   if not ks or min(ks) < 1 or max(ks) > n - 1:
     raise ValueError(f"k={ks} must lie between 1 and the number of other images, {n - 1}.")
   _, numbers, counts = np.unique(domains, return_inverse=True, return_counts=True)
-  shares = map_chunks(functools.partial(_shares, bank=jnp.asarray(features), domains=jnp.asarray(numbers), ks=ks),
-                      features, np.arange(n), chunk=min(chunk, n))
+  shares = map_chunks(
+    functools.partial(_shares, bank=jnp.asarray(features), domains=jnp.asarray(numbers), ks=ks),
+    features,
+    np.arange(n),
+    chunk=min(chunk, n),
+  )
   found = {f"k{number}": float(share) for number, share in zip(ks, shares.mean(0))}
   chance = float((counts * (counts - 1)).sum() / (n * (n - 1)))
   parameters = dict(k=ks, similarity="cosine", images=n, domains=len(counts))

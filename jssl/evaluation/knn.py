@@ -6,8 +6,8 @@ cosine vote for their label with weight exp(cosine / temperature); the class wit
 bank is the training set, without augmentation. A tie goes to the smaller class number.
 """
 
-import functools
 from collections.abc import Sequence
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -31,15 +31,15 @@ def _predict(queries, bank, bank_labels, *, ks, temperature, num_classes):
 
 
 def knn_accuracy(
-    bank: np.ndarray,
-    bank_labels: np.ndarray,
-    queries: np.ndarray,
-    labels: np.ndarray,
-    *,
-    k: int | Sequence[int] = 20,
-    temperature: float = 0.07,
-    num_classes: int,
-    chunk: int = 256,
+  bank: np.ndarray,
+  bank_labels: np.ndarray,
+  queries: np.ndarray,
+  labels: np.ndarray,
+  *,
+  k: int | Sequence[int] = 20,
+  temperature: float = 0.07,
+  num_classes: int,
+  chunk: int = 256,
 ) -> dict:
   """Accuracy of the weighted vote of the k nearest neighbours.
 
@@ -72,8 +72,8 @@ def knn_accuracy(
   predicted = map_chunks(lambda q: predict(q, bank, jnp.asarray(bank_labels)), queries, chunk=min(chunk, len(queries)))
   accuracy = (predicted == labels[:, None]).mean(0)
   return dict(
-      metrics={f"k{number}": float(value) for number, value in zip(ks, accuracy)},
-      parameters=dict(k=ks, temperature=temperature, similarity="cosine", bank=len(bank), queries=len(queries)),
+    metrics={f"k{number}": float(value) for number, value in zip(ks, accuracy)},
+    parameters=dict(k=ks, temperature=temperature, similarity="cosine", bank=len(bank), queries=len(queries)),
   )
 
 

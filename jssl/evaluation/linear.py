@@ -9,8 +9,8 @@ with the highest accuracy on a held-out part of the TRAINING set is reported on 
 It is not retrained on the held-out part. The test set chooses nothing.
 """
 
-import functools
 from collections.abc import Sequence
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -59,19 +59,19 @@ def _accuracies(params, features, labels):
 
 
 def linear_probe(
-    train: np.ndarray,
-    train_labels: np.ndarray,
-    test: np.ndarray,
-    test_labels: np.ndarray,
-    *,
-    num_classes: int,
-    learning_rates: Sequence[float] = LEARNING_RATES,
-    epochs: int = 100,
-    batch_size: int = 256,
-    momentum: float = 0.9,
-    held_out: float = 0.2,
-    standardize: bool = True,
-    seed: int = 0,
+  train: np.ndarray,
+  train_labels: np.ndarray,
+  test: np.ndarray,
+  test_labels: np.ndarray,
+  *,
+  num_classes: int,
+  learning_rates: Sequence[float] = LEARNING_RATES,
+  epochs: int = 100,
+  batch_size: int = 256,
+  momentum: float = 0.9,
+  held_out: float = 0.2,
+  standardize: bool = True,
+  seed: int = 0,
 ) -> dict:
   """Test accuracy of the linear probe whose learning rate is best on a held-out part of the training set.
 
@@ -113,8 +113,17 @@ def linear_probe(
   accuracy = np.asarray(_accuracies(params, test, test_labels))
   best = int(chosen_by.argmax())
   return dict(
-      metrics=dict(accuracy=float(accuracy[best]), held_out_accuracy=float(chosen_by[best]), lr=rates[best]),
-      by_lr={rate: dict(held_out=float(a), test=float(b)) for rate, a, b in zip(rates, chosen_by, accuracy)},
-      parameters=dict(learning_rates=rates, **numbers, weight_decay=0.0, schedule="cosine", standardize=standardize,
-                      fitted_on=len(fit), chosen_on=count, tested_on=len(test), seed=seed),
+    metrics=dict(accuracy=float(accuracy[best]), held_out_accuracy=float(chosen_by[best]), lr=rates[best]),
+    by_lr={rate: dict(held_out=float(a), test=float(b)) for rate, a, b in zip(rates, chosen_by, accuracy)},
+    parameters=dict(
+      learning_rates=rates,
+      **numbers,
+      weight_decay=0.0,
+      schedule="cosine",
+      standardize=standardize,
+      fitted_on=len(fit),
+      chosen_on=count,
+      tested_on=len(test),
+      seed=seed,
+    ),
   )

@@ -18,8 +18,8 @@ patch's pixels):
   instance punishes.
 """
 
-import functools
 from collections.abc import Callable
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def image_pairs(
-    segments: np.ndarray, grid: tuple[int, int], *, max_pairs: int = 2000, rng: np.random.Generator
+  segments: np.ndarray, grid: tuple[int, int], *, max_pairs: int = 2000, rng: np.random.Generator
 ) -> dict | None:
   """The pairs of patches of one image.
 
@@ -61,9 +61,9 @@ def image_pairs(
     return None
   numbers = list(objects)
   combinations = {
-      "in": [(k, k, np.stack(np.triu_indices(len(objects[k]), 1), -1)) for k in numbers],
-      "out": [(k, l, _product(objects[k], objects[l])) for i, k in enumerate(numbers) for l in numbers[i + 1 :]],
-      "background": [(k, 0, _product(objects[k], patches.get(0, np.zeros(0, int)))) for k in numbers],
+    "in": [(k, k, np.stack(np.triu_indices(len(objects[k]), 1), -1)) for k in numbers],
+    "out": [(k, l, _product(objects[k], objects[l])) for i, k in enumerate(numbers) for l in numbers[i + 1 :]],
+    "background": [(k, 0, _product(objects[k], patches.get(0, np.zeros(0, int)))) for k in numbers],
   }
   combinations["in"] = [(k, l, objects[k][pairs]) for k, l, pairs in combinations["in"]]
   kinds = {}
@@ -129,9 +129,12 @@ def _metrics(pairs: dict[str, Pairs], histograms: dict[str, np.ndarray]) -> dict
   variance = [float((pairs[kind][1] * (pairs[kind][0] - mean[kind]) ** 2).sum()) for kind in ("in", "out")]
   gap, spread = mean["in"] - mean["out"], np.sqrt(sum(variance) / 2.0)
   metrics = dict(
-      overlap=histogram_overlap(histograms["in"], histograms["out"]),
-      mean_in=mean["in"], mean_out=mean["out"], gap=gap, dprime=float(gap / spread) if spread > 0 else float("nan"),
-      auroc=weighted_auroc(pairs["in"], pairs["out"]),
+    overlap=histogram_overlap(histograms["in"], histograms["out"]),
+    mean_in=mean["in"],
+    mean_out=mean["out"],
+    gap=gap,
+    dprime=float(gap / spread) if spread > 0 else float("nan"),
+    auroc=weighted_auroc(pairs["in"], pairs["out"]),
   )
   for kind in [kind for kind in pairs if kind not in ("in", "out")]:
     metrics |= {f"mean_{kind}": mean[kind], f"overlap_{kind}": histogram_overlap(histograms["in"], histograms[kind])}
@@ -144,16 +147,16 @@ def histogram_overlap(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def object_overlap(
-    features: np.ndarray,
-    segments: np.ndarray,
-    *,
-    grid: tuple[int, int],
-    similarity: Callable = cosine_similarity,
-    classes: np.ndarray | None = None,
-    bins: int = 100,
-    max_pairs: int = 2000,
-    seed: int = 0,
-    chunk: int = 16,
+  features: np.ndarray,
+  segments: np.ndarray,
+  *,
+  grid: tuple[int, int],
+  similarity: Callable = cosine_similarity,
+  classes: np.ndarray | None = None,
+  bins: int = 100,
+  max_pairs: int = 2000,
+  seed: int = 0,
+  chunk: int = 16,
 ) -> dict:
   """Overlap of the similarities within and between objects, by the module's protocol.
 
@@ -181,16 +184,21 @@ def object_overlap(
   pairs = _collect(features, segments, tuple(grid), similarity, max_pairs, seed, chunk)
   if classes is not None:
     pairs |= _split_by_class(*pairs["out"], classes)
-  pairs = {
-      kind: (scores.astype(np.float64), _weights(image)) for kind, (scores, image, _) in pairs.items() if len(image)
-  }
+  pairs = {kind: (scores.astype(np.float64), _weights(image)) for kind, (scores, image, _) in pairs.items() if len(image)}
   histograms = {
-      kind: np.histogram(np.clip(scores, -1.0, 1.0), bins, (-1.0, 1.0), weights=weight)[0]
-      for kind, (scores, weight) in pairs.items()
+    kind: np.histogram(np.clip(scores, -1.0, 1.0), bins, (-1.0, 1.0), weights=weight)[0]
+    for kind, (scores, weight) in pairs.items()
   }
   return dict(
-      metrics=_metrics(pairs, histograms),
-      histograms=histograms,
-      parameters=dict(grid=tuple(grid), similarity=similarity.__name__, bins=bins, max_pairs=max_pairs, seed=seed,
-                      images=len(segments), pairs={kind: len(scores) for kind, (scores, _) in pairs.items()}),
+    metrics=_metrics(pairs, histograms),
+    histograms=histograms,
+    parameters=dict(
+      grid=tuple(grid),
+      similarity=similarity.__name__,
+      bins=bins,
+      max_pairs=max_pairs,
+      seed=seed,
+      images=len(segments),
+      pairs={kind: len(scores) for kind, (scores, _) in pairs.items()},
+    ),
   )

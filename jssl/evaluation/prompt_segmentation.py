@@ -18,8 +18,8 @@ IoU); the exact form below is jssl's own, so numbers compare with each other and
 Random draws depend on the seed, the image's number and the instance's, not on the order or the size of chunks.
 """
 
-import functools
 from collections.abc import Callable, Sequence
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -83,20 +83,21 @@ def _score_objects(features, masks, prompt, *, grid, thresholds, similarity):
     return both / (predicted | masks[:, None]).sum((-2, -1))
 
   precision, auroc = jax.vmap(jax.vmap(ranking_scores, (0, None)))(
-      maps.reshape(*maps.shape[:2], -1), masks.reshape(masks.shape[0], -1))
+    maps.reshape(*maps.shape[:2], -1), masks.reshape(masks.shape[0], -1)
+  )
   return dict(iou=jnp.moveaxis(jax.lax.map(iou, jnp.array(thresholds)), 0, -1), ap=precision, auroc=auroc)
 
 
 def prompt_scores(
-    features: np.ndarray,
-    segments: np.ndarray,
-    *,
-    grid: tuple[int, int],
-    similarity: Callable = cosine_similarity,
-    thresholds: Sequence[float] = THRESHOLDS,
-    random_prompts: int = 5,
-    seed: int = 0,
-    chunk: int = 32,
+  features: np.ndarray,
+  segments: np.ndarray,
+  *,
+  grid: tuple[int, int],
+  similarity: Callable = cosine_similarity,
+  thresholds: Sequence[float] = THRESHOLDS,
+  random_prompts: int = 5,
+  seed: int = 0,
+  chunk: int = 32,
 ) -> dict:
   """Scores of every prompt of every object.
 
@@ -135,19 +136,19 @@ def _by_class(values: np.ndarray, scores: dict, classes: np.ndarray) -> float:
 
 
 def prompt_iou(
-    features: np.ndarray,
-    segments: np.ndarray,
-    calibration_features: np.ndarray,
-    calibration_segments: np.ndarray,
-    *,
-    grid: tuple[int, int],
-    similarity: Callable = cosine_similarity,
-    classes: np.ndarray | None = None,
-    thresholds: Sequence[float] = THRESHOLDS,
-    shared_threshold: float = 0.5,
-    random_prompts: int = 5,
-    seed: int = 0,
-    chunk: int = 32,
+  features: np.ndarray,
+  segments: np.ndarray,
+  calibration_features: np.ndarray,
+  calibration_segments: np.ndarray,
+  *,
+  grid: tuple[int, int],
+  similarity: Callable = cosine_similarity,
+  classes: np.ndarray | None = None,
+  thresholds: Sequence[float] = THRESHOLDS,
+  shared_threshold: float = 0.5,
+  random_prompts: int = 5,
+  seed: int = 0,
+  chunk: int = 32,
 ) -> dict:
   """Mean IoU, AP and AUROC of segments prompted by one patch, by the module's protocol.
 
@@ -187,9 +188,17 @@ def prompt_iou(
     metrics["class_miou_random_fixed"] = _by_class(iou[:, 1:, fixed].mean(1), scores, classes)
   metrics["threshold"] = thresholds[fixed]
   return dict(
-      metrics={name: float(value) for name, value in metrics.items()},
-      parameters=dict(
-          grid=tuple(grid), similarity=similarity.__name__, thresholds=f"{min(thresholds)} .. {max(thresholds)}",
-          shared_threshold=shared_threshold, random_prompts=random_prompts, seed=seed, images=len(segments),
-          objects=len(iou), calibration_images=len(calibration_segments), calibration_objects=len(calibration["iou"])),
+    metrics={name: float(value) for name, value in metrics.items()},
+    parameters=dict(
+      grid=tuple(grid),
+      similarity=similarity.__name__,
+      thresholds=f"{min(thresholds)} .. {max(thresholds)}",
+      shared_threshold=shared_threshold,
+      random_prompts=random_prompts,
+      seed=seed,
+      images=len(segments),
+      objects=len(iou),
+      calibration_images=len(calibration_segments),
+      calibration_objects=len(calibration["iou"]),
+    ),
   )

@@ -4,9 +4,9 @@ A number without its protocol cannot be compared: every result carries the param
 `format_table` prints them below it.
 """
 
-import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from jssl.evaluation.features import channel_statistics, raw_pixel_patches, raw_
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.linear import LEARNING_RATES, linear_probe
 from jssl.evaluation.object_similarity import object_overlap
-from jssl.evaluation.prompt_segmentation import THRESHOLDS, prompt_iou
+from jssl.evaluation.prompt_segmentation import prompt_iou, THRESHOLDS
 from jssl.evaluation.rankme import rankme_score
 from jssl.evaluation.similarity import constant_similarity, cosine_similarity, patch_positions, position_similarity
 
@@ -93,27 +93,48 @@ class Protocol(NamedTuple):
 
 def _knn(model, data, features, **numbers):
   return knn_accuracy(
-      features("image_features", "train"), data.array("train", "label"),
-      features("image_features", "test"), data.array("test", "label"), num_classes=data.num_classes, **numbers)
+    features("image_features", "train"),
+    data.array("train", "label"),
+    features("image_features", "test"),
+    data.array("test", "label"),
+    num_classes=data.num_classes,
+    **numbers,
+  )
 
 
 def _linear(model, data, features, **numbers):
   return linear_probe(
-      features("image_features", "train"), data.array("train", "label"),
-      features("image_features", "test"), data.array("test", "label"), num_classes=data.num_classes, **numbers)
+    features("image_features", "train"),
+    data.array("train", "label"),
+    features("image_features", "test"),
+    data.array("test", "label"),
+    num_classes=data.num_classes,
+    **numbers,
+  )
 
 
 def _prompt_segmentation(model, data, features, **numbers):
   return prompt_iou(
-      features("patch_features", "scenes"), data.array("scenes", "segments"),
-      features("patch_features", "calibration"), data.array("calibration", "segments"),
-      grid=model.grid, similarity=model.similarity, classes=_classes(data), **numbers)
+    features("patch_features", "scenes"),
+    data.array("scenes", "segments"),
+    features("patch_features", "calibration"),
+    data.array("calibration", "segments"),
+    grid=model.grid,
+    similarity=model.similarity,
+    classes=_classes(data),
+    **numbers,
+  )
 
 
 def _object_similarity(model, data, features, **numbers):
   return object_overlap(
-      features("patch_features", "scenes"), data.array("scenes", "segments"),
-      grid=model.grid, similarity=model.similarity, classes=_classes(data), **numbers)
+    features("patch_features", "scenes"),
+    data.array("scenes", "segments"),
+    grid=model.grid,
+    similarity=model.similarity,
+    classes=_classes(data),
+    **numbers,
+  )
 
 
 def _rankme(model, data, features, *, images, seed, **numbers):
@@ -129,20 +150,23 @@ def _classes(data):
 
 
 PROTOCOLS = dict(
-    knn=Protocol(
-        _knn, dict(k=(10, 20), temperature=0.07, chunk=256), ("image_features",), ("train", "test", "num_classes")),
-    linear=Protocol(
-        _linear,
-        dict(learning_rates=LEARNING_RATES, epochs=100, batch_size=256, momentum=0.9, held_out=0.2, standardize=True,
-             seed=0),
-        ("image_features",), ("train", "test", "num_classes")),
-    prompt_segmentation=Protocol(
-        _prompt_segmentation,
-        dict(thresholds=THRESHOLDS, shared_threshold=0.5, random_prompts=5, seed=0, chunk=32),
-        ("patch_features", "grid"), ("calibration", "scenes")),
-    object_similarity=Protocol(
-        _object_similarity, dict(bins=100, max_pairs=2000, seed=0, chunk=16), ("patch_features", "grid"), ("scenes",)),
-    rankme=Protocol(_rankme, dict(images=25600, eps=1e-7, center=False, seed=0), ("image_features",), ("train",)),
+  knn=Protocol(_knn, dict(k=(10, 20), temperature=0.07, chunk=256), ("image_features",), ("train", "test", "num_classes")),
+  linear=Protocol(
+    _linear,
+    dict(learning_rates=LEARNING_RATES, epochs=100, batch_size=256, momentum=0.9, held_out=0.2, standardize=True, seed=0),
+    ("image_features",),
+    ("train", "test", "num_classes"),
+  ),
+  prompt_segmentation=Protocol(
+    _prompt_segmentation,
+    dict(thresholds=THRESHOLDS, shared_threshold=0.5, random_prompts=5, seed=0, chunk=32),
+    ("patch_features", "grid"),
+    ("calibration", "scenes"),
+  ),
+  object_similarity=Protocol(
+    _object_similarity, dict(bins=100, max_pairs=2000, seed=0, chunk=16), ("patch_features", "grid"), ("scenes",)
+  ),
+  rankme=Protocol(_rankme, dict(images=25600, eps=1e-7, center=False, seed=0), ("image_features",), ("train",)),
 )
 
 
@@ -197,8 +221,7 @@ def run_protocols(names: Iterable[str], model: FeatureModel, data: EvaluationDat
     return found
 
   return {
-      name: PROTOCOLS[name].run(model, data, features, **PROTOCOLS[name].defaults | overrides.get(name, {}))
-      for name in names
+    name: PROTOCOLS[name].run(model, data, features, **PROTOCOLS[name].defaults | overrides.get(name, {})) for name in names
   }
 
 
@@ -206,10 +229,10 @@ def raw_pixel_model(images: np.ndarray, patch: int, scene_size: tuple[int, int])
   """Baseline: pixels, standardised by the channel statistics of `images [n, H, W, C]` uint8, the training set's."""
   mean, std = channel_statistics(images)
   return FeatureModel(
-      name="raw pixels",
-      image_features=functools.partial(raw_pixels, mean=mean, std=std),
-      patch_features=functools.partial(raw_pixel_patches, patch=patch, mean=mean, std=std),
-      grid=(scene_size[0] // patch, scene_size[1] // patch),
+    name="raw pixels",
+    image_features=functools.partial(raw_pixels, mean=mean, std=std),
+    patch_features=functools.partial(raw_pixel_patches, patch=patch, mean=mean, std=std),
+    grid=(scene_size[0] // patch, scene_size[1] // patch),
   )
 
 
@@ -217,18 +240,18 @@ def position_model(grid: tuple[int, int]) -> FeatureModel:
   """Baseline: patches are similar if they are near, whatever the image."""
   positions = patch_positions(grid)
   return FeatureModel(
-      name="position only",
-      patch_features=lambda images: np.broadcast_to(positions, (len(images), *positions.shape)),
-      grid=grid,
-      similarity=position_similarity,
+    name="position only",
+    patch_features=lambda images: np.broadcast_to(positions, (len(images), *positions.shape)),
+    grid=grid,
+    similarity=position_similarity,
   )
 
 
 def foreground_model(grid: tuple[int, int]) -> FeatureModel:
   """Baseline: every patch is similar to every other, so everything is foreground."""
   return FeatureModel(
-      name="everything foreground",
-      patch_features=lambda images: np.zeros((len(images), grid[0] * grid[1], 1), np.float32),
-      grid=grid,
-      similarity=constant_similarity,
+    name="everything foreground",
+    patch_features=lambda images: np.zeros((len(images), grid[0] * grid[1], 1), np.float32),
+    grid=grid,
+    similarity=constant_similarity,
   )

@@ -53,10 +53,8 @@ def rankme_score(features: np.ndarray, *, eps: float = 1e-7, center: bool = Fals
   values = np.linalg.svd(features, compute_uv=False)
   rank = effective_rank(values, eps=eps)
   return dict(
-      metrics=dict(
-          rankme=rank,
-          fraction=rank / min(n, dim),
-          numerical_rank=int((values > values[0] * max(n, dim) * 1e-7).sum()),
-      ),
-      parameters=dict(n=n, dim=dim, eps=eps, center=center),
+    metrics=dict(
+      rankme=rank, fraction=rank / min(n, dim), numerical_rank=int((values > values[0] * max(n, dim) * 1e-7).sum())
+    ),
+    parameters=dict(n=n, dim=dim, eps=eps, center=center),
   )

@@ -7,14 +7,12 @@ def check_scene_features(features: np.ndarray, segments: np.ndarray, grid: tuple
   """Raises ValueError unless `features [B, N, D]` and `segments [B, H, W]` agree in B, and the grid has N patches."""
   if len(features) != len(segments) or features.shape[1] != grid[0] * grid[1]:
     raise ValueError(
-        f"Features {features.shape} must be [images, patches, dim] of the {len(segments)} images of the segments and "
-        f"the {grid[0]} x {grid[1]} patches of the grid."
+      f"Features {features.shape} must be [images, patches, dim] of the {len(segments)} images of the segments and "
+      f"the {grid[0]} x {grid[1]} patches of the grid."
     )
 
 
-def belonging_patches(
-    segments: np.ndarray, grid: tuple[int, int], *, min_fraction: float = 0.5
-) -> dict[int, np.ndarray]:
+def belonging_patches(segments: np.ndarray, grid: tuple[int, int], *, min_fraction: float = 0.5) -> dict[int, np.ndarray]:
   """The patches that belong to each segment: those of whose pixels at least `min_fraction` lie in it.
 
   Args:
@@ -33,9 +31,7 @@ def belonging_patches(
   if height % rows or width % columns:
     raise ValueError(f"A grid of {rows} x {columns} patches does not tile segments of {height} x {width} pixels.")
   cells = segments.reshape(rows, height // rows, columns, width // columns)
-  return {
-      int(number): np.flatnonzero((cells == number).mean((1, 3)) >= min_fraction) for number in np.unique(segments)
-  }
+  return {int(number): np.flatnonzero((cells == number).mean((1, 3)) >= min_fraction) for number in np.unique(segments)}
 
 
 def objects_of(patches: dict[int, np.ndarray], *, min_patches: int = 2) -> dict[int, np.ndarray]:

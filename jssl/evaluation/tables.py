@@ -42,8 +42,9 @@ def _notes(parameters: dict[str, dict]) -> list[str]:
   """The parameters common to all models on one line; those that differ on a line for the models that share them."""
   first = next(iter(parameters.values()))
   common = {
-      name: value for name, value in first.items()
-      if all(name in other and other[name] == value for other in parameters.values())
+    name: value
+    for name, value in first.items()
+    if all(name in other and other[name] == value for other in parameters.values())
   }
   groups = {}
   for model, own in parameters.items():
@@ -70,8 +71,6 @@ def format_table(results: dict) -> str:
     header = [["", *(([""] * (height - len(w)) + w)[line] for w in words)] for line in range(height)]
     lines = header + [[model, *map(format_value, values)] for model, values in block["rows"]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(words) + 1)]
-    aligned = [
-        "  ".join([model.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip() for model, *cells in lines
-    ]
+    aligned = ["  ".join([model.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip() for model, *cells in lines]
     parts.append("\n".join([block["protocol"], *aligned, *(f"  {note}" for note in block["notes"])]))
   return "\n\n".join(parts)

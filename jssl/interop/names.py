@@ -35,8 +35,9 @@ def convert(source: str, weights: Mapping[str, np.ndarray], like: Any, rules: Se
     ConfigError: a name fits no rule; or names and shapes differ from those of `like`, with what each side has and the
       other has not.
   """
-  places = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-            for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
+  places = {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(like)
+  }
   found, strangers = {}, []
   for name, array in weights.items():
     rule = next(((match, to) for pattern, to in rules if (match := re.fullmatch(pattern, name))), None)

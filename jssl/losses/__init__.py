@@ -10,8 +10,7 @@ from jssl.losses.gaussianity import sigreg_loss
 from jssl.losses.global_contrastive import isogclr_loss, sogclr_loss
 from jssl.losses.quantization import quantization_loss
 from jssl.losses.queues import queue_info_nce_loss
-from jssl.losses.reconstruction import (mae_loss, masked_cross_entropy_loss, masked_l1_loss, masked_mse_loss,
-                                       smooth_l1_loss)
+from jssl.losses.reconstruction import mae_loss, masked_cross_entropy_loss, masked_l1_loss, masked_mse_loss, smooth_l1_loss
 from jssl.losses.similarity import negative_cosine_loss, view_center_loss
 from jssl.losses.spread import koleo_loss, mean_entropy_loss
 from jssl.losses.styles import same_view_nt_xent_loss
@@ -19,10 +18,34 @@ from jssl.losses.supervised import softmax_cross_entropy_loss
 from jssl.losses.whitening import w_mse_loss
 
 __all__ = [
-    "barlow_twins_loss", "cluster_loss", "color_bins_loss", "dino_loss", "info_nce_loss", "isogclr_loss",
-    "koleo_loss", "mae_loss", "masked_cross_entropy_loss", "masked_l1_loss", "masked_mse_loss", "mean_entropy_loss",
-    "mixed_barlow_twins_loss", "negative_cosine_loss", "nt_xent_loss", "patch_distillation_loss", "prototype_loss",
-    "quantization_loss", "queue_info_nce_loss", "relational_loss", "same_view_nt_xent_loss", "sigreg_loss",
-    "smooth_l1_loss", "softmax_cross_entropy_loss", "sogclr_loss", "supervised_contrastive_loss", "tico_loss",
-    "vicreg_loss", "view_center_loss", "w_mse_loss",
+  "barlow_twins_loss",
+  "cluster_loss",
+  "color_bins_loss",
+  "dino_loss",
+  "info_nce_loss",
+  "isogclr_loss",
+  "koleo_loss",
+  "mae_loss",
+  "masked_cross_entropy_loss",
+  "masked_l1_loss",
+  "masked_mse_loss",
+  "mean_entropy_loss",
+  "mixed_barlow_twins_loss",
+  "negative_cosine_loss",
+  "nt_xent_loss",
+  "patch_distillation_loss",
+  "prototype_loss",
+  "quantization_loss",
+  "queue_info_nce_loss",
+  "relational_loss",
+  "same_view_nt_xent_loss",
+  "sigreg_loss",
+  "smooth_l1_loss",
+  "softmax_cross_entropy_loss",
+  "sogclr_loss",
+  "supervised_contrastive_loss",
+  "tico_loss",
+  "vicreg_loss",
+  "view_center_loss",
+  "w_mse_loss",
 ]

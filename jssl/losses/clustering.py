@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from jssl.losses.arrays import as_views, l2_normalize, precise
-from jssl.stateful import Stateful, enqueue, random_queue
+from jssl.stateful import enqueue, random_queue, Stateful
 
 
-def cluster_loss(embeddings: jax.Array | Sequence[jax.Array], labels: jax.Array, centroids: jax.Array, *,
-                 temperature: float = 0.1) -> tuple[jax.Array, dict[str, jax.Array]]:
+def cluster_loss(
+  embeddings: jax.Array | Sequence[jax.Array], labels: jax.Array, centroids: jax.Array, *, temperature: float = 0.1
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """DeepCluster-v2: every view of an image finds the clusters that the image was put into.
 
       L = - mean over views v, clusterings h and the batch of  log softmax_k(z^_v . c_hk / tau)[label_h]
@@ -49,8 +50,15 @@ def _init(student: jax.Array, teacher: jax.Array, *, size: int, rng: jax.Array) 
   return random_queue(rng, size=size, dim=student.shape[-1])
 
 
-def _apply(queue: jax.Array, student: jax.Array, teacher: jax.Array, *, student_temp: float = 0.1,
-           teacher_temp: float = 0.04, axis_name: str | None = None) -> tuple[tuple[jax.Array, dict], jax.Array]:
+def _apply(
+  queue: jax.Array,
+  student: jax.Array,
+  teacher: jax.Array,
+  *,
+  student_temp: float = 0.1,
+  teacher_temp: float = 0.04,
+  axis_name: str | None = None,
+) -> tuple[tuple[jax.Array, dict], jax.Array]:
   """ReSSL: the student relates its view to a queue of other images as the teacher relates its own view to them.
 
       p^t_i = softmax_k(t^_i . q_k / tau_t),   L = - mean_i sum_k p^t_ik log softmax(s^_i . q_k / tau_s)_k

@@ -14,9 +14,16 @@ def _init(logits: jax.Array, index: jax.Array, weight: jax.Array) -> jax.Array:
   return jnp.full((bins,), 1 / bins, jnp.float32)
 
 
-def _apply(prior: jax.Array, logits: jax.Array, index: jax.Array, weight: jax.Array, *, uniform: float = 0.5,
-           momentum: float = 0.99,
-           axis_name: str | None = None) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
+def _apply(
+  prior: jax.Array,
+  logits: jax.Array,
+  index: jax.Array,
+  weight: jax.Array,
+  *,
+  uniform: float = 0.5,
+  momentum: float = 0.99,
+  axis_name: str | None = None,
+) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
   """Cross-entropy of soft colour classes, weighted by how rare the colour is.
 
       w_q = c / ((1 - uniform) p_q + uniform / Q),   c such that sum_q p_q w_q = 1

@@ -9,8 +9,15 @@ from jssl.batch_axis import gather, positions
 from jssl.losses.arrays import as_views, cosines, cross_entropy, l2_normalize, precise
 
 
-def info_nce_loss(query: jax.Array, key: jax.Array, *, temperature: float, scale: float = 1.0, normalize: bool = True,
-                  axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def info_nce_loss(
+  query: jax.Array,
+  key: jax.Array,
+  *,
+  temperature: float,
+  scale: float = 1.0,
+  normalize: bool = True,
+  axis_name: str | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """InfoNCE: cross-entropy of finding a query's own key among the keys of the global batch.
 
       l(q, k) = -scale / B * sum_i log( exp(q_i . k_i / tau) / sum_j exp(q_i . k_j / tau) )
@@ -49,8 +56,9 @@ def info_nce_loss(query: jax.Array, key: jax.Array, *, temperature: float, scale
   return scale * loss, {"accuracy": accuracy}
 
 
-def nt_xent_loss(a: jax.Array, b: jax.Array, *, temperature: float,
-                 axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def nt_xent_loss(
+  a: jax.Array, b: jax.Array, *, temperature: float, axis_name: str | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """NT-Xent of SimCLR: each of the 2B embeddings finds its other view among the 2B - 1 others of the global batch.
 
       l_i = -log( exp(z_i . z_i' / tau) / sum_{k != i} exp(z_i . z_k / tau) ),   L = 1/2B sum_i l_i
@@ -84,8 +92,12 @@ def nt_xent_loss(a: jax.Array, b: jax.Array, *, temperature: float,
 
 
 def supervised_contrastive_loss(
-    embeddings: jax.Array | Sequence[jax.Array], label: jax.Array, *, temperature: float, scale: float = 1.0,
-    axis_name: str | None = None,
+  embeddings: jax.Array | Sequence[jax.Array],
+  label: jax.Array,
+  *,
+  temperature: float,
+  scale: float = 1.0,
+  axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """SupCon: each embedding finds all others of its class among the V B - 1 others of the global batch.
 

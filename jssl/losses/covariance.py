@@ -13,9 +13,16 @@ def _init(a: jax.Array, b: jax.Array) -> jax.Array:
   return jnp.zeros((a.shape[-1],) * 2, jnp.float32)
 
 
-def _apply(covariance: jax.Array, a: jax.Array, b: jax.Array, *, rho: float = 8.0, momentum: float = 0.9,
-           stop_gradient: bool = False,
-           axis_name: str | None = None) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
+def _apply(
+  covariance: jax.Array,
+  a: jax.Array,
+  b: jax.Array,
+  *,
+  rho: float = 8.0,
+  momentum: float = 0.9,
+  stop_gradient: bool = False,
+  axis_name: str | None = None,
+) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
   """TiCo: two views agree, and none lies where the embeddings of past batches have piled up.
 
       C <- beta C + (1 - beta) 1/B sum_i a_i a_i^T

@@ -7,8 +7,16 @@ from jssl.batch_axis import gather, global_mean, global_sum
 from jssl.losses.arrays import l2_normalize, precise
 
 
-def barlow_twins_loss(a: jax.Array, b: jax.Array, *, lambd: float, scale: float = 1.0, normalize: bool = False,
-                      eps: float = 1e-5, axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def barlow_twins_loss(
+  a: jax.Array,
+  b: jax.Array,
+  *,
+  lambd: float,
+  scale: float = 1.0,
+  normalize: bool = False,
+  eps: float = 1e-5,
+  axis_name: str | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Pushes the cross-correlation of two views' embeddings to the identity.
 
       C_ij = 1/B sum_b a^_bi b^_bj,    L = scale * ( sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2 )
@@ -48,8 +56,17 @@ def barlow_twins_loss(a: jax.Array, b: jax.Array, *, lambd: float, scale: float 
 
 
 def mixed_barlow_twins_loss(
-    a: jax.Array, b: jax.Array, mix: jax.Array, lam: jax.Array, perm: jax.Array, *, form: str = "small",
-    normalize: bool = False, stop_gradient: bool = False, eps: float = 1e-12, axis_name: str | None = None,
+  a: jax.Array,
+  b: jax.Array,
+  mix: jax.Array,
+  lam: jax.Array,
+  perm: jax.Array,
+  *,
+  form: str = "small",
+  normalize: bool = False,
+  stop_gradient: bool = False,
+  eps: float = 1e-12,
+  axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """What Mixed Barlow Twins adds: a mixed image correlates with the views as a mixture of their embeddings would.
 
@@ -106,9 +123,16 @@ def mixed_barlow_twins_loss(
   return total, {"error": jnp.sqrt(total / (2 * a.shape[-1] ** 2))}
 
 
-def vicreg_loss(a: jax.Array, b: jax.Array, *, invariance_weight: float = 25.0, variance_weight: float = 25.0,
-                covariance_weight: float = 1.0, eps: float = 1e-4,
-                axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def vicreg_loss(
+  a: jax.Array,
+  b: jax.Array,
+  *,
+  invariance_weight: float = 25.0,
+  variance_weight: float = 25.0,
+  covariance_weight: float = 1.0,
+  eps: float = 1e-4,
+  axis_name: str | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """VICReg: views agree, every dimension varies, and dimensions are uncorrelated within each view.
 
       s = mean (a - b)^2

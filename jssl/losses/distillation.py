@@ -10,8 +10,9 @@ from jssl.losses.arrays import as_views, precise
 Arrays = jax.Array | Sequence[jax.Array]
 
 
-def dino_loss(student_logits: Sequence[jax.Array], teacher_probs: Sequence[jax.Array], *,
-              student_temp: float = 0.1) -> tuple[jax.Array, dict[str, jax.Array]]:
+def dino_loss(
+  student_logits: Sequence[jax.Array], teacher_probs: Sequence[jax.Array], *, student_temp: float = 0.1
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """DINO: cross-entropy of every student view against every teacher view but itself.
 
       L = mean over pairs (u, v), u != v, and over the batch, of  - sum_k P_t^u[k] log softmax(s^v / tau_s)[k]
@@ -58,7 +59,7 @@ def dino_loss(student_logits: Sequence[jax.Array], teacher_probs: Sequence[jax.A
 
 
 def patch_distillation_loss(
-    student_logits: Arrays, teacher_probs: Arrays, mask: Arrays | None = None, *, student_temp: float = 0.1,
+  student_logits: Arrays, teacher_probs: Arrays, mask: Arrays | None = None, *, student_temp: float = 0.1
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Cross-entropy of each patch's student distribution against the teacher's for the same patch of the same view.
 
@@ -101,8 +102,9 @@ def patch_distillation_loss(
   students, teachers = as_views(student_logits), as_views(teacher_probs)
   masks = [None] * len(students) if mask is None else as_views(mask)
   if not len(students) == len(teachers) == len(masks):
-    raise ValueError(f"patch_distillation_loss: {len(students)} student views, {len(teachers)} teacher views and "
-                     f"{len(masks)} masks")
+    raise ValueError(
+      f"patch_distillation_loss: {len(students)} student views, {len(teachers)} teacher views and {len(masks)} masks"
+    )
 
   def over_positions(values, mask):
     if mask is None:
@@ -121,8 +123,9 @@ def patch_distillation_loss(
   return loss, _metrics(loss, entropy, students[0].shape[-1])
 
 
-def prototype_loss(student_logits: Arrays, teacher_probs: jax.Array, *,
-                   student_temp: float = 0.1) -> tuple[jax.Array, dict[str, jax.Array]]:
+def prototype_loss(
+  student_logits: Arrays, teacher_probs: jax.Array, *, student_temp: float = 0.1
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Cross-entropy of every view against one target that they share (MSN).
 
       L = mean over views v and the batch of  - sum_k P_t[k] log softmax(s^v / tau_s)[k]

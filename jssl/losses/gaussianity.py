@@ -9,8 +9,15 @@ from jssl.batch_axis import global_mean, global_sum
 from jssl.losses.arrays import as_views, precise
 
 
-def sigreg_loss(views: jax.Array | Sequence[jax.Array], *, slices: int = 1024, knots: int = 17, t_max: float = 3.0,
-                rng: jax.Array, axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def sigreg_loss(
+  views: jax.Array | Sequence[jax.Array],
+  *,
+  slices: int = 1024,
+  knots: int = 17,
+  t_max: float = 3.0,
+  rng: jax.Array,
+  axis_name: str | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """SIGReg of LeJEPA: the test of Epps and Pulley for a standard normal distribution, on random slices.
 
       phi(t) = 1/B sum_i exp(i t s . z_i)                                 s: a unit vector

@@ -16,8 +16,16 @@ def _init_sogclr(a: jax.Array, b: jax.Array, index: jax.Array, *, num_examples: 
   return {"u": jnp.zeros(num_examples, jnp.float32)}
 
 
-def _apply_sogclr(state: State, a: jax.Array, b: jax.Array, index: jax.Array, *, temperature: float = 0.1,
-                  gamma: float = 0.9, axis_name: str | None = None) -> Outcome:
+def _apply_sogclr(
+  state: State,
+  a: jax.Array,
+  b: jax.Array,
+  index: jax.Array,
+  *,
+  temperature: float = 0.1,
+  gamma: float = 0.9,
+  axis_name: str | None = None,
+) -> Outcome:
   """SogCLR: the global contrastive loss, whose negatives are the whole data set, from small batches.
 
   For image i with views z_i, z_i', with g_i the mean over its negatives (both views of all other images) of
@@ -70,17 +78,28 @@ def _apply_sogclr(state: State, a: jax.Array, b: jax.Array, index: jax.Array, *,
 sogclr_loss = Stateful(_init_sogclr, _apply_sogclr)
 
 
-def _init_isogclr(a: jax.Array, b: jax.Array, index: jax.Array, *, num_examples: int,
-                  temperature: float = 0.1) -> State:
+def _init_isogclr(a: jax.Array, b: jax.Array, index: jax.Array, *, num_examples: int, temperature: float = 0.1) -> State:
   del a, b, index
-  return {"u": jnp.zeros(num_examples, jnp.float32), "temperature": jnp.full(num_examples, temperature, jnp.float32),
-          "momentum": jnp.zeros(num_examples, jnp.float32)}
+  return {
+    "u": jnp.zeros(num_examples, jnp.float32),
+    "temperature": jnp.full(num_examples, temperature, jnp.float32),
+    "momentum": jnp.zeros(num_examples, jnp.float32),
+  }
 
 
 def _apply_isogclr(
-    state: State, a: jax.Array, b: jax.Array, index: jax.Array, *, gamma: float = 0.8, rho: float = 0.4,
-    eta: float = 0.03, beta: float = 0.5, temperature_range: tuple[float, float] = (0.05, 1.0), clip: float = 3.0,
-    axis_name: str | None = None,
+  state: State,
+  a: jax.Array,
+  b: jax.Array,
+  index: jax.Array,
+  *,
+  gamma: float = 0.8,
+  rho: float = 0.4,
+  eta: float = 0.03,
+  beta: float = 0.5,
+  temperature_range: tuple[float, float] = (0.05, 1.0),
+  clip: float = 3.0,
+  axis_name: str | None = None,
 ) -> Outcome:
   """iSogCLR: SogCLR with a temperature of each image's own, which is learned.
 
@@ -135,10 +154,12 @@ def _apply_isogclr(
   gradient = jnp.clip(seen["slope"] + rho, -clip, clip)
   momentum = (1 - beta) * before["momentum"] + beta * gradient
   moved = jnp.clip(temperature - eta * momentum, *temperature_range)
-  metrics |= {"objective": metrics["objective"] + 2 * rho * jnp.mean(temperature), "temperature": jnp.mean(temperature),
-              "temperature_gradient": jnp.mean(gradient)}
-  return (loss, metrics), _written(
-      state, index, {"u": seen["u"], "temperature": moved, "momentum": momentum}, axis_name)
+  metrics |= {
+    "objective": metrics["objective"] + 2 * rho * jnp.mean(temperature),
+    "temperature": jnp.mean(temperature),
+    "temperature_gradient": jnp.mean(gradient),
+  }
+  return (loss, metrics), _written(state, index, {"u": seen["u"], "temperature": moved, "momentum": momentum}, axis_name)
 
 
 isogclr_loss = Stateful(_init_isogclr, _apply_isogclr)

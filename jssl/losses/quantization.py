@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from jssl.losses.arrays import precise
 
 
-def quantization_loss(latents: jax.Array, entries: jax.Array, *,
-                      commitment: float = 0.25) -> tuple[jax.Array, dict[str, jax.Array]]:
+def quantization_loss(
+  latents: jax.Array, entries: jax.Array, *, commitment: float = 0.25
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Codebook and commitment loss of VQ-VAE: each entry moves to its latents, and these commit themselves to it.
 
       L = mean over tokens of  || sg[z] - e ||^2 + beta || z - sg[e] ||^2

@@ -7,14 +7,20 @@ from jssl.losses.arrays import cross_entropy, l2_normalize, precise
 from jssl.stateful import enqueue, random_queue, Stateful
 
 
-def _init(query: jax.Array, key: jax.Array, joining: jax.Array | None = None, *, size: int,
-          rng: jax.Array) -> jax.Array:
+def _init(query: jax.Array, key: jax.Array, joining: jax.Array | None = None, *, size: int, rng: jax.Array) -> jax.Array:
   del query, joining
   return random_queue(rng, size=size, dim=key.shape[-1])
 
 
-def _apply(queue: jax.Array, query: jax.Array, key: jax.Array, joining: jax.Array | None = None, *, temperature: float,
-           axis_name: str | None = None) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
+def _apply(
+  queue: jax.Array,
+  query: jax.Array,
+  key: jax.Array,
+  joining: jax.Array | None = None,
+  *,
+  temperature: float,
+  axis_name: str | None = None,
+) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
   """InfoNCE with a queue: a query tells its own key from the keys of past batches.
 
       l(q, k) = -log( exp(q . k / tau) / (exp(q . k / tau) + sum_{n in queue} exp(q . n / tau)) )

@@ -11,8 +11,9 @@ from jssl.losses.arrays import as_views, precise
 Arrays = jax.Array | Sequence[jax.Array]
 
 
-def masked_l1_loss(prediction: Arrays, target: Arrays, mask: Arrays | None = None, *,
-                   axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def masked_l1_loss(
+  prediction: Arrays, target: Arrays, mask: Arrays | None = None, *, axis_name: str | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Mean absolute error over all hidden entries of the global batch.
 
       L = sum m |x^ - x| / max(sum m, 1)
@@ -52,8 +53,9 @@ def masked_l1_loss(prediction: Arrays, target: Arrays, mask: Arrays | None = Non
   return _pooled(jnp.abs, prediction, target, mask, axis_name)
 
 
-def masked_mse_loss(prediction: Arrays, target: Arrays, mask: Arrays | None = None, *,
-                    axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def masked_mse_loss(
+  prediction: Arrays, target: Arrays, mask: Arrays | None = None, *, axis_name: str | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Mean squared error over all hidden entries of the global batch: `sum m (x^ - x)^2 / max(sum m, 1)`.
 
   Arguments, returns and errors as `masked_l1_loss`.
@@ -70,8 +72,9 @@ def masked_mse_loss(prediction: Arrays, target: Arrays, mask: Arrays | None = No
   return _pooled(jnp.square, prediction, target, mask, axis_name)
 
 
-def smooth_l1_loss(prediction: Arrays, target: Arrays, mask: Arrays | None = None, *, beta: float = 1.0,
-                   axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def smooth_l1_loss(
+  prediction: Arrays, target: Arrays, mask: Arrays | None = None, *, beta: float = 1.0, axis_name: str | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Smooth L1 over all hidden entries of the global batch: `e^2 / 2 beta` where |e| < beta, else `|e| - beta / 2`.
 
   Arguments, returns and errors as `masked_l1_loss`.
@@ -89,9 +92,11 @@ def smooth_l1_loss(prediction: Arrays, target: Arrays, mask: Arrays | None = Non
     >>> print(f"{loss:.3f}")   # (0.25 + 3) / 2
     1.625
   """
+
   def error(e):
     size = jnp.abs(e)
     return jnp.where(size < beta, 0.5 * e * e / beta, size - 0.5 * beta)
+
   return _pooled(error, prediction, target, mask, axis_name)
 
 
@@ -126,8 +131,9 @@ def mae_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> tuple
   return jnp.mean(images), {"hidden": jnp.mean(mask)}
 
 
-def masked_cross_entropy_loss(logits: jax.Array, codes: jax.Array, mask: jax.Array | None = None, *,
-                              axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def masked_cross_entropy_loss(
+  logits: jax.Array, codes: jax.Array, mask: jax.Array | None = None, *, axis_name: str | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Mean cross-entropy of the code of each hidden patch of the global batch (BEiT).
 
       L = - sum_i m_i log softmax(s_i)[y_i] / max(sum_i m_i, 1)
@@ -183,7 +189,7 @@ def _pooled(error: Callable, prediction: Arrays, target: Arrays, mask: Arrays | 
 
 def _fit(errors, mask):
   """Reshapes errors and mask so that they broadcast: each entry of the mask meets equally many errors."""
-  if mask.shape == errors.shape[:mask.ndim]:
+  if mask.shape == errors.shape[: mask.ndim]:
     return errors, mask.reshape(mask.shape + (1,) * (errors.ndim - mask.ndim))
   if mask.ndim == errors.ndim and mask.shape[:-1] == errors.shape[:-1] and errors.shape[-1] % mask.shape[-1] == 0:
     return errors.reshape(*mask.shape, -1), mask[..., None]

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jssl.losses.arrays import l2_normalize, precise
 
 
-def negative_cosine_loss(prediction: jax.Array, target: jax.Array, *,
-                         scale: float = 1.0) -> tuple[jax.Array, dict[str, jax.Array]]:
+def negative_cosine_loss(
+  prediction: jax.Array, target: jax.Array, *, scale: float = 1.0
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """`-scale` times the mean cosine of a prediction and its target.
 
   SimSiam is the mean of this loss over its two directions, -(cos(p_1, z_2) + cos(p_2, z_1)) / 2: two entries of weight
@@ -38,8 +39,7 @@ def negative_cosine_loss(prediction: jax.Array, target: jax.Array, *,
   return -scale * cosine, {"cosine": cosine}
 
 
-def view_center_loss(views: Sequence[jax.Array],
-                     anchors: Sequence[jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+def view_center_loss(views: Sequence[jax.Array], anchors: Sequence[jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Mean square distance of an image's views from the mean of some of them: the prediction loss of LeJEPA.
 
       L = mean over views v, images and dimensions of  (z_v - 1/G sum_g z_g)^2

@@ -9,8 +9,9 @@ from jssl.batch_axis import gather, global_mean, positions
 from jssl.losses.arrays import as_views, l2_normalize, precise
 
 
-def koleo_loss(embeddings: jax.Array, *, eps: float = 1e-8,
-               axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def koleo_loss(
+  embeddings: jax.Array, *, eps: float = 1e-8, axis_name: str | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """KoLeo: each embedding moves away from its nearest neighbour, which spreads them over the sphere.
 
       L = - 1/B sum_i log( min_{j != i} ||u_i - u_j|| + eps ),    u = z / ||z||
@@ -51,8 +52,9 @@ def koleo_loss(embeddings: jax.Array, *, eps: float = 1e-8,
   return -jnp.mean(jnp.log(distance + eps)), {"distance": jnp.mean(distance)}
 
 
-def mean_entropy_loss(logits: jax.Array | Sequence[jax.Array], *, temp: float = 0.1, per_view: bool = False,
-                      axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def mean_entropy_loss(
+  logits: jax.Array | Sequence[jax.Array], *, temp: float = 0.1, per_view: bool = False, axis_name: str | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Mean-entropy maximisation (me-max): on average over the batch all prototypes shall be used alike.
 
       L = ln K - H(p),   p = mean over the global batch and the views of softmax(s / temp),   H(p) = - sum_k p_k ln p_k
@@ -84,8 +86,9 @@ def mean_entropy_loss(logits: jax.Array | Sequence[jax.Array], *, temp: float = 
     >>> print(f"{all_in_one:.4f} = ln 4")
     1.3863 = ln 4
   """
-  views = jnp.stack([jnp.mean(jax.nn.softmax(precise(s) / temp, axis=-1), axis=tuple(range(s.ndim - 1)))
-                     for s in as_views(logits)])
+  views = jnp.stack(
+    [jnp.mean(jax.nn.softmax(precise(s) / temp, axis=-1), axis=tuple(range(s.ndim - 1))) for s in as_views(logits)]
+  )
   means = global_mean(views if per_view else jnp.mean(views, axis=0, keepdims=True), axis_name)
   # A prototype that underflows to 0 adds 0 and gets no gradient, where 0 ln 0 would give NaN.
   entropy = -jnp.sum(means * jnp.log(jnp.maximum(means, jnp.finfo(means.dtype).tiny)), axis=-1)

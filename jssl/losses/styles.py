@@ -9,8 +9,9 @@ from jssl.batch_axis import gather, positions
 from jssl.losses.arrays import as_views, cross_entropy, l2_normalize, precise
 
 
-def same_view_nt_xent_loss(views: Sequence[jax.Array], *, temperature: float, negatives: str = "same_view",
-                           axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def same_view_nt_xent_loss(
+  views: Sequence[jax.Array], *, temperature: float, negatives: str = "same_view", axis_name: str | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """NT-Xent whose negatives are of the anchor's own view: in a batch of one style, no negative gives itself away by it.
 
       l_i^v = -1 / (V - 1) sum_{v' != v} log( exp(z_i^v . z_i^v' / tau) /
@@ -55,7 +56,7 @@ def same_view_nt_xent_loss(views: Sequence[jax.Array], *, temperature: float, ne
   for v, anchors in enumerate(z):
     others = everyone if everywhere else [everyone[v]]
     apart = [jnp.where(own, -jnp.inf, jnp.matmul(anchors, rows.T, precision="highest")) for rows in others]
-    for partners in z[:v] + z[v + 1:]:
+    for partners in z[:v] + z[v + 1 :]:
       near = jnp.sum(anchors * partners, axis=-1, keepdims=True)
       logits = jnp.concatenate([near, *apart], axis=-1) / temperature
       terms.append(cross_entropy(logits, jnp.zeros(len(near), jnp.int32)))

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from jssl.losses.arrays import precise
 
 
-def softmax_cross_entropy_loss(logits: jax.Array, labels: jax.Array, *,
-                               label_smoothing: float = 0.0) -> tuple[jax.Array, dict[str, jax.Array]]:
+def softmax_cross_entropy_loss(
+  logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Mean cross-entropy of integer labels.
 
       L = - mean_i sum_k q_ik log softmax(s_i)_k,   q_i = (1 - eps) onehot(y_i) + eps / K

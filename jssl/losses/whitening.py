@@ -9,9 +9,16 @@ from jssl.batch_axis import gather
 from jssl.losses.arrays import l2_normalize, precise
 
 
-def w_mse_loss(views: Sequence[jax.Array], *, subbatch: int, iterations: int = 1, normalize: bool = True,
-               eps: float = 1e-4, rng: jax.Array,
-               axis_name: str | None = None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def w_mse_loss(
+  views: Sequence[jax.Array],
+  *,
+  subbatch: int,
+  iterations: int = 1,
+  normalize: bool = True,
+  eps: float = 1e-4,
+  rng: jax.Array,
+  axis_name: str | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
   """W-MSE: the whitened embeddings of the views of an image agree.
 
       L = mean over iterations, pairs of views (u, v) and images of  dist(W_u(u_i), W_v(v_i))

@@ -9,6 +9,16 @@ from jssl.masking.multi_block import multi_block_mask
 from jssl.masking.random import cell_mask, random_patch_mask
 
 __all__ = [
-    "alien_blocks", "alien_replace", "block_mask", "cell_mask", "distort", "gmml_corrupt", "hole", "mix_patches",
-    "multi_block_mask", "pixel_to_patch_mask", "random_patch_mask", "stratified_block_mask",
+  "alien_blocks",
+  "alien_replace",
+  "block_mask",
+  "cell_mask",
+  "distort",
+  "gmml_corrupt",
+  "hole",
+  "mix_patches",
+  "multi_block_mask",
+  "pixel_to_patch_mask",
+  "random_patch_mask",
+  "stratified_block_mask",
 ]

@@ -11,8 +11,9 @@ from jssl.masking.random import check_count, keep_lowest
 TRIES = 10  # rejected blocks in a row after which BEiT gives up
 
 
-def block_mask(rng, grid, *, count=None, ratio=None, min_block, max_block=None, aspect=(0.3, 1 / 0.3), prob=1.0,
-               exact=False):
+def block_mask(
+  rng, grid, *, count=None, ratio=None, min_block, max_block=None, aspect=(0.3, 1 / 0.3), prob=1.0, exact=False
+):
   """Hides rectangles of patches until a target count is reached.
 
   BEiT (Bao et al., arXiv 2106.08254; microsoft/unilm, beit/masking_generator.py): a block has an area U(min_block, what

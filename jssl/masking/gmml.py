@@ -59,8 +59,9 @@ def gmml_corrupt(rng, image, *, area, fill="zeros", align=1, block_max=0.3, max_
   return dict(image=filled, mask=mask)
 
 
-def alien_replace(rng, image, corrupted, mask, *, area=0.3, prob=0.5, align=1, block_max=0.3, max_blocks=160,
-                  axis_name=None):
+def alien_replace(
+  rng, image, corrupted, mask, *, area=0.3, prob=0.5, align=1, block_max=0.3, max_blocks=160, axis_name=None
+):
   """Replaces the corruption of some images by blocks of another image of the batch (scope="batch").
 
   With probability `prob` an image's corruption is discarded: its CLEAN view gets blocks from the same place of the same
@@ -214,7 +215,7 @@ def _bits(start, length, side):
   position = jnp.arange(side)[:, None]
   inside = (position >= start) & (position < start + length)
   bits = inside.astype(jnp.uint32) << (jnp.arange(start.shape[0], dtype=jnp.uint32) % 32)
-  return [bits[:, word:word + 32].sum(axis=1, dtype=jnp.uint32) for word in range(0, start.shape[0], 32)]
+  return [bits[:, word : word + 32].sum(axis=1, dtype=jnp.uint32) for word in range(0, start.shape[0], 32)]
 
 
 @functools.lru_cache(maxsize=64)

@@ -5,15 +5,16 @@ Backbones return `(features, out)` with every intermediate by name, heads an arr
 
 from jssl.models.convnext import convnext
 from jssl.models.decoders import mae_decoder
-from jssl.models.heads import color_head
-from jssl.models.heads import dino_head
-from jssl.models.heads import linear_head
-from jssl.models.heads import mlp_head
-from jssl.models.heads import prototypes
-from jssl.models.heads import reconstruction_head
-from jssl.models.heads import shared_trunk_head
-from jssl.models.network import Network
-from jssl.models.network import count_parameters
+from jssl.models.heads import (
+  color_head,
+  dino_head,
+  linear_head,
+  mlp_head,
+  prototypes,
+  reconstruction_head,
+  shared_trunk_head,
+)
+from jssl.models.network import count_parameters, Network
 from jssl.models.predictors import jepa_predictor
 from jssl.models.quantizer import vector_quantizer
 from jssl.models.resnet import resnet
@@ -22,21 +23,21 @@ from jssl.models.swin import swin
 from jssl.models.vit import vit
 
 __all__ = [
-    "Network",
-    "color_head",
-    "convnext",
-    "count_parameters",
-    "dino_head",
-    "jepa_predictor",
-    "linear_head",
-    "mae_decoder",
-    "mlp_head",
-    "prototypes",
-    "reconstruction_head",
-    "resnet",
-    "scalars",
-    "shared_trunk_head",
-    "swin",
-    "vector_quantizer",
-    "vit",
+  "Network",
+  "color_head",
+  "convnext",
+  "count_parameters",
+  "dino_head",
+  "jepa_predictor",
+  "linear_head",
+  "mae_decoder",
+  "mlp_head",
+  "prototypes",
+  "reconstruction_head",
+  "resnet",
+  "scalars",
+  "shared_trunk_head",
+  "swin",
+  "vector_quantizer",
+  "vit",
 ]

@@ -9,8 +9,16 @@ from jssl.models import parts
 from jssl.models.transformer import LayerNorm
 
 VARIANTS = dict(  # width, depths; A to N and H are of version 2
-    A=(40, (2, 2, 6, 2)), F=(48, (2, 2, 6, 2)), P=(64, (2, 2, 6, 2)), N=(80, (2, 2, 8, 2)), T=(96, (3, 3, 9, 3)),
-    S=(96, (3, 3, 27, 3)), B=(128, (3, 3, 27, 3)), L=(192, (3, 3, 27, 3)), H=(352, (3, 3, 27, 3)))
+  A=(40, (2, 2, 6, 2)),
+  F=(48, (2, 2, 6, 2)),
+  P=(64, (2, 2, 6, 2)),
+  N=(80, (2, 2, 8, 2)),
+  T=(96, (3, 3, 9, 3)),
+  S=(96, (3, 3, 27, 3)),
+  B=(128, (3, 3, 27, 3)),
+  L=(192, (3, 3, 27, 3)),
+  H=(352, (3, 3, 27, 3)),
+)
 
 INIT = nn.initializers.normal(0.02)
 
@@ -54,8 +62,7 @@ class ConvNeXtBlock(nn.Module):
   def __call__(self, x: jax.Array, keys: jax.Array | None) -> jax.Array:
     """`x [batch, rows, columns, dim]` float32, `keys [batch]` for stochastic depth."""
     dim = x.shape[-1]
-    y = nn.Conv(
-        dim, (7, 7), padding=3, feature_group_count=dim, dtype=self.dtype, kernel_init=INIT, name="dwconv")(x)
+    y = nn.Conv(dim, (7, 7), padding=3, feature_group_count=dim, dtype=self.dtype, kernel_init=INIT, name="dwconv")(x)
     y = LayerNorm(epsilon=self.eps, dtype=self.dtype, name="norm")(y)
     y = parts.Projection((dim,), (4 * dim,), INIT, dtype=self.dtype, name="pwconv1")(y)
     y = parts.gelu(y, self.gelu)
@@ -97,8 +104,13 @@ class ConvNeXt(nn.Module):
 
   @nn.compact
   def __call__(
-      self, images: jax.Array, *, mask: jax.Array | None = None, ids_keep: jax.Array | None = None,
-      keys: jax.Array | None = None, train: bool = False,
+    self,
+    images: jax.Array,
+    *,
+    mask: jax.Array | None = None,
+    ids_keep: jax.Array | None = None,
+    keys: jax.Array | None = None,
+    train: bool = False,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Features of images.
 
@@ -135,8 +147,15 @@ class ConvNeXt(nn.Module):
         x = self._conv(stage, 2, 2, f"downsample_layers_{stage}_1")(x).astype(jnp.float32)
       for i in range(depth):
         x = block(
-            number, float(rates[number]), self.layer_scale, self.grn, self.gelu, self.layer_norm_eps, self.dtype,
-            name=f"stages_{stage}_{i}")(x, keys)
+          number,
+          float(rates[number]),
+          self.layer_scale,
+          self.grn,
+          self.gelu,
+          self.layer_norm_eps,
+          self.dtype,
+          name=f"stages_{stage}_{i}",
+        )(x, keys)
         number += 1
       out[f"stage{stage + 1}"] = x
     norm = self._norm("norm")
@@ -151,18 +170,33 @@ class ConvNeXt(nn.Module):
 
   def _conv(self, stage, kernel, stride, name):
     return nn.Conv(
-        self.width * 2 ** stage, (kernel, kernel), (stride, stride), padding="VALID" if kernel == stride else "SAME",
-        dtype=self.dtype, kernel_init=INIT, name=name)
+      self.width * 2**stage,
+      (kernel, kernel),
+      (stride, stride),
+      padding="VALID" if kernel == stride else "SAME",
+      dtype=self.dtype,
+      kernel_init=INIT,
+      name=name,
+    )
 
   def _norm(self, name):
     return nn.LayerNorm(epsilon=self.layer_norm_eps, name=name)
 
 
 def convnext(
-    *, variant: str | None = None, width: int | None = None, depths: tuple[int, ...] | None = None,
-    stem: str = "imagenet", mask_token: bool = False, drop_path: float = 0.0, layer_scale: float | None = 1e-6,
-    grn: bool = False, gelu: str = "exact", layer_norm_eps: float = 1e-6, remat: bool | str = False,
-    dtype: str = "float32",
+  *,
+  variant: str | None = None,
+  width: int | None = None,
+  depths: tuple[int, ...] | None = None,
+  stem: str = "imagenet",
+  mask_token: bool = False,
+  drop_path: float = 0.0,
+  layer_scale: float | None = 1e-6,
+  grn: bool = False,
+  gelu: str = "exact",
+  layer_norm_eps: float = 1e-6,
+  remat: bool | str = False,
+  dtype: str = "float32",
 ) -> ConvNeXt:
   """ConvNeXt without the classifier; version 2 is `grn=True, layer_scale=None`.
 
@@ -203,5 +237,4 @@ def convnext(
     raise ValueError("without a variant, convnext needs width and depths")
   if stem not in ("imagenet", "cifar"):
     raise ValueError(f"stem must be 'imagenet' or 'cifar', not {stem!r}")
-  return ConvNeXt(
-      width, tuple(depths), stem, mask_token, drop_path, layer_scale, grn, gelu, layer_norm_eps, remat, dtype)
+  return ConvNeXt(width, tuple(depths), stem, mask_token, drop_path, layer_scale, grn, gelu, layer_norm_eps, remat, dtype)

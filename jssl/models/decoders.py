@@ -6,8 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jssl.models import parts
-from jssl.models import positions
+from jssl.models import parts, positions
 from jssl.models.transformer import BlockConfig, Transformer
 
 
@@ -26,8 +25,13 @@ class MAEDecoder(nn.Module):
 
   @nn.compact
   def __call__(
-      self, tokens: jax.Array, ids_restore: jax.Array | None = None, *, mask: jax.Array | None = None,
-      keys: jax.Array | None = None, train: bool = False,
+    self,
+    tokens: jax.Array,
+    ids_restore: jax.Array | None = None,
+    *,
+    mask: jax.Array | None = None,
+    keys: jax.Array | None = None,
+    train: bool = False,
   ) -> dict[str, jax.Array]:
     """Predicts every patch from those that the encoder saw.
 
@@ -57,10 +61,12 @@ class MAEDecoder(nn.Module):
     prefix, x = jnp.split(x, [self.prefix], axis=1)
     x = self._hide(x, ids_restore, mask) + positions.sincos2d(grid, self.width)
     x, _, _ = Transformer(self.depth, self.block, remat=self.remat, scan=self.scan, name="Transformer")(
-        jnp.concatenate([prefix, x], axis=1))
-    x = x[:, self.prefix:]
+      jnp.concatenate([prefix, x], axis=1)
+    )
+    x = x[:, self.prefix :]
     pixels = parts.Projection(
-        (self.width,), (self.patch_size ** 2 * self.channels,), init, dtype=self.block.dtype, name="head")(x)
+      (self.width,), (self.patch_size**2 * self.channels,), init, dtype=self.block.dtype, name="head"
+    )(x)
     return dict(pixels=pixels.astype(jnp.float32), tokens=x)
 
   def _hide(self, x, ids_restore, mask):
@@ -75,10 +81,22 @@ class MAEDecoder(nn.Module):
 
 
 def mae_decoder(
-    *, patch_size: int, width: int = 512, depth: int = 8, num_heads: int = 16, mlp_ratio: float = 4.0,
-    channels: int = 3, prefix: int = 1, grid: tuple[int, int] | None = None, gelu: str = "exact",
-    layer_norm_eps: float = 1e-6, init: str = "mae", attention: str = "xla", remat: bool | str = False,
-    scan: bool = False, dtype: str = "float32",
+  *,
+  patch_size: int,
+  width: int = 512,
+  depth: int = 8,
+  num_heads: int = 16,
+  mlp_ratio: float = 4.0,
+  channels: int = 3,
+  prefix: int = 1,
+  grid: tuple[int, int] | None = None,
+  gelu: str = "exact",
+  layer_norm_eps: float = 1e-6,
+  init: str = "mae",
+  attention: str = "xla",
+  remat: bool | str = False,
+  scan: bool = False,
+  dtype: str = "float32",
 ) -> MAEDecoder:
   """Decoder of a masked autoencoder: one mask token for every hidden patch, fixed positions, a small transformer.
 
@@ -114,6 +132,12 @@ def mae_decoder(
   if width % num_heads:
     raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
   block = BlockConfig(
-      num_heads=num_heads, mlp_dim=int(width * mlp_ratio), gelu=gelu, layer_norm_eps=layer_norm_eps, init=init,
-      attention=attention, dtype=dtype)
+    num_heads=num_heads,
+    mlp_dim=int(width * mlp_ratio),
+    gelu=gelu,
+    layer_norm_eps=layer_norm_eps,
+    init=init,
+    attention=attention,
+    dtype=dtype,
+  )
   return MAEDecoder(width, depth, block, patch_size, channels, prefix, None if grid is None else tuple(grid), remat, scan)

@@ -39,22 +39,40 @@ class MLPHead(nn.Module):
       width = fan if width is None else width
       torch = self.scheme == "torch"
       x = parts.Projection(
-          (fan,), (width,), parts.uniform_bound(fan) if torch else parts.kernel_init(self.scheme),
-          self.last_bias if last else self.bias, parts.uniform_bound(fan) if torch else nn.initializers.zeros,
-          self.dtype, name=f"dense_{i}")(x)
+        (fan,),
+        (width,),
+        parts.uniform_bound(fan) if torch else parts.kernel_init(self.scheme),
+        self.last_bias if last else self.bias,
+        parts.uniform_bound(fan) if torch else nn.initializers.zeros,
+        self.dtype,
+        name=f"dense_{i}",
+      )(x)
       if (self.last_batch_norm != "none") if last else self.batch_norm:
         x = parts.batch_norm(
-            train=train, axis_name=self.axis_name, affine=not last or self.last_batch_norm == "affine",
-            dtype="float32" if last else self.dtype, name=f"batch_norm_{i}")(x)
+          train=train,
+          axis_name=self.axis_name,
+          affine=not last or self.last_batch_norm == "affine",
+          dtype="float32" if last else self.dtype,
+          name=f"batch_norm_{i}",
+        )(x)
       if not last:
         x = parts.ACTIVATIONS[self.activations[i]](x)
     return x.astype(jnp.float32)
 
 
 def mlp_head(
-    *, hidden: int = 2048, output: int = 256, layers: int = 3, batch_norm: bool = True, last_batch_norm: str = "none",
-    activation: str | Sequence[str] = "relu", bias: bool = True, last_bias: bool = True, init: str = "torch",
-    axis_name: str | None = None, dtype: str = "float32",
+  *,
+  hidden: int = 2048,
+  output: int = 256,
+  layers: int = 3,
+  batch_norm: bool = True,
+  last_batch_norm: str = "none",
+  activation: str | Sequence[str] = "relu",
+  bias: bool = True,
+  last_bias: bool = True,
+  init: str = "torch",
+  axis_name: str | None = None,
+  dtype: str = "float32",
 ) -> MLPHead:
   """Projector or predictor: `layers - 1` times Linear, BatchNorm, activation, then Linear (and BatchNorm).
 
@@ -184,9 +202,17 @@ class DINOHead(nn.Module):
 
 
 def dino_head(
-    *, hidden: int = 2048, bottleneck: int = 256, prototypes: int = 65536, layers: int = 3,
-    norm_last_layer: bool = True, batch_norm: bool = False, activation: str = "gelu", init: str = "dino",
-    axis_name: str | None = None, dtype: str = "float32",
+  *,
+  hidden: int = 2048,
+  bottleneck: int = 256,
+  prototypes: int = 65536,
+  layers: int = 3,
+  norm_last_layer: bool = True,
+  batch_norm: bool = False,
+  activation: str = "gelu",
+  init: str = "dino",
+  axis_name: str | None = None,
+  dtype: str = "float32",
 ) -> DINOHead:
   """DINO's projection head: an MLP to a bottleneck, which is L2-normalised and compared with prototypes.
 
@@ -215,8 +241,15 @@ def dino_head(
     vision_transformer.py (DINOHead).
   """
   mlp = mlp_head(
-      hidden=hidden, output=bottleneck, layers=layers, batch_norm=batch_norm, activation=activation, init=init,
-      axis_name=axis_name, dtype=dtype)
+    hidden=hidden,
+    output=bottleneck,
+    layers=layers,
+    batch_norm=batch_norm,
+    activation=activation,
+    init=init,
+    axis_name=axis_name,
+    dtype=dtype,
+  )
   return DINOHead(mlp, Prototypes(prototypes, not norm_last_layer, dtype))
 
 
@@ -229,7 +262,7 @@ class SharedTrunkHead(nn.Module):
   share_prototypes: bool = False
 
   def __call__(
-      self, cls: jax.Array, patch_tokens: jax.Array, *, keys: jax.Array | None = None, train: bool = False,
+    self, cls: jax.Array, patch_tokens: jax.Array, *, keys: jax.Array | None = None, train: bool = False
   ) -> dict[str, jax.Array]:
     """`cls [batch, dim]`, `patch_tokens [batch, patches, dim]` to the arrays that `shared_trunk_head` names."""
     tokens = jnp.concatenate([cls[:, None], patch_tokens], axis=1)
@@ -244,9 +277,19 @@ class SharedTrunkHead(nn.Module):
 
 
 def shared_trunk_head(
-    *, hidden: int = 2048, bottleneck: int = 256, prototypes: int = 8192, cls_prototypes: int = 0,
-    share_prototypes: bool = False, layers: int = 3, norm_last_layer: bool = True, batch_norm: bool = False,
-    activation: str = "gelu", init: str = "dino", axis_name: str | None = None, dtype: str = "float32",
+  *,
+  hidden: int = 2048,
+  bottleneck: int = 256,
+  prototypes: int = 8192,
+  cls_prototypes: int = 0,
+  share_prototypes: bool = False,
+  layers: int = 3,
+  norm_last_layer: bool = True,
+  batch_norm: bool = False,
+  activation: str = "gelu",
+  init: str = "dino",
+  axis_name: str | None = None,
+  dtype: str = "float32",
 ) -> SharedTrunkHead:
   """Head of MC-SSL, MMC and iBOT: class and patch tokens go through one MLP, so that what one learns reaches the other.
 
@@ -279,8 +322,15 @@ def shared_trunk_head(
   if cls_prototypes and share_prototypes:
     raise ValueError("cls_prototypes and share_prototypes exclude each other")
   mlp = mlp_head(
-      hidden=hidden, output=bottleneck, layers=layers, batch_norm=batch_norm, activation=activation, init=init,
-      axis_name=axis_name, dtype=dtype)
+    hidden=hidden,
+    output=bottleneck,
+    layers=layers,
+    batch_norm=batch_norm,
+    activation=activation,
+    init=init,
+    axis_name=axis_name,
+    dtype=dtype,
+  )
   trainable = not norm_last_layer
   own = Prototypes(cls_prototypes, trainable, dtype) if cls_prototypes else None
   return SharedTrunkHead(mlp, Prototypes(prototypes, trainable, dtype), own, share_prototypes)
@@ -298,17 +348,17 @@ class ReconstructionHead(nn.Module):
   def __call__(self, x: jax.Array, *, keys: jax.Array | None = None, train: bool = False) -> jax.Array:
     """`[batch, patches, dim]` to float32 `[batch, patches, P * P * channels]`."""
     del keys, train
-    dim, pixels = x.shape[-1], self.patch_size ** 2 * self.channels
+    dim, pixels = x.shape[-1], self.patch_size**2 * self.channels
     for i in range(self.layers):
-      x = parts.gelu(parts.Projection(
-          (dim,), (dim,), parts.kernel_init("dino"), dtype=self.dtype, name=f"dense_{i}")(x))
+      x = parts.gelu(parts.Projection((dim,), (dim,), parts.kernel_init("dino"), dtype=self.dtype, name=f"dense_{i}")(x))
     # torch takes a transposed convolution's outputs for its fan-in.
-    return parts.Projection((dim,), (pixels,), parts.uniform_bound(pixels), dtype=self.dtype,
-                             name="pixels")(x).astype(jnp.float32)
+    return parts.Projection((dim,), (pixels,), parts.uniform_bound(pixels), dtype=self.dtype, name="pixels")(x).astype(
+      jnp.float32
+    )
 
 
 def reconstruction_head(
-    *, patch_size: int, layers: int = 3, channels: int = 3, dtype: str = "float32",
+  *, patch_size: int, layers: int = 3, channels: int = 3, dtype: str = "float32"
 ) -> ReconstructionHead:
   """Light decoder of GMML, SiT and MC-SSL: a few Linear-GELU layers on each patch token, then its pixels.
 
@@ -330,8 +380,9 @@ def reconstruction_head(
   return ReconstructionHead(layers, patch_size, channels, dtype)
 
 
-def color_head(*, patch_size: int, stride: int = 4, bins: int = 262, layers: int = 0,
-               dtype: str = "float32") -> ReconstructionHead:
+def color_head(
+  *, patch_size: int, stride: int = 4, bins: int = 262, layers: int = 0, dtype: str = "float32"
+) -> ReconstructionHead:
   """Scores of colour classes for the places of each patch, what `jssl.losses.color_bins_loss` reads.
 
   Args:
@@ -347,9 +398,7 @@ def color_head(*, patch_size: int, stride: int = 4, bins: int = 262, layers: int
   return ReconstructionHead(layers, patch_size // stride, bins, dtype)
 
 
-def linear_head(
-    *, output: int | None = None, bias: bool = True, init: str = "dino", dtype: str = "float32",
-) -> MLPHead:
+def linear_head(*, output: int | None = None, bias: bool = True, init: str = "dino", dtype: str = "float32") -> MLPHead:
   """One linear layer: a classifier, or a predictor of targets such as HOG, codes and features.
 
   Args:

@@ -32,7 +32,7 @@ class Network(nn.Module):
     return self.backbone.grid(image_shape)
 
   def __call__(
-      self, *args: jax.Array, keys: jax.Array | None = None, train: bool = False, **kwargs: jax.Array,
+    self, *args: jax.Array, keys: jax.Array | None = None, train: bool = False, **kwargs: jax.Array
   ) -> dict[str, jax.Array]:
     """Runs the backbone on `args` and `kwargs`, then every head.
 

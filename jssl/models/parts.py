@@ -119,7 +119,7 @@ class Projection(nn.Module):
     flat = (math.prod(self.inputs), math.prod(self.outputs))
     shape = (*self.inputs, *self.outputs)
     kernel = self.param("kernel", lambda key: self.kernel_init(key, flat, jnp.float32).reshape(shape))
-    lead = x.shape[:x.ndim - len(self.inputs)]
+    lead = x.shape[: x.ndim - len(self.inputs)]
     y = x.astype(self.dtype).reshape(-1, flat[0]) @ kernel.astype(self.dtype).reshape(flat)
     if self.use_bias:
       y = y + self.param("bias", self.bias_init, self.outputs, jnp.float32).astype(self.dtype).reshape(-1)
@@ -127,8 +127,13 @@ class Projection(nn.Module):
 
 
 def batch_norm(
-    *, train: bool, axis_name: str | None, name: str | None = None, affine: bool = True, zero_init: bool = False,
-    dtype: str = "float32",
+  *,
+  train: bool,
+  axis_name: str | None,
+  name: str | None = None,
+  affine: bool = True,
+  zero_init: bool = False,
+  dtype: str = "float32",
 ) -> nn.BatchNorm:
   """BatchNorm over all axes but the last, with torch's numbers: momentum 0.1 (Flax counts it as 0.9), epsilon 1e-5.
 
@@ -145,13 +150,22 @@ def batch_norm(
     dtype: of the result.
   """
   return nn.BatchNorm(
-      use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, use_scale=affine, use_bias=affine,
-      scale_init=nn.initializers.zeros if zero_init else nn.initializers.ones, axis_name=axis_name,
-      use_fast_variance=False, name=name)
+    use_running_average=not train,
+    momentum=0.9,
+    epsilon=1e-5,
+    dtype=dtype,
+    use_scale=affine,
+    use_bias=affine,
+    scale_init=nn.initializers.zeros if zero_init else nn.initializers.ones,
+    axis_name=axis_name,
+    use_fast_variance=False,
+    name=name,
+  )
 
 
-def drop_path(branch: jax.Array, keys: jax.Array | None, *, rate: jax.typing.ArrayLike,
-              number: jax.typing.ArrayLike) -> jax.Array:
+def drop_path(
+  branch: jax.Array, keys: jax.Array | None, *, rate: jax.typing.ArrayLike, number: jax.typing.ArrayLike
+) -> jax.Array:
   """Stochastic depth: an example keeps its residual branch with probability `1 - rate`, scaled by `1 / (1 - rate)`.
 
   Args:

@@ -35,8 +35,7 @@ def sincos2d(grid: tuple[int, int], dim: int) -> np.ndarray:
 
 
 def interpolate_positions(
-    positions: jax.Array, source: tuple[int, int], target: tuple[int, int], *, offset: float = 0.1,
-    antialias: bool = False,
+  positions: jax.Array, source: tuple[int, int], target: tuple[int, int], *, offset: float = 0.1, antialias: bool = False
 ) -> jax.Array:
   """Learned positions at another grid, as torch's bicubic interpolation (a = -0.75) gives them in DINO and DINOv2.
 
@@ -65,7 +64,8 @@ def interpolate_positions(
   axes = (len(lead), len(lead) + 1)
   method = jax.image.ResizeMethod.CUBIC if antialias else jax.image.ResizeMethod.CUBIC_PYTORCH
   table = jax.image.scale_and_translate(
-      table, (*lead, *target, dim), axes, scale, jnp.zeros(2), method=method, antialias=antialias)
+    table, (*lead, *target, dim), axes, scale, jnp.zeros(2), method=method, antialias=antialias
+  )
   return table.reshape(*lead, target[0] * target[1], dim)
 
 

@@ -4,8 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jssl.models import parts
-from jssl.models import positions
+from jssl.models import parts, positions
 from jssl.models.transformer import BlockConfig, Transformer
 
 
@@ -21,8 +20,7 @@ class JEPAPredictor(nn.Module):
 
   @nn.compact
   def __call__(
-      self, tokens: jax.Array, context: jax.Array, target: jax.Array, *, keys: jax.Array | None = None,
-      train: bool = False,
+    self, tokens: jax.Array, context: jax.Array, target: jax.Array, *, keys: jax.Array | None = None, train: bool = False
   ) -> dict[str, jax.Array]:
     """Predicts the tokens of each target block from those of the context, one block at a time.
 
@@ -45,15 +43,26 @@ class JEPAPredictor(nn.Module):
     batch, blocks, size = target.shape
     x = jnp.concatenate([jnp.repeat(seen[:, None], blocks, axis=1), hidden], axis=2)
     x, _, _ = Transformer(self.depth, self.block, remat=self.remat, scan=self.scan, name="Transformer")(
-        x.reshape(batch * blocks, -1, self.width))
+      x.reshape(batch * blocks, -1, self.width)
+    )
     x = parts.Projection((self.width,), (dim,), init, dtype=self.block.dtype, name="head")(x[:, -size:])
     return dict(tokens=x.astype(jnp.float32).reshape(batch, blocks, size, dim))
 
 
 def jepa_predictor(
-    *, grid: tuple[int, int], width: int = 384, depth: int = 12, num_heads: int = 16, mlp_ratio: float = 4.0,
-    gelu: str = "exact", layer_norm_eps: float = 1e-6, init: str = "beit", attention: str = "xla",
-    remat: bool | str = False, scan: bool = False, dtype: str = "float32",
+  *,
+  grid: tuple[int, int],
+  width: int = 384,
+  depth: int = 12,
+  num_heads: int = 16,
+  mlp_ratio: float = 4.0,
+  gelu: str = "exact",
+  layer_norm_eps: float = 1e-6,
+  init: str = "beit",
+  attention: str = "xla",
+  remat: bool | str = False,
+  scan: bool = False,
+  dtype: str = "float32",
 ) -> JEPAPredictor:
   """Predictor of I-JEPA: a narrow transformer on context tokens and one mask token for each patch of a block.
 
@@ -88,6 +97,12 @@ def jepa_predictor(
   if width % num_heads:
     raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
   block = BlockConfig(
-      num_heads=num_heads, mlp_dim=int(width * mlp_ratio), gelu=gelu, layer_norm_eps=layer_norm_eps, init=init,
-      attention=attention, dtype=dtype)
+    num_heads=num_heads,
+    mlp_dim=int(width * mlp_ratio),
+    gelu=gelu,
+    layer_norm_eps=layer_norm_eps,
+    init=init,
+    attention=attention,
+    dtype=dtype,
+  )
   return JEPAPredictor(tuple(grid), width, depth, block, remat, scan)

@@ -18,14 +18,20 @@ class VectorQuantizer(nn.Module):
   def __call__(self, x: jax.Array, *, keys: jax.Array | None = None, train: bool = False) -> dict[str, jax.Array]:
     """Quantises `[batch, patches, width]` to the arrays that `vector_quantizer` names."""
     del keys, train
-    latents = parts.l2_normalize(parts.Projection(
-        x.shape[-1:], (self.dim,), parts.kernel_init("dino"), dtype=self.dtype, name="projection")(x))
+    latents = parts.l2_normalize(
+      parts.Projection(x.shape[-1:], (self.dim,), parts.kernel_init("dino"), dtype=self.dtype, name="projection")(x)
+    )
     codebook = parts.l2_normalize(self.param("codebook", nn.initializers.normal(1.0), (self.codes, self.dim)))
     cosines = jnp.matmul(latents, codebook.T, precision="highest")
     codes = jnp.argmax(cosines, axis=-1).astype(jnp.int32)
     entries = codebook[codes]
-    return dict(codes=codes, latents=latents, entries=entries, cosines=cosines,
-                quantized=latents + jax.lax.stop_gradient(entries - latents))
+    return dict(
+      codes=codes,
+      latents=latents,
+      entries=entries,
+      cosines=cosines,
+      quantized=latents + jax.lax.stop_gradient(entries - latents),
+    )
 
 
 def vector_quantizer(*, codes: int, dim: int = 32, dtype: str = "float32") -> VectorQuantizer:

@@ -13,8 +13,15 @@ def _conv(features: int, kernel: int, stride: int, dtype: str, name: str) -> nn.
   """Convolution without bias, padded on both sides by half its kernel as torch does ("SAME" differs at stride 2)."""
   pad = kernel // 2
   return nn.Conv(
-      features, (kernel, kernel), (stride, stride), ((pad, pad), (pad, pad)), use_bias=False, dtype=dtype,
-      kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"), name=name)
+    features,
+    (kernel, kernel),
+    (stride, stride),
+    ((pad, pad), (pad, pad)),
+    use_bias=False,
+    dtype=dtype,
+    kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+    name=name,
+  )
 
 
 class ResidualBlock(nn.Module):
@@ -44,8 +51,11 @@ class ResidualBlock(nn.Module):
       return parts.batch_norm(train=train, axis_name=self.axis_name, zero_init=zero_init, dtype=self.dtype, name=name)
 
     out = self.width * (4 if self.bottleneck else 1)
-    convolutions = ([(self.width, 1, 1), (self.width, 3, self.stride), (out, 1, 1)] if self.bottleneck
-                    else [(self.width, 3, self.stride), (out, 3, 1)])
+    convolutions = (
+      [(self.width, 1, 1), (self.width, 3, self.stride), (out, 1, 1)]
+      if self.bottleneck
+      else [(self.width, 3, self.stride), (out, 3, 1)]
+    )
     y = x
     for i, (features, kernel, stride) in enumerate(convolutions, start=1):
       last = i == len(convolutions)
@@ -74,8 +84,13 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(
-      self, images: jax.Array, *, mask: jax.Array | None = None, ids_keep: jax.Array | None = None,
-      keys: jax.Array | None = None, train: bool = False,
+    self,
+    images: jax.Array,
+    *,
+    mask: jax.Array | None = None,
+    ids_keep: jax.Array | None = None,
+    keys: jax.Array | None = None,
+    train: bool = False,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Features of images.
 
@@ -107,8 +122,14 @@ class ResNet(nn.Module):
     for stage, blocks in enumerate(DEPTHS[self.depth]):
       for i in range(blocks):
         x = ResidualBlock(
-            self.width * 2 ** stage, 2 if stage and not i else 1, self.depth >= 50, self.axis_name,
-            self.zero_init_residual, self.dtype, name=f"layer{stage + 1}_{i}")(x, train=train)
+          self.width * 2**stage,
+          2 if stage and not i else 1,
+          self.depth >= 50,
+          self.axis_name,
+          self.zero_init_residual,
+          self.dtype,
+          name=f"layer{stage + 1}_{i}",
+        )(x, train=train)
       out[f"layer{stage + 1}"] = x
     patches = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[-1])
     pooled = patches.mean(axis=1)
@@ -116,8 +137,13 @@ class ResNet(nn.Module):
 
 
 def resnet(
-    *, depth: int = 50, stem: str = "imagenet", width: int = 64, axis_name: str | None = None,
-    zero_init_residual: bool = True, dtype: str = "float32",
+  *,
+  depth: int = 50,
+  stem: str = "imagenet",
+  width: int = 64,
+  axis_name: str | None = None,
+  zero_init_residual: bool = True,
+  dtype: str = "float32",
 ) -> ResNet:
   """ResNet v1.5 as torchvision has it, without the classifier.
 

@@ -5,13 +5,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl.models import parts
-from jssl.models import positions
+from jssl.models import parts, positions
 from jssl.models.transformer import Attention, BlockConfig, LayerNorm, Mlp, relative_bias
 
 VARIANTS = dict(  # width, depths, heads
-    T=(96, (2, 2, 6, 2), (3, 6, 12, 24)), S=(96, (2, 2, 18, 2), (3, 6, 12, 24)),
-    B=(128, (2, 2, 18, 2), (4, 8, 16, 32)), L=(192, (2, 2, 18, 2), (6, 12, 24, 48)))
+  T=(96, (2, 2, 6, 2), (3, 6, 12, 24)),
+  S=(96, (2, 2, 18, 2), (3, 6, 12, 24)),
+  B=(128, (2, 2, 18, 2), (4, 8, 16, 32)),
+  L=(192, (2, 2, 18, 2), (6, 12, 24, 48)),
+)
 
 # Added to the logits between places that the shift has made neighbours; the number of the authors.
 FAR = -100.0
@@ -51,7 +53,8 @@ class PatchMerging(nn.Module):
     x = x.transpose(0, 1, 3, 4, 2, 5).reshape(*x.shape[:2], x.shape[3], 4 * dim)  # the authors take columns first
     x = LayerNorm(epsilon=self.eps, dtype=self.dtype, name="norm")(x)
     reduction = parts.Projection(
-        (4 * dim,), (2 * dim,), parts.kernel_init("dino"), use_bias=False, dtype=self.dtype, name="reduction")
+      (4 * dim,), (2 * dim,), parts.kernel_init("dino"), use_bias=False, dtype=self.dtype, name="reduction"
+    )
     return reduction(x).astype(jnp.float32)
 
 
@@ -128,8 +131,13 @@ class Swin(nn.Module):
 
   @nn.compact
   def __call__(
-      self, images: jax.Array, *, mask: jax.Array | None = None, ids_keep: jax.Array | None = None,
-      keys: jax.Array | None = None, train: bool = False,
+    self,
+    images: jax.Array,
+    *,
+    mask: jax.Array | None = None,
+    ids_keep: jax.Array | None = None,
+    keys: jax.Array | None = None,
+    train: bool = False,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Features of images.
 
@@ -164,8 +172,14 @@ class Swin(nn.Module):
     for stage, depth in enumerate(self.depths):
       for i in range(depth):
         x = block(
-            self.blocks[stage], layer + 1, self.window, i % 2 == 1, stage > 0 and i == 0, float(rates[layer]),
-            name=f"encoderblock_{layer}")(x, keys)
+          self.blocks[stage],
+          layer + 1,
+          self.window,
+          i % 2 == 1,
+          stage > 0 and i == 0,
+          float(rates[layer]),
+          name=f"encoderblock_{layer}",
+        )(x, keys)
         layer += 1
       out[f"stage{stage + 1}"] = x
     x = nn.LayerNorm(epsilon=self.blocks[0].layer_norm_eps, name="norm")(x)
@@ -176,18 +190,30 @@ class Swin(nn.Module):
   def _embed(self, images):
     batch, height, width, channels = images.shape
     shape, block = (self.patch_size, self.patch_size, channels), self.blocks[0]
-    init = parts.uniform_bound(self.patch_size ** 2 * channels)  # the authors leave the convolution at torch's default
+    init = parts.uniform_bound(self.patch_size**2 * channels)  # the authors leave the convolution at torch's default
     x = parts.Projection(shape, (self.width,), init, bias_init=init, dtype=block.dtype, name="embedding")(
-        parts.patchify(images, self.patch_size))
+      parts.patchify(images, self.patch_size)
+    )
     x = nn.LayerNorm(epsilon=block.layer_norm_eps, name="embedding_norm")(x.astype(jnp.float32))
     return x.reshape(batch, height // self.patch_size, width // self.patch_size, self.width)
 
 
 def swin(
-    *, variant: str | None = None, patch_size: int = 4, window: int = 7, width: int | None = None,
-    depths: tuple[int, ...] | None = None, num_heads: tuple[int, ...] | None = None, mlp_ratio: float = 4.0,
-    mask_token: bool = False, drop_path: float = 0.0, qkv_bias: bool = True, gelu: str = "exact",
-    layer_norm_eps: float = 1e-5, remat: bool | str = False, dtype: str = "float32",
+  *,
+  variant: str | None = None,
+  patch_size: int = 4,
+  window: int = 7,
+  width: int | None = None,
+  depths: tuple[int, ...] | None = None,
+  num_heads: tuple[int, ...] | None = None,
+  mlp_ratio: float = 4.0,
+  mask_token: bool = False,
+  drop_path: float = 0.0,
+  qkv_bias: bool = True,
+  gelu: str = "exact",
+  layer_norm_eps: float = 1e-5,
+  remat: bool | str = False,
+  dtype: str = "float32",
 ) -> Swin:
   """Swin Transformer without the classifier.
 
@@ -236,10 +262,13 @@ def swin(
   depths, num_heads = tuple(depths), tuple(num_heads)
   if len(depths) != len(num_heads):
     raise ValueError(f"depths {depths} and num_heads {num_heads} count different stages")
-  widths = [width * 2 ** stage for stage in range(len(depths))]
+  widths = [width * 2**stage for stage in range(len(depths))]
   if any(w % heads for w, heads in zip(widths, num_heads)):
     raise ValueError(f"widths {widths} are not divisible by num_heads {list(num_heads)}")
   blocks = tuple(
-      BlockConfig(num_heads=heads, mlp_dim=int(w * mlp_ratio), qkv_bias=qkv_bias, gelu=gelu,
-                  layer_norm_eps=layer_norm_eps, dtype=dtype) for w, heads in zip(widths, num_heads))
+    BlockConfig(
+      num_heads=heads, mlp_dim=int(w * mlp_ratio), qkv_bias=qkv_bias, gelu=gelu, layer_norm_eps=layer_norm_eps, dtype=dtype
+    )
+    for w, heads in zip(widths, num_heads)
+  )
   return Swin(patch_size, width, depths, blocks, window, mask_token, drop_path, remat)

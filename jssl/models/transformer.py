@@ -10,7 +10,6 @@ import numpy as np
 
 from jssl.models import parts
 
-
 # For the backward pass Flax's LayerNorm keeps three arrays of its input's size, this one the input.
 LayerNorm = nn.remat(nn.LayerNorm)
 
@@ -135,8 +134,9 @@ class EncoderBlock(nn.Module):
   drop_path: float = 0.0
 
   @nn.compact
-  def __call__(self, x: jax.Array, bias: jax.Array | None, keys: jax.Array | None,
-               traced: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, bias: jax.Array | None, keys: jax.Array | None, traced: tuple[jax.Array, jax.Array] | None = None
+  ) -> jax.Array:
     """`x [batch, tokens, dim]` float32, `keys [batch]` for stochastic depth, `bias` as in `Transformer`.
 
     `traced` are the layer and the rate of a block that runs in a loop.
@@ -147,8 +147,9 @@ class EncoderBlock(nn.Module):
       shape = (config.bias_rows, config.num_heads)
       bias = relative_bias(self.param("relative_position_bias", nn.initializers.zeros, shape), bias)
     branches = (
-        lambda y: Attention(config, self.layer, name="MultiHeadDotProductAttention_0")(y, bias),
-        Mlp(config, self.layer, name="MlpBlock_0"))
+      lambda y: Attention(config, self.layer, name="MultiHeadDotProductAttention_0")(y, bias),
+      Mlp(config, self.layer, name="MlpBlock_0"),
+    )
     for i, branch in enumerate(branches):
       y = branch(LayerNorm(epsilon=config.layer_norm_eps, dtype=config.dtype, name=f"LayerNorm_{i}")(x))
       if config.layer_scale is not None:
@@ -180,7 +181,7 @@ class Transformer(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x: jax.Array, *, bias: jax.Array | None = None, keys: jax.Array | None = None,
+    self, x: jax.Array, *, bias: jax.Array | None = None, keys: jax.Array | None = None
   ) -> tuple[jax.Array, list[jax.Array], jax.Array | None]:
     """Runs the blocks.
 

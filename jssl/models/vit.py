@@ -6,12 +6,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jssl.models import parts
-from jssl.models import positions
-from jssl.models.transformer import BlockConfig, LayerNorm, Transformer, relative_bias
+from jssl.models import parts, positions
+from jssl.models.transformer import BlockConfig, LayerNorm, relative_bias, Transformer
 
 VARIANTS = dict(  # width, depth, heads
-    Ti=(192, 12, 3), S=(384, 12, 6), B=(768, 12, 12), L=(1024, 24, 16), H=(1280, 32, 16))
+  Ti=(192, 12, 3), S=(384, 12, 6), B=(768, 12, 12), L=(1024, 24, 16), H=(1280, 32, 16)
+)
 
 
 class ViT(nn.Module):
@@ -47,8 +47,14 @@ class ViT(nn.Module):
 
   @nn.compact
   def __call__(
-      self, images: jax.Array, *, mask: jax.Array | None = None, ids_keep: jax.Array | None = None,
-      mix: jax.Array | None = None, keys: jax.Array | None = None, train: bool = False,
+    self,
+    images: jax.Array,
+    *,
+    mask: jax.Array | None = None,
+    ids_keep: jax.Array | None = None,
+    mix: jax.Array | None = None,
+    keys: jax.Array | None = None,
+    train: bool = False,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Features of images.
 
@@ -86,12 +92,12 @@ class ViT(nn.Module):
       x = jnp.take_along_axis(x, ids_keep[:, :, None], axis=1)
     prefix = self._prefix(x.shape[0])
     x, blocks, readout = Transformer(
-        self.depth, self.block, self.drop_path, self.readout, self.remat, self.scan, not self.fc_norm, name="Transformer")(
-            jnp.concatenate([*prefix.values(), x], axis=1), bias=self._bias(grid, ids_keep), keys=keys)
+      self.depth, self.block, self.drop_path, self.readout, self.remat, self.scan, not self.fc_norm, name="Transformer"
+    )(jnp.concatenate([*prefix.values(), x], axis=1), bias=self._bias(grid, ids_keep), keys=keys)
 
     out, start = dict(tokens=x), 0
     for name, tokens in prefix.items():
-      out[name] = x[:, start:start + tokens.shape[1]]
+      out[name] = x[:, start : start + tokens.shape[1]]
       start += tokens.shape[1]
     out["patch_tokens"] = x[:, start:]
     out["mean"] = out["patch_tokens"].mean(axis=1)
@@ -115,9 +121,13 @@ class ViT(nn.Module):
     shape, init = (side, side, images.shape[-1]), self.block.init
     torch_default = parts.uniform_bound(math.prod(shape))  # DINO leaves the convolution at it, MAE the bias alone
     embedding = parts.Projection(
-        shape, (self.width,), torch_default if init == "dino" else parts.kernel_init(init),
-        bias_init=nn.initializers.zeros if init in ("beit", "moco_v3") else torch_default, dtype=self.block.dtype,
-        name="embedding")
+      shape,
+      (self.width,),
+      torch_default if init == "dino" else parts.kernel_init(init),
+      bias_init=nn.initializers.zeros if init in ("beit", "moco_v3") else torch_default,
+      dtype=self.block.dtype,
+      name="embedding",
+    )
     return embedding(parts.patchify(images, side)).astype(jnp.float32)
 
   def _hide(self, x, mask):
@@ -135,7 +145,8 @@ class ViT(nn.Module):
       native = self.grid((*self.image_size, 1))
       table = self.param("pos_embedding", nn.initializers.normal(0.02), (1, native[0] * native[1], self.width))
       return positions.interpolate_positions(
-          table, native, grid, offset=self.position_offset, antialias=self.position_antialias)
+        table, native, grid, offset=self.position_offset, antialias=self.position_antialias
+      )
     return positions.sincos2d(grid, self.width)[None] if self.position == "sincos2d" else 0.0
 
   def _origins(self, mix):
@@ -149,8 +160,10 @@ class ViT(nn.Module):
   def _prefix(self, batch):
     sizes = dict(cls=int(self.cls_token), registers=self.registers)
     return {
-        name: jnp.tile(self.param(name, nn.initializers.normal(0.02), (1, size, self.width)), (batch, 1, 1))
-        for name, size in sizes.items() if size}
+      name: jnp.tile(self.param(name, nn.initializers.normal(0.02), (1, size, self.width)), (batch, 1, 1))
+      for name, size in sizes.items()
+      if size
+    }
 
   def _bias(self, grid, ids_keep):
     if self.position not in ("relative_bias", "block_relative_bias"):
@@ -168,13 +181,34 @@ class ViT(nn.Module):
 
 
 def vit(
-    *, variant: str | None = None, image_size: int | tuple[int, int] = 224, width: int | None = None,
-    depth: int | None = None, num_heads: int | None = None, mlp_ratio: float = 4.0, patch_size: int | None = None,
-    stem: tuple[int, ...] = (), position: str = "learned", position_offset: float = 0.1, position_antialias: bool = False,
-    cls_token: bool = True, registers: int = 0, mask_token: bool = False, mix_embedding: bool = False,
-    drop_path: float | tuple[float, float] = 0.0, layer_scale: float | None = None, qkv_bias: bool = True,
-    gelu: str = "exact", layer_norm_eps: float = 1e-6, readout: tuple[int, ...] = (), fc_norm: bool = False,
-    init: str = "dino", attention: str = "xla", remat: bool | str = False, scan: bool = False, dtype: str = "float32",
+  *,
+  variant: str | None = None,
+  image_size: int | tuple[int, int] = 224,
+  width: int | None = None,
+  depth: int | None = None,
+  num_heads: int | None = None,
+  mlp_ratio: float = 4.0,
+  patch_size: int | None = None,
+  stem: tuple[int, ...] = (),
+  position: str = "learned",
+  position_offset: float = 0.1,
+  position_antialias: bool = False,
+  cls_token: bool = True,
+  registers: int = 0,
+  mask_token: bool = False,
+  mix_embedding: bool = False,
+  drop_path: float | tuple[float, float] = 0.0,
+  layer_scale: float | None = None,
+  qkv_bias: bool = True,
+  gelu: str = "exact",
+  layer_norm_eps: float = 1e-6,
+  readout: tuple[int, ...] = (),
+  fc_norm: bool = False,
+  init: str = "dino",
+  attention: str = "xla",
+  remat: bool | str = False,
+  scan: bool = False,
+  dtype: str = "float32",
 ) -> ViT:
   """Vision Transformer, pre-norm, with the parameter names of big_vision.
 
@@ -251,12 +285,37 @@ def vit(
   image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
   rows = positions.relative_rows(tuple(side // patch_size for side in image_size))
   block = BlockConfig(
-      num_heads=num_heads, mlp_dim=int(width * mlp_ratio), qkv_bias=qkv_bias, gelu=gelu, layer_norm_eps=layer_norm_eps,
-      layer_scale=layer_scale, init=init, attention=attention, dtype=dtype,
-      bias_rows=rows if position == "block_relative_bias" else 0)
+    num_heads=num_heads,
+    mlp_dim=int(width * mlp_ratio),
+    qkv_bias=qkv_bias,
+    gelu=gelu,
+    layer_norm_eps=layer_norm_eps,
+    layer_scale=layer_scale,
+    init=init,
+    attention=attention,
+    dtype=dtype,
+    bias_rows=rows if position == "block_relative_bias" else 0,
+  )
   module = ViT(
-      image_size, patch_size, width, depth, block, tuple(stem), position, position_offset, position_antialias, cls_token,
-      registers, mask_token, mix_embedding, drop_path, tuple(readout), fc_norm, remat, scan)
+    image_size,
+    patch_size,
+    width,
+    depth,
+    block,
+    tuple(stem),
+    position,
+    position_offset,
+    position_antialias,
+    cls_token,
+    registers,
+    mask_token,
+    mix_embedding,
+    drop_path,
+    tuple(readout),
+    fc_norm,
+    remat,
+    scan,
+  )
   module.grid((*image_size, 1))
   return module
 

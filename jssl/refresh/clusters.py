@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jssl.refresh.kmeans import spherical_kmeans
 
 
-def cluster_views(rng, views: Sequence[jax.Array], *, clusters: int, clusterings: int = 1,
-                  iterations: int = 10) -> dict[str, jax.Array]:
+def cluster_views(
+  rng, views: Sequence[jax.Array], *, clusters: int, clusterings: int = 1, iterations: int = 10
+) -> dict[str, jax.Array]:
   """Several spherical k-means of a data set; clustering h is one of view h, modulo their number.
 
   Args:
@@ -29,7 +30,9 @@ def cluster_views(rng, views: Sequence[jax.Array], *, clusters: int, clusterings
     Caron et al. 2020 (DeepCluster-v2), arXiv 2006.09882; facebookresearch/swav, main_deepclusterv2.py. There the
     embeddings are those that the last epoch's steps happened to compute; here they are today's network's.
   """
-  found = [spherical_kmeans(jax.random.fold_in(rng, h), views[h % len(views)], clusters=clusters, iterations=iterations)
-           for h in range(clusterings)]
+  found = [
+    spherical_kmeans(jax.random.fold_in(rng, h), views[h % len(views)], clusters=clusters, iterations=iterations)
+    for h in range(clusterings)
+  ]
   centroids, assignments = zip(*found)
   return dict(centroids=jnp.stack(centroids), assignments=jnp.stack(assignments, axis=-1))

@@ -79,6 +79,7 @@ def _unit(x):
 
 def _seed(rng, x, clusters):
   """Each next seed is a row, drawn by its squared distance from the nearest seed so far."""
+
   def add(i, state):
     centers, distances = state
     # Where no row is left away from the seeds, all are as good.

@@ -1,9 +1,9 @@
 """Curves of a run as inline SVG: one small chart for each metric."""
 
+from collections.abc import Sequence
 import html
 import math
 import numbers
-from collections.abc import Sequence
 
 WIDTH, HEIGHT = 320, 170
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24
@@ -113,6 +113,8 @@ def chart_grid(curves: dict[str, list[tuple[float, float]]]) -> str:
   for name, points in curves.items():
     broken = sum(not math.isfinite(y) for _, y in points)
     last = short(points[-1][1]) + (f" <span class='warning'>{broken} not finite</span>" if broken else "")
-    figures.append(f"<figure class='chart'><figcaption><span>{html.escape(name)}</span><b>{last}</b></figcaption>"
-                   f"{line_chart(points, label=f'{name} by step')}</figure>")
+    figures.append(
+      f"<figure class='chart'><figcaption><span>{html.escape(name)}</span><b>{last}</b></figcaption>"
+      f"{line_chart(points, label=f'{name} by step')}</figure>"
+    )
   return f"<div class='charts'>{''.join(figures)}</div>"

@@ -1,7 +1,7 @@
 """Pictures as arrays, and arrays as PNG: grids, heat maps, clicked patches."""
 
-import io
 from collections.abc import Sequence
+import io
 
 import numpy as np
 from PIL import Image
@@ -9,9 +9,21 @@ from PIL import Image
 from jssl.evaluation.prompt_segmentation import upsample
 
 # Control points of matplotlib's viridis (CC0), equally spaced: perceptually uniform, and readable without color vision.
-VIRIDIS = np.array([
-    (68, 1, 84), (72, 40, 120), (62, 73, 137), (49, 104, 142), (38, 130, 142), (31, 158, 137), (53, 183, 121),
-    (110, 206, 88), (181, 222, 43), (253, 231, 37)], np.float64)
+VIRIDIS = np.array(
+  [
+    (68, 1, 84),
+    (72, 40, 120),
+    (62, 73, 137),
+    (49, 104, 142),
+    (38, 130, 142),
+    (31, 158, 137),
+    (53, 183, 121),
+    (110, 206, 88),
+    (181, 222, 43),
+    (253, 231, 37),
+  ],
+  np.float64,
+)
 PAPER = 255
 
 
@@ -102,13 +114,13 @@ def keep_segment(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def similarity_panels(
-    image: np.ndarray,
-    similarity: np.ndarray,
-    segments: np.ndarray,
-    click: int,
-    *,
-    threshold: float | None = None,
-    scale: int = 4,
+  image: np.ndarray,
+  similarity: np.ndarray,
+  segments: np.ndarray,
+  click: int,
+  *,
+  threshold: float | None = None,
+  scale: int = 4,
 ) -> list[np.ndarray]:
   """One click: the image, the map of similarities, what is above the threshold, and the object that was clicked.
 
@@ -135,19 +147,21 @@ def similarity_panels(
 
 
 def similarity_figure(
-    images: np.ndarray,
-    similarities: np.ndarray,
-    segments: np.ndarray,
-    clicks: Sequence[int],
-    *,
-    threshold: float | None = None,
-    scale: int = 4,
+  images: np.ndarray,
+  similarities: np.ndarray,
+  segments: np.ndarray,
+  clicks: Sequence[int],
+  *,
+  threshold: float | None = None,
+  scale: int = 4,
 ) -> bytes:
   """PNG with one row of `similarity_panels` for each click; all arguments have the clicks as their first axis."""
-  return image_grid([
+  return image_grid(
+    [
       similarity_panels(*click, threshold=threshold, scale=scale)
       for click in zip(images, similarities, segments, clicks, strict=True)
-  ])
+    ]
+  )
 
 
 def reconstruction_grid(*columns: np.ndarray, scale: int = 4) -> bytes:

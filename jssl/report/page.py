@@ -1,8 +1,8 @@
 """The report of a run: one HTML file that needs nothing but itself."""
 
 import base64
-import html
 from collections.abc import Sequence
+import html
 from pathlib import Path
 
 from jssl.evaluation.tables import format_value, protocol_blocks
@@ -45,8 +45,8 @@ pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; b
 def _curves(history: Sequence[dict], losses: Sequence[str]) -> str:
   curves = series(history)
   groups = {
-      "Losses": {name: points for name, points in curves.items() if name in losses},
-      "Metrics": {name: points for name, points in curves.items() if name not in losses},
+    "Losses": {name: points for name, points in curves.items() if name in losses},
+    "Metrics": {name: points for name, points in curves.items() if name not in losses},
   }
   return "".join(f"<h2>{title}</h2>{chart_grid(group)}" for title, group in groups.items() if group)
 
@@ -56,33 +56,35 @@ def _table(results: dict) -> str:
   for block in protocol_blocks(results):
     head = "".join(f"<th>{html.escape(column.replace('_', ' '))}</th>" for column in block["columns"])
     rows = "".join(
-        f"<tr><th>{html.escape(model)}</th>{''.join(f'<td>{format_value(value)}</td>' for value in values)}</tr>"
-        for model, values in block["rows"]
+      f"<tr><th>{html.escape(model)}</th>{''.join(f'<td>{format_value(value)}</td>' for value in values)}</tr>"
+      for model, values in block["rows"]
     )
     notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in block["notes"])
-    parts.append(f"<h3>{html.escape(block['protocol'].replace('_', ' '))}</h3><div class='scroll'><table>"
-                 f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>{notes}")
+    parts.append(
+      f"<h3>{html.escape(block['protocol'].replace('_', ' '))}</h3><div class='scroll'><table>"
+      f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>{notes}"
+    )
   return "".join(parts)
 
 
 def _pictures(images: Sequence[tuple[str, bytes]]) -> str:
   figures = [
-      f"<figure class='picture'><img alt='{html.escape(caption)}' src='data:image/png;base64,"
-      f"{base64.b64encode(png).decode()}'><figcaption>{html.escape(caption)}</figcaption></figure>"
-      for caption, png in images
+    f"<figure class='picture'><img alt='{html.escape(caption)}' src='data:image/png;base64,"
+    f"{base64.b64encode(png).decode()}'><figcaption>{html.escape(caption)}</figcaption></figure>"
+    for caption, png in images
   ]
   return f"<h2>Figures</h2>{''.join(figures)}" if figures else ""
 
 
 def write_report(
-    path: str | Path,
-    *,
-    title: str,
-    config_text: str,
-    history: Sequence[dict] = (),
-    losses: Sequence[str] = ("loss",),
-    table: dict | None = None,
-    images: Sequence[tuple[str, bytes]] = (),
+  path: str | Path,
+  *,
+  title: str,
+  config_text: str,
+  history: Sequence[dict] = (),
+  losses: Sequence[str] = ("loss",),
+  table: dict | None = None,
+  images: Sequence[tuple[str, bytes]] = (),
 ) -> Path:
   """Writes the report of a run as one HTML file: no scripts, nothing fetched, every string escaped.
 
@@ -102,11 +104,11 @@ def write_report(
   path = path if path.suffix == ".html" else path / "report.html"
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(
-      f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-      f"<meta name='viewport' content='width=device-width, initial-scale=1'><title>{html.escape(title)}</title>"
-      f"<style>{STYLE}</style></head>\n<body><main><h1>{html.escape(title)}</h1>\n{_curves(history, losses)}\n"
-      f"{_table(table or {})}\n{_pictures(images)}\n<h2>Config</h2><pre>{html.escape(config_text)}</pre>"
-      f"</main></body></html>\n",
-      encoding="utf-8",
+    f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+    f"<meta name='viewport' content='width=device-width, initial-scale=1'><title>{html.escape(title)}</title>"
+    f"<style>{STYLE}</style></head>\n<body><main><h1>{html.escape(title)}</h1>\n{_curves(history, losses)}\n"
+    f"{_table(table or {})}\n{_pictures(images)}\n<h2>Config</h2><pre>{html.escape(config_text)}</pre>"
+    f"</main></body></html>\n",
+    encoding="utf-8",
   )
   return path

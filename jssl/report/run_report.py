@@ -1,13 +1,14 @@
 """The report of a run in a workdir: what it learnt, what it saw, and where its patches agree."""
 
-import pathlib
 from collections.abc import Sequence
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl import checkpoint, config as configs, data, evaluate, logging, workdirs
+from jssl import checkpoint, data, evaluate, logging, workdirs
+from jssl import config as configs
 from jssl.environment import run_key
 from jssl.evaluation.scenes import belonging_patches, objects_of
 from jssl.evaluation.similarity import cosine_similarity
@@ -35,8 +36,14 @@ def write(workdir: str | pathlib.Path, results: dict, *, modules: Sequence[str] 
   config = workdirs.trusted_config(workdir, modules)
   images = [*reconstruction_figures(workdir, config), *similarity_figures(workdir, config, results, modules)]
   return write_report(
-      pathlib.Path(workdir), title=f"Run {pathlib.Path(workdir).name}", config_text=configs.to_json(config),
-      history=logging.read_metrics(workdir), losses=("loss", *config.losses), table=results, images=images)
+    pathlib.Path(workdir),
+    title=f"Run {pathlib.Path(workdir).name}",
+    config_text=configs.to_json(config),
+    history=logging.read_metrics(workdir),
+    losses=("loss", *config.losses),
+    table=results,
+    images=images,
+  )
 
 
 def reconstruction_figures(workdir, config):
@@ -57,8 +64,10 @@ def reconstruction_figures(workdir, config):
     targets = [name for name in names if getattr(method.nodes.get(name), "fn", None) is patch_pixels]
     for prediction, target in list(zip(predictions, targets))[:1]:
       clean, seen, guess = _columns(method, env, names, prediction, method.nodes[target])
-      yield (f"{loss.name}: clean, as the network sees it, reconstructed", reconstruction_grid(
-          *(_displayed(x, method, target) for x in (clean, seen, guess))))
+      yield (
+        f"{loss.name}: clean, as the network sees it, reconstructed",
+        reconstruction_grid(*(_displayed(x, method, target) for x in (clean, seen, guess))),
+      )
 
 
 def _columns(method, env, names, prediction, target):
@@ -72,8 +81,14 @@ def _columns(method, env, names, prediction, target):
     guess = guess * jnp.sqrt(jnp.var(pixels, -1, keepdims=True, ddof=1) + 1e-6) + pixels.mean(-1, keepdims=True)
   guess = unpatchify(guess, grid=grid, patch=patch)
   shown = [env[read] for read in method.nodes[owner(prediction, method.nodes)].reads if env[read].shape == clean.shape]
-  mask = next((env[name] for name in names if env[name].dtype == bool and env[name].shape[:1] == clean.shape[:1]
-               and name.split("/")[-1] == "mask"), None)
+  mask = next(
+    (
+      env[name]
+      for name in names
+      if env[name].dtype == bool and env[name].shape[:1] == clean.shape[:1] and name.split("/")[-1] == "mask"
+    ),
+    None,
+  )
   if shown and not np.array_equal(shown[0], clean):
     return clean, shown[0], guess
   hidden = unpatchify(jnp.repeat(mask[..., None], patch**2, -1), grid=grid, patch=patch)
@@ -102,8 +117,10 @@ def similarity_figures(workdir, config, results, modules=()):
       clicks = [_click(segment, grid) for segment in segments]
       maps = [np.asarray(cosine_similarity(p[None, c], p[None]))[0].reshape(grid) for p, c in zip(patches, clicks)]
       threshold = measured[model]["metrics"]["threshold"]
-      yield (f"{model}: a click, the similarity of every patch to it (-1 to 1), what is above {threshold:g}, the object",
-             similarity_figure(images, maps, segments, clicks, threshold=threshold))
+      yield (
+        f"{model}: a click, the similarity of every patch to it (-1 to 1), what is above {threshold:g}, the object",
+        similarity_figure(images, maps, segments, clicks, threshold=threshold),
+      )
 
 
 def _click(segments, grid) -> int:

@@ -11,7 +11,23 @@ from jssl.targets.tables import feature_queue, take_rows
 from jssl.targets.tokens import average_blocks, layer_norm_tokens, same, take_tokens
 
 __all__ = [
-    "average_blocks", "centered_softmax", "color_bins", "color_grid", "feature_queue", "hog", "layer_norm_tokens",
-    "match_tokens", "nearest_code", "nearest_neighbors", "patch_pixels", "patchify", "patchify_mask", "same",
-    "sinkhorn", "sinkhorn_codes", "take_rows", "take_tokens", "unpatchify",
+  "average_blocks",
+  "centered_softmax",
+  "color_bins",
+  "color_grid",
+  "feature_queue",
+  "hog",
+  "layer_norm_tokens",
+  "match_tokens",
+  "nearest_code",
+  "nearest_neighbors",
+  "patch_pixels",
+  "patchify",
+  "patchify_mask",
+  "same",
+  "sinkhorn",
+  "sinkhorn_codes",
+  "take_rows",
+  "take_tokens",
+  "unpatchify",
 ]

@@ -17,8 +17,15 @@ def _init(logits: Views, mask: Views | None = None) -> jax.Array:
   return jnp.zeros(views[0].shape[-1:], jnp.float32)
 
 
-def _apply(center: jax.Array, logits: Views, mask: Views | None = None, *, temp: float, momentum: float = 0.9,
-           axis_name: str | None = None) -> tuple[Views, jax.Array]:
+def _apply(
+  center: jax.Array,
+  logits: Views,
+  mask: Views | None = None,
+  *,
+  temp: float,
+  momentum: float = 0.9,
+  axis_name: str | None = None,
+) -> tuple[Views, jax.Array]:
   """The teacher's probabilities in DINO, iBOT and MC-SSL: `softmax((logits - center) / temp)`.
 
       center <- momentum * center + (1 - momentum) * mean(logits)

@@ -25,8 +25,9 @@ def color_grid() -> np.ndarray:
   return STEP * np.unique(np.round(rgb_to_lab(surface)[:, 1:] / STEP), axis=0).astype(np.float32)
 
 
-def color_bins(ab: jax.Array, *, patch: int, stride: int = 4, neighbors: int = 5,
-               sigma: float = 5.0) -> dict[str, jax.Array]:
+def color_bins(
+  ab: jax.Array, *, patch: int, stride: int = 4, neighbors: int = 5, sigma: float = 5.0
+) -> dict[str, jax.Array]:
   """Soft colour classes of each place: weights of the nearest centers of `color_grid`.
 
       y_q ~ exp(-|ab - c_q|^2 / 2 sigma^2)   for the nearest centers c_q, 0 for the others

@@ -43,7 +43,8 @@ def hog(image: jax.Array, *, patch: int, cell: int = 8, bins: int = 9) -> jax.Ar
   """
   if patch % cell or image.shape[1] % patch or image.shape[2] % patch:
     raise ValueError(
-        f"cell={cell}, patch={patch} and the image {image.shape[1]} x {image.shape[2]} do not divide each other")
+      f"cell={cell}, patch={patch} and the image {image.shape[1]} x {image.shape[2]} do not divide each other"
+    )
   gx, gy = _sobel(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
   # Folding before the angle is taken keeps edges along the axes, whose angles are 0 and pi, in one bin.
   sign = jnp.where((gx < 0) | ((gx == 0) & (gy < 0)), -1.0, 1.0)
@@ -64,5 +65,4 @@ def _sobel(image):
   """Left less right and upper less lower neighbours, weighted 1, 2, 1 across: two arrays of the image's shape."""
   x = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
   across, down = x[:, :, :-2] - x[:, :, 2:], x[:, :-2] - x[:, 2:]
-  return (across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:],
-          down[:, :, :-2] + 2 * down[:, :, 1:-1] + down[:, :, 2:])
+  return (across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:], down[:, :, :-2] + 2 * down[:, :, 1:-1] + down[:, :, 2:])

@@ -12,8 +12,9 @@ def _init(embeddings: Sequence[jax.Array], *, size: int, rng: jax.Array) -> jax.
   return random_queue(rng, size=size, dim=embeddings[0].shape[-1])
 
 
-def _apply(support: jax.Array, embeddings: Sequence[jax.Array], *,
-           axis_name: str | None = None) -> tuple[list[jax.Array], jax.Array]:
+def _apply(
+  support: jax.Array, embeddings: Sequence[jax.Array], *, axis_name: str | None = None
+) -> tuple[list[jax.Array], jax.Array]:
   """NNCLR's positives: the nearest neighbour of each embedding in a support set of past embeddings.
 
       NN(z, Q) = argmin_{q in Q} ||z / ||z|| - q||

@@ -11,8 +11,15 @@ from jssl.batch_axis import global_sum
 Views = jax.Array | Sequence[jax.Array]
 
 
-def sinkhorn(logits: Views, mask: Views | None = None, *, temp: float, iterations: int = 3, rows_first: bool = False,
-             axis_name: str | None = None) -> Views:
+def sinkhorn(
+  logits: Views,
+  mask: Views | None = None,
+  *,
+  temp: float,
+  iterations: int = 3,
+  rows_first: bool = False,
+  axis_name: str | None = None,
+) -> Views:
   """Sinkhorn-Knopp: probabilities like `softmax(logits / temp)`, under which every prototype gets as much as another.
 
   From `Q = exp(logits / temp)`, each iteration scales the prototypes (the columns) to equal sums over the global batch,
@@ -69,9 +76,13 @@ def sinkhorn(logits: Views, mask: Views | None = None, *, temp: float, iteration
 
 
 def sinkhorn_codes(
-    scores: Sequence[jax.Array], queue_scores: Sequence[jax.Array] | None = None,
-    queue_counts: Sequence[jax.Array] | None = None, *, temp: float = 0.05, iterations: int = 3,
-    axis_name: str | None = None,
+  scores: Sequence[jax.Array],
+  queue_scores: Sequence[jax.Array] | None = None,
+  queue_counts: Sequence[jax.Array] | None = None,
+  *,
+  temp: float = 0.05,
+  iterations: int = 3,
+  axis_name: str | None = None,
 ) -> list[jax.Array]:
   """SwAV's codes: each view's balanced assignment to the prototypes, with a queue's rows beside the batch's.
 

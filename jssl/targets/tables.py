@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_size, positions
-from jssl.stateful import Stateful, enqueue
+from jssl.stateful import enqueue, Stateful
 
 
 def take_rows(table: jax.Array, index: jax.Array) -> jax.Array:
@@ -29,8 +29,9 @@ def _init(x: jax.Array, *, length: int) -> dict[str, jax.Array]:
   return dict(rows=jnp.zeros((length, *x.shape[1:]), jnp.float32), filled=jnp.int32(0))
 
 
-def _apply(queue: dict[str, jax.Array], x: jax.Array, *, use: float = 1.0,
-           axis_name: str | None = None) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+def _apply(
+  queue: dict[str, jax.Array], x: jax.Array, *, use: float = 1.0, axis_name: str | None = None
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
   """The embeddings of the last steps, dealt out among the examples of the batch so that each brings some more rows.
 
   What a step sees are earlier steps' rows; its own are put in front afterwards. Dealt out, the queue can be read by a
@@ -66,8 +67,9 @@ def _apply(queue: dict[str, jax.Array], x: jax.Array, *, use: float = 1.0,
   if len(rows) % batch:
     raise ValueError(f"length={len(rows)} is not a multiple of the batch size {batch}")
   places = positions(len(rows) // batch * len(x), axis_name)
-  dealt = dict(rows=rows[places].reshape(len(x), -1, *x.shape[1:]),
-               counts=((places < filled) & (use > 0)).reshape(len(x), -1))
+  dealt = dict(
+    rows=rows[places].reshape(len(x), -1, *x.shape[1:]), counts=((places < filled) & (use > 0)).reshape(len(x), -1)
+  )
   filled = jnp.minimum(filled + batch, len(rows)).astype(jnp.int32)
   return dealt, dict(rows=enqueue(rows, x, axis_name=axis_name), filled=filled)
 

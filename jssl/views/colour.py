@@ -207,8 +207,11 @@ def _shift_hue(planes, shift):
   value = planes.max(axis=0)
   chroma = value - planes.min(axis=0)
   inverse = 1.0 / jnp.where(chroma > 0, chroma, 1.0)
-  sextant = jnp.where(value == red, (green - blue) * inverse,
-                      jnp.where(value == green, 2.0 + (blue - red) * inverse, 4.0 + (red - green) * inverse))
+  sextant = jnp.where(
+    value == red,
+    (green - blue) * inverse,
+    jnp.where(value == green, 2.0 + (blue - red) * inverse, 4.0 + (red - green) * inverse),
+  )
   k = sextant + 6.0 * shift + jnp.array([5.0, 3.0, 1.0])[:, None, None]
   k = k - 6.0 * jnp.floor(k / 6.0)
   return value - chroma * jnp.clip(jnp.minimum(k, 4.0 - k), 0.0, 1.0)
@@ -220,5 +223,7 @@ def _blur(planes, sigma, radius):
     pixels = planes.shape[axis]
     padded = jnp.pad(planes, [(radius, radius) if a == axis else (0, 0) for a in range(3)], mode="edge")
     padded = jax.lax.optimization_barrier(padded)  # Else XLA fuses what made the image into every shift.
-    planes = sum(weight * jax.lax.slice_in_dim(padded, start, start + pixels, axis=axis) for start, weight in enumerate(kernel))
+    planes = sum(
+      weight * jax.lax.slice_in_dim(padded, start, start + pixels, axis=axis) for start, weight in enumerate(kernel)
+    )
   return planes

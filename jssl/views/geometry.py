@@ -66,8 +66,9 @@ def center_crop(image, size, *, extent=None):
   height, width = to_pair(size)
   if height > image.shape[0] or width > image.shape[1]:
     raise ValueError(f"a center crop of {height} x {width} does not fit into an image of {image.shape[:2]}")
-  offsets = [jnp.maximum(jnp.round((valid - side) / 2), 0).astype(int)
-             for valid, side in zip(_extent(image, extent), (height, width))]
+  offsets = [
+    jnp.maximum(jnp.round((valid - side) / 2), 0).astype(int) for valid, side in zip(_extent(image, extent), (height, width))
+  ]
   return jax.lax.dynamic_slice(image, (*offsets, 0), (height, width, image.shape[2]))
 
 

@@ -6,8 +6,10 @@ import numpy as np
 from jssl.views import colour
 
 # sRGB's primaries in XYZ, row by row over the white of D65: the numbers of scikit-image's `rgb2lab`.
-_XYZ = (np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
-        / np.array([[0.95047], [1.0], [1.08883]])).tolist()
+_XYZ = (
+  np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+  / np.array([[0.95047], [1.0], [1.08883]])
+).tolist()
 
 
 def rgb_to_lab(image):

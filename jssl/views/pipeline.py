@@ -6,9 +6,25 @@ from jssl.views import colour, geometry
 from jssl.views.colour import IMAGENET_MEAN, IMAGENET_STD
 
 
-def augment(rng, image, extent=None, *, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation="bicubic",
-            flip=0.5, jitter=None, jitter_prob=0.8, grayscale=0.0, blur=0.0, blur_sigma=(0.1, 2.0), solarize=0.0,
-            mean=IMAGENET_MEAN, std=IMAGENET_STD):
+def augment(
+  rng,
+  image,
+  extent=None,
+  *,
+  size,
+  scale=(0.08, 1.0),
+  ratio=(3 / 4, 4 / 3),
+  interpolation="bicubic",
+  flip=0.5,
+  jitter=None,
+  jitter_prob=0.8,
+  grayscale=0.0,
+  blur=0.0,
+  blur_sigma=(0.1, 2.0),
+  solarize=0.0,
+  mean=IMAGENET_MEAN,
+  std=IMAGENET_STD,
+):
   """One random view: resized crop, flip, colour jitter, grey, blur, solarisation, normalisation, in this order.
 
   This is the pipeline of SimCLR (arXiv 2002.05709), MoCo v2 (2003.04297), BYOL (2006.07733), Barlow Twins (2103.03230)
@@ -41,15 +57,27 @@ def augment(rng, image, extent=None, *, size, scale=(0.08, 1.0), ratio=(3 / 4, 4
   """
   _check_probabilities(flip=flip)
   crop_key, flip_key, *color_keys = jax.random.split(rng, 6)
-  image = geometry.random_resized_crop(crop_key, image, size=size, scale=scale, ratio=ratio, extent=extent,
-                                       method=interpolation)
+  image = geometry.random_resized_crop(
+    crop_key, image, size=size, scale=scale, ratio=ratio, extent=extent, method=interpolation
+  )
   if flip > 0:
     image = geometry.random_horizontal_flip(flip_key, image, prob=flip)
   return _recolor(color_keys, image, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std)
 
 
-def color_view(rng, image, *, jitter=None, jitter_prob=0.8, grayscale=0.0, blur=0.0, blur_sigma=(0.1, 2.0),
-               solarize=0.0, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+def color_view(
+  rng,
+  image,
+  *,
+  jitter=None,
+  jitter_prob=0.8,
+  grayscale=0.0,
+  blur=0.0,
+  blur_sigma=(0.1, 2.0),
+  solarize=0.0,
+  mean=IMAGENET_MEAN,
+  std=IMAGENET_STD,
+):
   """The second half of `augment`: colour jitter, grey, blur, solarisation, normalisation; by default the last alone.
 
   For views that need something between the crop and the colours, or before the normalisation:
@@ -93,8 +121,18 @@ def _check_probabilities(**probabilities):
       raise ValueError(f"{name} must be a probability, got {prob}")
 
 
-def resize_view(rng, image, extent=None, *, size, resize_to=None, interpolation="bicubic", grayscale=False,
-                mean=IMAGENET_MEAN, std=IMAGENET_STD):
+def resize_view(
+  rng,
+  image,
+  extent=None,
+  *,
+  size,
+  resize_to=None,
+  interpolation="bicubic",
+  grayscale=False,
+  mean=IMAGENET_MEAN,
+  std=IMAGENET_STD,
+):
   """The evaluation view: shorter side to `resize_to`, center crop of `size`, normalisation. Nothing is random.
 
   Args:

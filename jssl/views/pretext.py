@@ -38,8 +38,21 @@ def rotate(rng, image, *, turns=None):
   return dict(image=jnp.stack([jnp.rot90(image, k) for k in range(4)])[label], label=label)
 
 
-def tile_pair(rng, image, extent=None, *, size, gap, jitter=0, scale=(0.3, 1.0), ratio=(3 / 4, 4 / 3), grayscale=0.0,
-              interpolation="bicubic", mean=colour.IMAGENET_MEAN, std=colour.IMAGENET_STD):
+def tile_pair(
+  rng,
+  image,
+  extent=None,
+  *,
+  size,
+  gap,
+  jitter=0,
+  scale=(0.3, 1.0),
+  ratio=(3 / 4, 4 / 3),
+  grayscale=0.0,
+  interpolation="bicubic",
+  mean=colour.IMAGENET_MEAN,
+  std=colour.IMAGENET_STD,
+):
   """Two tiles of an image, and on which of eight sides of the first the second lies.
 
   A random box of the image is resized to three by three cells of `size + gap` pixels; each tile lies in the middle of
@@ -74,8 +87,9 @@ def tile_pair(rng, image, extent=None, *, size, gap, jitter=0, scale=(0.3, 1.0),
     raise ValueError(f"tile_pair: jitter={jitter} must lie between 0 and half of gap={gap}")
   box_key, label_key, jitter_key, grey_key = jax.random.split(rng, 4)
   cell = size + gap
-  canvas = geometry.random_resized_crop(box_key, image, size=3 * cell, scale=scale, ratio=ratio, extent=extent,
-                                        method=interpolation)
+  canvas = geometry.random_resized_crop(
+    box_key, image, size=3 * cell, scale=scale, ratio=ratio, extent=extent, method=interpolation
+  )
   if grayscale > 0:
     canvas = colour.random_grayscale(grey_key, canvas, prob=grayscale)
   canvas = colour.normalize(canvas, mean, std)

@@ -17,8 +17,9 @@ WARPS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 OPERATIONS = TABLES + BLENDS + WARPS
 
 
-def rand_augment(rng, image, *, magnitude, magnitude_std=0.5, layers=2, prob=0.5, fill=IMAGENET_MEAN,
-                 interpolation="bicubic"):
+def rand_augment(
+  rng, image, *, magnitude, magnitude_std=0.5, layers=2, prob=0.5, fill=IMAGENET_MEAN, interpolation="bicubic"
+):
   """RandAugment in the form of timm: `layers` of fifteen operations, with replacement, each with probability `prob`.
 
   The defaults are timm's "rand-m<magnitude>-mstd0.5-inc1": the strength is N(magnitude, magnitude_std), clipped to
@@ -44,6 +45,7 @@ def rand_augment(rng, image, *, magnitude, magnitude_std=0.5, layers=2, prob=0.5
     Cubuk, Zoph, Shlens, Le 2019, arXiv 1909.13719; huggingface/pytorch-image-models, timm/data/auto_augment.py (the
     list of "increasing" operations).
   """
+
   def layer(image, key):
     which_key, noise_key, coin_key = jax.random.split(key, 3)
     which = jax.random.randint(which_key, (), 0, len(OPERATIONS))
@@ -111,8 +113,14 @@ def _tables(values, level):
   dropped = 4 + jnp.floor(0.4 * level).astype(jnp.int32)
   threshold = 256 - jnp.floor(25.6 * level).astype(jnp.int32)
   added = jnp.minimum(ramp + jnp.floor(11 * level).astype(jnp.int32), 255)
-  return (jnp.where(high > low, stretched, ramp), jnp.where(step > 0, equal, ramp), 255 - ramp,
-          ramp >> dropped << dropped, jnp.where(ramp < threshold, ramp, 255 - ramp), jnp.where(ramp < 128, added, ramp))
+  return (
+    jnp.where(high > low, stretched, ramp),
+    jnp.where(step > 0, equal, ramp),
+    255 - ramp,
+    ramp >> dropped << dropped,
+    jnp.where(ramp < threshold, ramp, 255 - ramp),
+    jnp.where(ramp < 128, added, ramp),
+  )
 
 
 def _degenerates(image):
@@ -122,10 +130,14 @@ def _degenerates(image):
   grey = jnp.floor((19595 * red + 38470 * green + 7471 * blue + 32768) / 65536)
   mean = jnp.floor(grey.mean() + 0.5)
   height, width, _ = image.shape
-  neighbours = sum(image[i:height - 2 + i, j:width - 2 + j] for i in range(3) for j in range(3))
+  neighbours = sum(image[i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3))
   smooth = jnp.floor((neighbours + 4 * image[1:-1, 1:-1]) / 13 + 0.5)
-  return (jnp.zeros_like(image), jnp.broadcast_to(mean, image.shape), jnp.broadcast_to(grey[..., None], image.shape),
-          image.at[1:-1, 1:-1].set(smooth))
+  return (
+    jnp.zeros_like(image),
+    jnp.broadcast_to(mean, image.shape),
+    jnp.broadcast_to(grey[..., None], image.shape),
+    image.at[1:-1, 1:-1].set(smooth),
+  )
 
 
 def _matrices(level, height, width):
@@ -133,9 +145,13 @@ def _matrices(level, height, width):
   angle = jnp.deg2rad(3.0 * level)
   cos, sin, zero, one = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle), jnp.ones_like(angle)
   x, y = width / 2, height / 2
-  rows = ((cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y),
-          (one, 0.03 * level, zero, zero, one, zero), (one, zero, zero, 0.03 * level, one, zero),
-          (one, zero, 0.045 * level * width, zero, one, zero), (one, zero, zero, zero, one, 0.045 * level * height))
+  rows = (
+    (cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y),
+    (one, 0.03 * level, zero, zero, one, zero),
+    (one, zero, zero, 0.03 * level, one, zero),
+    (one, zero, 0.045 * level * width, zero, one, zero),
+    (one, zero, zero, zero, one, 0.045 * level * height),
+  )
   return [jnp.stack(row) for row in rows]
 
 
@@ -151,8 +167,11 @@ def _warp(image, matrix, fill, interpolation):
   weights_y = [kernel(source_y - 0.5 - top - o) for o in offsets]
   row = lambda o: jnp.clip(top + o, 0, height - 1).astype(jnp.int32)
   column = lambda o: jnp.clip(left + o, 0, width - 1).astype(jnp.int32)
-  total = sum((wy * wx)[..., None] * image[row(oy), column(ox)]
-              for oy, wy in zip(offsets, weights_y) for ox, wx in zip(offsets, weights_x))
+  total = sum(
+    (wy * wx)[..., None] * image[row(oy), column(ox)]
+    for oy, wy in zip(offsets, weights_y)
+    for ox, wx in zip(offsets, weights_x)
+  )
   inside = (source_x >= 0) & (source_x < width) & (source_y >= 0) & (source_y < height)
   return jnp.where(inside[..., None], jnp.floor(jnp.clip(total, 0, 255) + 1e-3), fill)
 

@@ -40,7 +40,10 @@ def test_class_folders_give_sorted_labels(tmp_path):
   source = data.load(f"folder:{tmp_path}", canvas=8)
   assert len(source) == 6 and source.num_classes == 3 and source.arrays is None
   assert {key: (spec.shape, spec.dtype) for key, spec in source.element_spec.items()} == {
-      "image": ((8, 8, 3), np.uint8), "extent": ((2,), np.int32), "label": ((), np.int32)}
+    "image": ((8, 8, 3), np.uint8),
+    "extent": ((2,), np.int32),
+    "label": ((), np.int32),
+  }
   batch = source.get([5, 0, 2])
   assert batch["label"].tolist() == [2, 0, 1] and batch["extent"].tolist() == [[4, 6]] * 3
   assert batch["image"][:, 3, 5].tolist() == [list(RED), list(BLUE), list(GREEN)] and not batch["image"][:, 4:].any()
@@ -125,14 +128,25 @@ def test_threads_agree_on_what_is_unreadable(tmp_path):
   found = []
   for threads in (0, 4):
     source = data.load(f"folder:{tmp_path}", canvas=8)
-    found.append([b["image"] for b in data.batches(source, batch_size=10, seed=0, start_step=0, stop_step=8,
-                                                   threads=threads)])
+    found.append(
+      [b["image"] for b in data.batches(source, batch_size=10, seed=0, start_step=0, stop_step=8, threads=threads)]
+    )
     assert len(source.unreadable) == 2
   np.testing.assert_array_equal(*found)
 
 
-@pytest.mark.parametrize("size, extent", [((6, 4), (4, 6)), ((1, 1), (1, 1)), ((16, 8), (4, 8)), ((8, 16), (8, 4)),
-                                          ((9, 8), (7, 8)), ((400, 1), (1, 8)), ((8, 8), (8, 8))])
+@pytest.mark.parametrize(
+  "size, extent",
+  [
+    ((6, 4), (4, 6)),
+    ((1, 1), (1, 1)),
+    ((16, 8), (4, 8)),
+    ((8, 16), (8, 4)),
+    ((9, 8), (7, 8)),
+    ((400, 1), (1, 8)),
+    ((8, 8), (8, 8)),
+  ],
+)
 def test_images_are_shrunk_to_fit_and_never_enlarged(size, extent):
   for kind in ("PNG", "JPEG"):
     array = decode(bytes_of(Image.new("RGB", size, RED), kind))
@@ -155,18 +169,18 @@ def test_large_jpegs_are_shrunk_as_well_as_png():
 
 def test_modes():
   cases = {
-      "cmyk": (bytes_of(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "TIFF"), (255, 0, 0)),
-      "cmyk jpeg": (bytes_of(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), (255, 0, 0)),
-      "palette": (bytes_of(Image.new("RGB", (4, 4), GREEN).quantize(4), "PNG"), GREEN),
-      "grey": (bytes_of(Image.new("L", (4, 4), 77), "PNG"), (77, 77, 77)),
-      "bilevel": (bytes_of(Image.new("1", (4, 4), 1), "PNG"), (255, 255, 255)),
-      "16 bit": (bytes_of(Image.fromarray(np.full((4, 4), 257 * 99, np.uint16)), "PNG"), (99, 99, 99)),
-      "32 bit": (bytes_of(Image.fromarray(np.full((4, 4), 257 * 99, np.int32)), "TIFF"), (99, 99, 99)),
-      "float": (bytes_of(Image.fromarray(np.full((4, 4), 0.2, np.float32)), "TIFF"), (51, 51, 51)),
-      "float 255": (bytes_of(Image.fromarray(np.full((4, 4), 51.2, np.float32)), "TIFF"), (51, 51, 51)),
-      "transparent": (bytes_of(Image.new("RGBA", (4, 4), (200, 0, 0, 0)), "PNG"), (255, 255, 255)),
-      "half transparent": (bytes_of(Image.new("LA", (4, 4), (0, 128)), "PNG"), (127, 127, 127)),
-      "transparent palette": (bytes_of(Image.new("P", (4, 4), 0), "PNG", transparency=0), (255, 255, 255)),
+    "cmyk": (bytes_of(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), "TIFF"), (255, 0, 0)),
+    "cmyk jpeg": (bytes_of(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), (255, 0, 0)),
+    "palette": (bytes_of(Image.new("RGB", (4, 4), GREEN).quantize(4), "PNG"), GREEN),
+    "grey": (bytes_of(Image.new("L", (4, 4), 77), "PNG"), (77, 77, 77)),
+    "bilevel": (bytes_of(Image.new("1", (4, 4), 1), "PNG"), (255, 255, 255)),
+    "16 bit": (bytes_of(Image.fromarray(np.full((4, 4), 257 * 99, np.uint16)), "PNG"), (99, 99, 99)),
+    "32 bit": (bytes_of(Image.fromarray(np.full((4, 4), 257 * 99, np.int32)), "TIFF"), (99, 99, 99)),
+    "float": (bytes_of(Image.fromarray(np.full((4, 4), 0.2, np.float32)), "TIFF"), (51, 51, 51)),
+    "float 255": (bytes_of(Image.fromarray(np.full((4, 4), 51.2, np.float32)), "TIFF"), (51, 51, 51)),
+    "transparent": (bytes_of(Image.new("RGBA", (4, 4), (200, 0, 0, 0)), "PNG"), (255, 255, 255)),
+    "half transparent": (bytes_of(Image.new("LA", (4, 4), (0, 128)), "PNG"), (127, 127, 127)),
+    "transparent palette": (bytes_of(Image.new("P", (4, 4), 0), "PNG", transparency=0), (255, 255, 255)),
   }
   for name, (content, color) in cases.items():
     assert abs(decode(content).astype(int) - color).max() <= 2, name

@@ -31,7 +31,9 @@ def test_idx_files_are_read(tmp_path, shape):
     np.testing.assert_array_equal(data.read_idx(tmp_path / name), array)
 
 
-@pytest.mark.parametrize("content, message", [
+@pytest.mark.parametrize(
+  "content, message",
+  [
     (b"", "starts with nothing"),
     (b"\0\0\x0d\x01" + bytes(8), "starts with 00000d01"),
     (b"\x89PNG....", "starts with 89504e47"),
@@ -41,7 +43,8 @@ def test_idx_files_are_read(tmp_path, shape):
     (gzip.compress(idx(np.zeros((20, 30), np.uint8)))[:-12], "cannot be read"),
     (gzip.compress(bytes(100))[:15] + b"garbage garbage garbage", "cannot be read"),
     (None, "cannot be read"),
-])
+  ],
+)
 def test_damaged_files_say_what_is_wrong(tmp_path, content, message):
   if content is not None:
     (tmp_path / "bad").write_bytes(content)
@@ -68,7 +71,10 @@ def test_fashion_sprites_split_by_sample(folder, monkeypatch):
   monkeypatch.setattr(sprites, "_FASHION_TRAIN", 4)
   parts = {split: sprites.fashion_sprites(split, str(folder)) for split in sprites.SPLITS}
   assert {split: part.sample.tolist() for split, part in parts.items()} == {
-      "train": [0, 1, 2, 3], "calibration": [4, 5], "test": [60000, 60001, 60002]}
+    "train": [0, 1, 2, 3],
+    "calibration": [4, 5],
+    "test": [60000, 60001, 60002],
+  }
   assert all(part.alpha.dtype == np.float32 and 0.9 < part.alpha.max() <= 1 for part in parts.values())
 
 

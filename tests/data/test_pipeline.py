@@ -52,10 +52,16 @@ def test_only_the_asked_keys_are_read():
   assert set(batch) == {"label", "index"} and asked == [("label",)]
 
 
-@pytest.mark.parametrize("options, message", [
-    (dict(keys=("lable",)), "did you mean 'label'"), (dict(process_count=3), "split evenly"),
-    (dict(process_index=1), "process_index is 1"), (dict(start_step=-1), "start_step"), (dict(batch_size=11), "larger"),
-])
+@pytest.mark.parametrize(
+  "options, message",
+  [
+    (dict(keys=("lable",)), "did you mean 'label'"),
+    (dict(process_count=3), "split evenly"),
+    (dict(process_index=1), "process_index is 1"),
+    (dict(start_step=-1), "start_step"),
+    (dict(batch_size=11), "larger"),
+  ],
+)
 def test_wrong_numbers_raise_at_once(options, message):
   with pytest.raises(ValueError, match=message):
     data.batches(SOURCE, **(dict(start_step=0, stop_step=2, **NUMBERS) | options))
@@ -95,8 +101,7 @@ def batches_from(start, **extra):
 
 def test_an_iterator_is_resumed_by_its_step():
   source = data.from_iterator(lambda start: batches_from(start, label=2), num_examples=10, num_classes=3)
-  assert {key: spec.shape for key, spec in source.element_spec.items()} == {
-      "image": (2, 2, 3), "label": (), "extent": (2,)}
+  assert {key: spec.shape for key, spec in source.element_spec.items()} == {"image": (2, 2, 3), "label": (), "extent": (2,)}
   found = list(data.batches(source, start_step=2, stop_step=5, process_index=1, process_count=2, **NUMBERS))
   assert [int(batch["image"][0, 0, 0, 0]) for batch in found] == [2, 3, 4]
   np.testing.assert_array_equal(found[0]["index"], [0, 1])  # 10 and 11 of the stream, modulo 10
@@ -124,10 +129,14 @@ def test_an_iterator_that_falls_short_says_so():
     next(data.batches(short, start_step=0, stop_step=1, **NUMBERS))
 
 
-@pytest.mark.parametrize("batch, message", [
-    (np.zeros(3), "dicts of arrays"), ({"a": np.zeros(3), "b": np.zeros(2)}, "differ in length"),
+@pytest.mark.parametrize(
+  "batch, message",
+  [
+    (np.zeros(3), "dicts of arrays"),
+    ({"a": np.zeros(3), "b": np.zeros(2)}, "differ in length"),
     ({"image": np.zeros((2, 3, 3, 1))}, r"\(image \* 255\)"),
-])
+  ],
+)
 def test_wrong_batches_are_refused_before_training(batch, message):
   with pytest.raises(ValueError, match=message):
     data.from_iterator(lambda start: iter([batch]), num_examples=4)

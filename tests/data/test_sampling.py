@@ -27,10 +27,11 @@ def test_each_example_at_most_once_an_epoch_and_the_incomplete_batch_is_dropped(
   steps = steps_per_epoch(num_examples, batch_size)
   assert steps == num_examples // batch_size
   for epoch in range(3):
-    seen = np.concatenate([batch_indices(epoch * steps + i, seed=3, num_examples=num_examples, batch_size=batch_size)
-                           for i in range(steps)])
+    seen = np.concatenate(
+      [batch_indices(epoch * steps + i, seed=3, num_examples=num_examples, batch_size=batch_size) for i in range(steps)]
+    )
     assert seen.dtype == np.int64 and len(seen) == steps * batch_size == len(set(seen.tolist()))
-    np.testing.assert_array_equal(seen, epoch_permutation(3, epoch, num_examples)[:len(seen)])
+    np.testing.assert_array_equal(seen, epoch_permutation(3, epoch, num_examples)[: len(seen)])
 
 
 def test_impossible_batches_are_refused():

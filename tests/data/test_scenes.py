@@ -49,8 +49,11 @@ def test_scenes_hold_what_the_spec_says():
   source = data.load("scenes", num_examples=200)
   arrays = source.arrays
   assert {key: (spec.shape, spec.dtype) for key, spec in source.element_spec.items()} == {
-      "image": ((64, 64, 3), np.uint8), "extent": ((2,), np.int32), "segments": ((64, 64), np.uint8),
-      "segment_label": ((4,), np.int32)}
+    "image": ((64, 64, 3), np.uint8),
+    "extent": ((2,), np.int32),
+    "segments": ((64, 64), np.uint8),
+    "segment_label": ((4,), np.int32),
+  }
   assert source.num_classes is None and (arrays["extent"] == 64).all()
   for segments, label in zip(arrays["segments"], arrays["segment_label"], strict=True):
     count = segments.max()
@@ -73,7 +76,7 @@ def test_silhouettes_overlap_by_less_than_a_tenth():
     overlap = (painted.silhouettes[:, i] & painted.silhouettes[:, j]).sum((1, 2))
     assert (overlap < 0.1 * np.minimum(area[:, i], area[:, j]))[both].all()
   for i in range(4):  # a segment is its silhouette less the objects in front
-    front = painted.silhouettes[:, i + 1:].any(1)
+    front = painted.silhouettes[:, i + 1 :].any(1)
     np.testing.assert_array_equal(painted.segments == i + 1, painted.silhouettes[:, i] & ~front)
   tried = painted.label[plan.count == 4]
   assert (tried[:, 3] >= 0).mean() > 0.75 and (plan.count >= 2).all()
@@ -82,8 +85,9 @@ def test_silhouettes_overlap_by_less_than_a_tenth():
 def test_objects_can_be_told_from_what_is_behind_them():
   arrays = data.load("scenes", num_examples=100).arrays
   inside = arrays["segments"] > 0
-  shift = [abs(image[mask].mean(0) - image[~mask].mean(0)).sum()
-           for image, mask in zip(arrays["image"], inside, strict=True)]
+  shift = [
+    abs(image[mask].mean(0) - image[~mask].mean(0)).sum() for image, mask in zip(arrays["image"], inside, strict=True)
+  ]
   assert np.median(shift) > 50 and inside.mean() > 0.15
 
 
@@ -121,7 +125,7 @@ def test_splits_share_no_pixel_of_a_photograph():
     plan = scenes.draw_plan(scenes.SCENES, split, 2000, 64, 10, seed=0)
     used[split] = np.zeros((2, 427, 640), bool)
     for photo, (y, x, side) in zip(plan.photo, plan.crop, strict=True):
-      used[split][photo, y:y + side, x:x + side] = True
+      used[split][photo, y : y + side, x : x + side] = True
       assert y + side <= 427 and x + side <= 640
     assert used[split].any((1, 2)).all()
   for one, other in itertools.combinations(SPLITS, 2):
@@ -132,7 +136,7 @@ def test_backgrounds_are_the_crops_they_say_they_are():
   plan = scenes.draw_plan(scenes.SCENES, "test", 6, 64, 10, seed=0)
   plan = plan._replace(crop=np.stack([plan.crop[:, 0], plan.crop[:, 1], np.full(6, 64)], 1))
   for image, photo, (y, x, _), flip in zip(scenes.backgrounds(plan, 64), plan.photo, plan.crop, plan.flip, strict=True):
-    np.testing.assert_array_equal(image[:, ::-1] if flip else image, scenes.photographs()[photo, y:y + 64, x:x + 64])
+    np.testing.assert_array_equal(image[:, ::-1] if flip else image, scenes.photographs()[photo, y : y + 64, x : x + 64])
 
 
 def test_resizing_keeps_a_constant_and_an_integer_size():

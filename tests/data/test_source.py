@@ -16,8 +16,12 @@ def test_arrays_become_a_source():
   source = data.from_arrays(image=IMAGE, label=[0, 2, 1, 2], waveform=np.zeros((4, 5)), row=np.arange(4))
   assert (len(source), source.num_classes, source.unreadable) == (4, 3, {})
   assert {key: (spec.shape, spec.dtype) for key, spec in source.element_spec.items()} == {
-      "image": ((2, 3, 1), np.uint8), "extent": ((2,), np.int32), "label": ((), np.int32),
-      "waveform": ((5,), np.float32), "row": ((), np.int32)}
+    "image": ((2, 3, 1), np.uint8),
+    "extent": ((2,), np.int32),
+    "label": ((), np.int32),
+    "waveform": ((5,), np.float32),
+    "row": ((), np.int32),
+  }
   batch = source.get(np.array([2, 0, 2]))
   np.testing.assert_array_equal(batch["image"], IMAGE[[2, 0, 2]])
   np.testing.assert_array_equal(batch["extent"], [[2, 3]] * 3)
@@ -29,7 +33,9 @@ def test_data_without_images_has_no_extent():
   assert set(source.arrays) == {"fields"} and source.num_classes is None
 
 
-@pytest.mark.parametrize("arrays, message", [
+@pytest.mark.parametrize(
+  "arrays, message",
+  [
     (dict(image=IMAGE / 255), r"\(image \* 255\)"),
     (dict(image=IMAGE.astype(np.int32)), "images are uint8"),
     (dict(image=IMAGE[..., 0]), r"image\[\.\.\., None\]"),
@@ -44,7 +50,8 @@ def test_data_without_images_has_no_extent():
     (dict(row=np.array([2**40])), "range of int32"),
     (dict(scalar=3), "first axis"),
     ({}, "at least one array"),
-])
+  ],
+)
 def test_wrong_arrays_are_named(arrays, message):
   with pytest.raises(ValueError, match=message):
     data.from_arrays(**arrays)
@@ -66,7 +73,9 @@ def test_load_passes_a_source_through():
     data.load(source, canvas=3)
 
 
-@pytest.mark.parametrize("spec, options, message", [
+@pytest.mark.parametrize(
+  "spec, options, message",
+  [
     ("scenez", {}, "did you mean 'scenes'"),
     ("scenes:64", {}, "did you mean 'scenes'"),
     ("folder", {}, "did you mean 'folder:/path'"),
@@ -76,7 +85,8 @@ def test_load_passes_a_source_through():
     ("objects", dict(image_size=4), "from 16 to 512"),
     ("objects", dict(num_examples=0), "num_examples is 0"),
     ("fashion_mnist", dict(split="trian"), "did you mean 'train'"),
-])
+  ],
+)
 def test_load_names_the_nearest(spec, options, message):
   with pytest.raises(ConfigError, match=message):
     data.load(spec, **options)

@@ -29,10 +29,16 @@ def folders(root: pathlib.Path, *names: str) -> None:
 
 def test_the_newest_version_is_found(tmp_path):
   folders(tmp_path, "mnist/3.0.1", "mnist/3.0.10", "sized/64x64/1.0.0", "sized/32x32/1.0.0", "mnist/incomplete.1")
-  found = {name: str(tfds_room._prepared_folder(name, str(tmp_path)).relative_to(tmp_path))
-           for name in ("mnist", "mnist:3.0.1", "sized/64x64", "sized/64x64:1.0.0")}
-  assert found == {"mnist": "mnist/3.0.10", "mnist:3.0.1": "mnist/3.0.1", "sized/64x64": "sized/64x64/1.0.0",
-                   "sized/64x64:1.0.0": "sized/64x64/1.0.0"}
+  found = {
+    name: str(tfds_room._prepared_folder(name, str(tmp_path)).relative_to(tmp_path))
+    for name in ("mnist", "mnist:3.0.1", "sized/64x64", "sized/64x64:1.0.0")
+  }
+  assert found == {
+    "mnist": "mnist/3.0.10",
+    "mnist:3.0.1": "mnist/3.0.1",
+    "sized/64x64": "sized/64x64/1.0.0",
+    "sized/64x64:1.0.0": "sized/64x64/1.0.0",
+  }
   with pytest.raises(ConfigError, match="tfds:sized/32x32, tfds:sized/64x64"):
     data.load("tfds:sized", data_dir=str(tmp_path))
   with pytest.raises(data.DataError, match=r"there are: mnist, sized"):
@@ -51,8 +57,9 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, missing):
 def test_preparing_without_tensorflow_says_so_in_one_line(monkeypatch, capsys):
   monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: None)
   assert prepare.main(["cifar10"]) == 2
-  assert capsys.readouterr().err == ("error: preparing needs tensorflow (reading does not need TensorFlow): "
-                                     "pip install 'jssl[prepare]'\n")
+  assert capsys.readouterr().err == (
+    "error: preparing needs tensorflow (reading does not need TensorFlow): pip install 'jssl[prepare]'\n"
+  )
   assert prepare.main(["cifar10", "--idx_dir", "x"]) == 2
   assert "--idx_dir is for fashion_mnist" in capsys.readouterr().err
 
@@ -67,30 +74,53 @@ def write_prepared(root: pathlib.Path, shape, images: list[bytes], file_format: 
   """What tensorflow-datasets leaves on disk for a split of PNGs with a label, a box of two floats and a text."""
   from array_record.python import array_record_module  # pylint: disable=g-import-not-at-top
   from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2  # pylint: disable=g-import-not-at-top
+
   folder = root / "tiny" / "1.0.0"
   folder.mkdir(parents=True)
   writer = array_record_module.ArrayRecordWriter(str(folder / "tiny-train.array_record-00000-of-00001"), "group_size:1")
   for number, image in enumerate(images):
-    feature = {"image": tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[image])),
-               "label": tf_feature_pb2.Feature(int64_list=tf_feature_pb2.Int64List(value=[number])),
-               "box": tf_feature_pb2.Feature(float_list=tf_feature_pb2.FloatList(value=[number, 0.5])),
-               "id": tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[b"name"]))}
+    feature = {
+      "image": tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[image])),
+      "label": tf_feature_pb2.Feature(int64_list=tf_feature_pb2.Int64List(value=[number])),
+      "box": tf_feature_pb2.Feature(float_list=tf_feature_pb2.FloatList(value=[number, 0.5])),
+      "id": tf_feature_pb2.Feature(bytes_list=tf_feature_pb2.BytesList(value=[b"name"])),
+    }
     writer.write(tf_example_pb2.Example(features=tf_feature_pb2.Features(feature=feature)).SerializeToString())
   writer.close()
   kind = "tensorflow_datasets.core.features."
   dimensions = lambda sides: {"dimensions": [str(side) for side in sides]}
-  features = {"image": {"pythonClassName": kind + "image_feature.Image",
-                        "image": {"dtype": "uint8", "encodingFormat": "png", "shape": dimensions(shape)}},
-              "label": {"pythonClassName": kind + "class_label_feature.ClassLabel", "classLabel": {"numClasses": "9"}},
-              "box": {"pythonClassName": kind + "tensor_feature.Tensor",
-                      "tensor": {"dtype": "float32", "encoding": "none", "shape": dimensions([2])}},
-              "id": {"pythonClassName": kind + "text_feature.Text", "text": {}}}
-  (folder / "features.json").write_text(json.dumps({
-      "pythonClassName": kind + "features_dict.FeaturesDict", "featuresDict": {"features": features}}))
-  (folder / "dataset_info.json").write_text(json.dumps({
-      "name": "tiny", "version": "1.0.0", "fileFormat": file_format, "splits": [{
-          "name": "train", "numBytes": "1", "shardLengths": [str(len(images))],
-          "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"}]}))
+  features = {
+    "image": {
+      "pythonClassName": kind + "image_feature.Image",
+      "image": {"dtype": "uint8", "encodingFormat": "png", "shape": dimensions(shape)},
+    },
+    "label": {"pythonClassName": kind + "class_label_feature.ClassLabel", "classLabel": {"numClasses": "9"}},
+    "box": {
+      "pythonClassName": kind + "tensor_feature.Tensor",
+      "tensor": {"dtype": "float32", "encoding": "none", "shape": dimensions([2])},
+    },
+    "id": {"pythonClassName": kind + "text_feature.Text", "text": {}},
+  }
+  (folder / "features.json").write_text(
+    json.dumps({"pythonClassName": kind + "features_dict.FeaturesDict", "featuresDict": {"features": features}})
+  )
+  (folder / "dataset_info.json").write_text(
+    json.dumps(
+      {
+        "name": "tiny",
+        "version": "1.0.0",
+        "fileFormat": file_format,
+        "splits": [
+          {
+            "name": "train",
+            "numBytes": "1",
+            "shardLengths": [str(len(images))],
+            "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+          }
+        ],
+      }
+    )
+  )
 
 
 def test_equal_sizes_are_held_in_memory(tmp_path):
@@ -99,8 +129,11 @@ def test_equal_sizes_are_held_in_memory(tmp_path):
   source = data.load("tfds:tiny", data_dir=str(tmp_path))
   assert (len(source), source.num_classes, source.name, source.unreadable) == (5, 9, "tfds:tiny/train", {})
   assert {key: (value.shape, value.dtype) for key, value in source.arrays.items()} == {
-      "image": ((5, 4, 6, 3), np.uint8), "extent": ((5, 2), np.int32), "label": ((5,), np.int32),
-      "box": ((5, 2), np.float32)}
+    "image": ((5, 4, 6, 3), np.uint8),
+    "extent": ((5, 2), np.int32),
+    "label": ((5,), np.int32),
+    "box": ((5, 2), np.float32),
+  }
   batch = source.get([3, 1])
   np.testing.assert_array_equal(batch["image"], np.stack(arrays)[[3, 1]])
   assert batch["label"].tolist() == [3, 1] and batch["box"].tolist() == [[3, 0.5], [1, 0.5]]
@@ -142,8 +175,10 @@ def test_what_cannot_be_read_is_refused(tmp_path):
 
 def test_reading_needs_no_tensorflow(tmp_path):
   write_prepared(tmp_path, (4, 6, 3), [encoded(np.zeros((4, 6, 3), np.uint8))] * 2)
-  code = ("import sys; from jssl import data; data.load('tfds:tiny', data_dir=sys.argv[1]).get([0, 1]); "
-          "sys.exit('tensorflow' in sys.modules)")
+  code = (
+    "import sys; from jssl import data; data.load('tfds:tiny', data_dir=sys.argv[1]).get([0, 1]); "
+    "sys.exit('tensorflow' in sys.modules)"
+  )
   subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from jssl.evaluation import constant_similarity, object_overlap, patch_positions, position_similarity
 from jssl.evaluation.object_similarity import image_pairs
 from jssl.evaluation.scenes import belonging_patches
-from tests.evaluation.scenes_for_tests import GRID, aligned_scenes, instance_features, scenes
+from tests.evaluation.scenes_for_tests import aligned_scenes, GRID, instance_features, scenes
 
 
 def _slow(features, segments, bins=100):

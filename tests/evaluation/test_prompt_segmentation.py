@@ -13,10 +13,10 @@ from jssl.evaluation import (
   prompt_iou,
   prompt_scores,
 )
-from jssl.evaluation.prompt_segmentation import THRESHOLDS, choose_prompts, upsample
+from jssl.evaluation.prompt_segmentation import choose_prompts, THRESHOLDS, upsample
 from jssl.evaluation.ranking import ranking_scores
 from jssl.evaluation.scenes import belonging_patches
-from tests.evaluation.scenes_for_tests import GRID, SIZE, aligned_scenes, instance_features, scenes
+from tests.evaluation.scenes_for_tests import aligned_scenes, GRID, instance_features, scenes, SIZE
 
 
 def _slow_upsample(small, size):
@@ -29,8 +29,12 @@ def _slow_upsample(small, size):
       column = np.clip((x + 0.5) * w / size - 0.5, 0, w - 1)
       a, b = min(int(row), h - 2), min(int(column), w - 2)
       u, v = row - a, column - b
-      out[y, x] = ((1 - u) * (1 - v) * small[a, b] + (1 - u) * v * small[a, b + 1]
-                   + u * (1 - v) * small[a + 1, b] + u * v * small[a + 1, b + 1])
+      out[y, x] = (
+        (1 - u) * (1 - v) * small[a, b]
+        + (1 - u) * v * small[a, b + 1]
+        + u * (1 - v) * small[a + 1, b]
+        + u * v * small[a + 1, b + 1]
+      )
   return out
 
 

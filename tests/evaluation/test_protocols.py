@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 
 from jssl.evaluation import (
-  PROTOCOLS,
   EvaluationData,
   FeatureModel,
   foreground_model,
   format_table,
   position_model,
+  PROTOCOLS,
   raw_pixel_model,
   run_protocols,
   supported_protocols,
 )
 from tests.evaluation.scenes_for_tests import GRID, scenes
 
-SMALL = dict(
-    knn=dict(k=(1, 3)), linear=dict(epochs=2), prompt_segmentation=dict(random_prompts=2, thresholds=(0.0, 0.5)))
+SMALL = dict(knn=dict(k=(1, 3)), linear=dict(epochs=2), prompt_segmentation=dict(random_prompts=2, thresholds=(0.0, 0.5)))
 
 
 def _colored(segments, seed=0):
@@ -46,7 +45,8 @@ def test_runs_every_protocol_on_the_pixels_and_the_prompt_protocols_on_the_trivi
   results = {model.name: run_protocols(PROTOCOLS, model, data, **SMALL)}
   for baseline in (position_model(GRID), foreground_model(GRID)):
     results[baseline.name] = run_protocols(
-        supported_protocols(baseline, data), baseline, data, prompt_segmentation=SMALL["prompt_segmentation"])
+      supported_protocols(baseline, data), baseline, data, prompt_segmentation=SMALL["prompt_segmentation"]
+    )
   pixels, position = results["raw pixels"], results["position only"]
   assert pixels["knn"]["metrics"]["k1"] == 1.0 and pixels["linear"]["metrics"]["accuracy"] == 1.0
   iou = lambda result: result["prompt_segmentation"]["metrics"]["miou_random_fixed"]
@@ -67,8 +67,9 @@ def test_features_are_computed_once_for_all_protocols():
 
   embeddings = lambda images: images[:, 0, 0].astype(np.float32)
   data, model = _data(), FeatureModel("mine", image_features, embeddings=embeddings)
-  results = run_protocols(["knn", "linear", "rankme"], model, data, knn=SMALL["knn"], linear=SMALL["linear"],
-                          rankme=dict(images=30))
+  results = run_protocols(
+    ["knn", "linear", "rankme"], model, data, knn=SMALL["knn"], linear=SMALL["linear"], rankme=dict(images=30)
+  )
   assert calls == [40, 20]
   assert results["rankme"]["parameters"] == dict(n=30, dim=3, eps=1e-7, center=False, of="embeddings", seed=0)
 
@@ -93,15 +94,15 @@ def test_unknown_names_and_missing_parts_are_named():
 
 def test_a_table_shows_missing_values_and_unlike_parameters():
   results = dict(
-      a=dict(knn=dict(metrics=dict(k1=0.5, k20=12.345), parameters=dict(t=0.1, k=(1, 20)))),
-      b=dict(knn=dict(metrics=dict(k1=1), parameters=dict(t=0.1, k=(1,)))),
+    a=dict(knn=dict(metrics=dict(k1=0.5, k20=12.345), parameters=dict(t=0.1, k=(1, 20)))),
+    b=dict(knn=dict(metrics=dict(k1=1), parameters=dict(t=0.1, k=(1,)))),
   )
   assert format_table(results).splitlines() == [
-      "knn",
-      "       k1    k20",
-      "a  0.5000  12.35",
-      "b       1      -",
-      "  t=0.1",
-      "  a: k=(1, 20)",
-      "  b: k=(1,)",
+    "knn",
+    "       k1    k20",
+    "a  0.5000  12.35",
+    "b       1      -",
+    "  t=0.1",
+    "  a: k=(1, 20)",
+    "  b: k=(1,)",
   ]

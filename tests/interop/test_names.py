@@ -11,15 +11,27 @@ from jssl.interop.names import convert
 from jssl.models import vit
 from jssl.models.positions import sincos2d
 
-LIKE = dict(params=dict(dense=dict(kernel=jnp.zeros((2, 2, 3)), bias=jnp.zeros((2, 3))), norm=dict(scale=jnp.zeros(4)),
-                        conv=dict(kernel=jnp.zeros((5, 5, 1, 2)))), batch_stats=dict(norm=dict(mean=jnp.zeros(4))))
+LIKE = dict(
+  params=dict(
+    dense=dict(kernel=jnp.zeros((2, 2, 3)), bias=jnp.zeros((2, 3))),
+    norm=dict(scale=jnp.zeros(4)),
+    conv=dict(kernel=jnp.zeros((5, 5, 1, 2))),
+  ),
+  batch_stats=dict(norm=dict(mean=jnp.zeros(4))),
+)
 RULES = ((r"(dense|norm|conv)\.(weight|bias|running_mean)", r"\1/\2"), (r"head\..*", None))
 
 
 def weights(**changes):
   rng = np.random.default_rng(0)
-  arrays = {"dense.weight": (6, 2), "dense.bias": (6,), "norm.weight": (4,), "norm.running_mean": (4,),
-            "conv.weight": (2, 1, 5, 5), "head.weight": (7,)}
+  arrays = {
+    "dense.weight": (6, 2),
+    "dense.bias": (6,),
+    "norm.weight": (4,),
+    "norm.running_mean": (4,),
+    "conv.weight": (2, 1, 5, 5),
+    "head.weight": (7,),
+  }
   return {name: rng.normal(size=shape) for name, shape in (arrays | changes).items() if shape}
 
 
@@ -35,11 +47,15 @@ def test_layouts():
   np.testing.assert_array_equal(found["batch_stats"]["norm"]["mean"], np.float32(torch["norm.running_mean"]))
 
 
-@pytest.mark.parametrize("changes, message", [
+@pytest.mark.parametrize(
+  "changes, message",
+  [
     ({"tail.weight": (1,)}, "theirs: no place is known for tail.weight$"),
     ({"norm.weight": None}, r"only in this config: params/norm/scale \(4,\)"),
     ({"norm.bias": (4,)}, r"only in theirs: params/norm/bias \(4,\)"),
-    ({"dense.weight": (5, 2)}, r"params/dense/kernel: \(2, 5\) float32 in theirs, \(2, 2, 3\) float32 in this config")])
+    ({"dense.weight": (5, 2)}, r"params/dense/kernel: \(2, 5\) float32 in theirs, \(2, 2, 3\) float32 in this config"),
+  ],
+)
 def test_what_is_left_over(changes, message):
   with pytest.raises(ConfigError, match=message):
     convert("theirs", weights(**changes), LIKE, RULES)

@@ -18,6 +18,7 @@ QUEUE = jnp.asarray(unit(normals((6, 3), seed=9)[0]), jnp.float32)
 
 def test_cluster_loss():
   """Two views, two clusterings: one example, view and clustering at a time."""
+
   def loss(a, b, labels):
     return cluster_loss([a, b], labels, CENTROIDS, temperature=0.2)
 

@@ -35,8 +35,12 @@ def apply(*arrays, axis_name=None, **numbers):
 
 @pytest.mark.parametrize("uniform", [0.5, 0.1])
 def test_color_bins(uniform):
-  check_loss(lambda *x, axis_name: apply(*x, axis_name=axis_name, uniform=uniform)[0],
-             lambda *x: reference(*x, uniform), [*normals((8, 2, 3 * BINS)), INDEX, WEIGHT], moving=(0,))
+  check_loss(
+    lambda *x, axis_name: apply(*x, axis_name=axis_name, uniform=uniform)[0],
+    lambda *x: reference(*x, uniform),
+    [*normals((8, 2, 3 * BINS)), INDEX, WEIGHT],
+    moving=(0,),
+  )
 
 
 def test_the_prior_is_the_average_of_the_soft_codes_and_the_same_on_all_shards():

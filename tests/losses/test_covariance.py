@@ -27,8 +27,11 @@ def apply(a, b, axis_name=None, **numbers):
 
 @pytest.mark.parametrize("stop", [False, True])
 def test_tico(stop):
-  check_loss(lambda a, b, axis_name: apply(a, b, axis_name, stop_gradient=stop)[0], lambda a, b: tico(a, b, stop),
-             normals((8, 3), (8, 3)))
+  check_loss(
+    lambda a, b, axis_name: apply(a, b, axis_name, stop_gradient=stop)[0],
+    lambda a, b: tico(a, b, stop),
+    normals((8, 3), (8, 3)),
+  )
 
 
 def test_the_covariance_averages_batches_and_is_the_same_on_all_shards():

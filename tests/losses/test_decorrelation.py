@@ -45,8 +45,9 @@ def vicreg(a, b, s_weight, v_weight, c_weight):
 
 
 def test_barlow_twins():
-  check_loss(functools.partial(barlow_twins_loss, lambd=0.1, scale=0.5), lambda a, b: barlow(a, b, 0.1, 0.5),
-             normals((8, 3), (8, 3)))
+  check_loss(
+    functools.partial(barlow_twins_loss, lambd=0.1, scale=0.5), lambda a, b: barlow(a, b, 0.1, 0.5), normals((8, 3), (8, 3))
+  )
 
 
 def test_barlow_twins_of_directions():
@@ -60,9 +61,12 @@ PERM = np.array([3, 1, 7, 0, 5, 2, 4, 6])
 @pytest.mark.parametrize("form, normalize, stop", [("small", True, False), ("imagenet", False, True)])
 def test_mixed_barlow_twins(form, normalize, stop):
   numbers = dict(form=form, normalize=normalize, stop_gradient=stop)
-  check_loss(lambda *x, axis_name: mixed_barlow_twins_loss(*x, **numbers, axis_name=axis_name),
-             lambda *x: mixed_barlow(*x, *numbers.values()),
-             [*normals((8, 3), (8, 3), (8, 3)), np.full(8, 0.3), PERM], moving=(0, 1, 2))
+  check_loss(
+    lambda *x, axis_name: mixed_barlow_twins_loss(*x, **numbers, axis_name=axis_name),
+    lambda *x: mixed_barlow(*x, *numbers.values()),
+    [*normals((8, 3), (8, 3), (8, 3)), np.full(8, 0.3), PERM],
+    moving=(0, 1, 2),
+  )
 
 
 @pytest.mark.parametrize("form, nothing", [("small", True), ("imagenet", False)])
@@ -79,7 +83,7 @@ def test_mixed_embeddings_that_are_mixtures_cost_nothing_in_the_form_of_small_da
 
 def test_vicreg():
   a, b = normals((8, 3), (8, 3))
-  a[:, 0] *= 3      # one dimension above the hinge, the others below
+  a[:, 0] *= 3  # one dimension above the hinge, the others below
   check_loss(vicreg_loss, lambda a, b: vicreg(a, b, 25, 25, 1), [a, b])
   loss = functools.partial(vicreg_loss, invariance_weight=1.0, variance_weight=2.0, covariance_weight=3.0)
   check_loss(loss, lambda a, b: vicreg(a, b, 1, 2, 3), [a, b])
@@ -116,8 +120,10 @@ def test_degenerate_batches(array):
   finite(vicreg_loss, [array, array])
   own = jnp.arange(len(array))
   for normalize in (False, True):
-    finite(lambda *x, axis_name: mixed_barlow_twins_loss(*x, jnp.full(len(array), 0.5), own, normalize=normalize),
-           [array, array, array])
+    finite(
+      lambda *x, axis_name: mixed_barlow_twins_loss(*x, jnp.full(len(array), 0.5), own, normalize=normalize),
+      [array, array, array],
+    )
 
 
 def test_examples():

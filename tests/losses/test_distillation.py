@@ -62,7 +62,7 @@ def test_patch_loss_at_all_positions_of_several_views():
 
 def test_patch_loss_at_hidden_positions_is_a_mean_of_images():
   s, t = normals((4, 3, 5))[0], softmax(normals((4, 3, 5), seed=1)[0])
-  mask = np.array([[1, 0, 0], [1, 1, 1], [0, 0, 0], [0, 1, 1]], bool)   # the third image hides nothing
+  mask = np.array([[1, 0, 0], [1, 1, 1], [0, 0, 0], [0, 1, 1]], bool)  # the third image hides nothing
 
   def reference(s, t, mask):
     losses = cross_entropy(t, s, 0.5)

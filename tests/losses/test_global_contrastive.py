@@ -47,14 +47,16 @@ def reference(a, b, index, tau, gamma):
 
 def test_sogclr():
   loss = lambda a, b, index, axis_name: sogclr_loss.apply(
-      state("u"), a, b, index, temperature=0.5, gamma=0.8, axis_name=axis_name)[0]
+    state("u"), a, b, index, temperature=0.5, gamma=0.8, axis_name=axis_name
+  )[0]
   want = lambda a, b, index: reference(a, b, index, 0.5, 0.8)[0]
   check_loss(loss, want, [*normals((4, 3), (4, 3)), INDEX], (0, 1), 2)
 
 
 def test_isogclr():
   loss = lambda a, b, index, axis_name: isogclr_loss.apply(
-      state("u", "temperature", "momentum"), a, b, index, gamma=0.8, axis_name=axis_name)[0]
+    state("u", "temperature", "momentum"), a, b, index, gamma=0.8, axis_name=axis_name
+  )[0]
   want = lambda a, b, index: reference(a, b, index, TEMPERATURES[index], 0.8)[0]
   check_loss(loss, want, [*normals((4, 3), (4, 3)), INDEX], (0, 1), 2)
 
@@ -120,6 +122,7 @@ def test_init():
 def test_degenerate_batches(loss, names):
   """All embeddings zero, equal, huge; and one image, which has no negatives."""
   for batch, values in ((2, (0.0, 1.0, 1e4)), (1, (1.0,))):
+
     @jax.jit
     def step(array):
       value = lambda a, b: loss.apply(state(*names), a, b, INDEX[:batch])

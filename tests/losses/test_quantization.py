@@ -18,6 +18,7 @@ def test_cross_entropy_is_pooled_over_the_hidden_patches_of_the_batch():
   def reference(logits, codes, mask):
     right = np.take_along_axis(log_softmax(logits), codes[..., None], -1)[..., 0]
     return -right[mask].mean()
+
   check_loss(masked_cross_entropy_loss, reference, [*normals((4, 3, 5)), CODES, MASK], moving=(0,))
 
 
@@ -35,6 +36,7 @@ def test_metrics_of_codes():
 def test_a_quantiser_moves_both_ends():
   def reference(z, e):
     return ((z - e) ** 2).sum(-1).mean()  # the value; its gradient is split by the two stops
+
   z, e = normals((4, 3, 5), (4, 3, 5))
   value, metrics = quantization_loss(jnp.asarray(z), jnp.asarray(e), commitment=0.5)
   np.testing.assert_allclose(value, 1.5 * reference(z, e), rtol=1e-5)
@@ -49,6 +51,7 @@ def test_a_quantiser_against_each_of_its_terms():
   """With one end held, the gradient is that of a plain squared distance."""
   for index, factor in ((0, 0.25), (1, 1.0)):
     fixed = normals((4, 3, 5), seed=5)[0]
+
     def loss(x, axis_name, index=index, factor=factor, fixed=fixed):
       args = (x, jnp.asarray(fixed, x.dtype)) if index == 0 else (jnp.asarray(fixed, x.dtype), x)
       if axis_name is None:
@@ -56,9 +59,11 @@ def test_a_quantiser_against_each_of_its_terms():
       start = jax.lax.axis_index(axis_name) * len(x)
       part = jax.lax.dynamic_slice_in_dim(args[1 - index], start, len(x))
       return quantization_loss(*((x, part) if index == 0 else (part, x)))
+
     def reference(x, factor=factor, fixed=fixed):
       distance = ((x - fixed) ** 2).sum(-1).mean()
       return distance.real * (1.25 - factor) + factor * distance
+
     check_loss(loss, reference, normals((4, 3, 5)))
 
 

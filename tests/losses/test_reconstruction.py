@@ -19,9 +19,10 @@ def smooth(e, beta):
 
 
 ERRORS = dict(
-    l1=(masked_l1_loss, absolute),
-    mse=(masked_mse_loss, lambda e: e * e),
-    smooth=(functools.partial(smooth_l1_loss, beta=0.7), lambda e: smooth(e, 0.7)))
+  l1=(masked_l1_loss, absolute),
+  mse=(masked_mse_loss, lambda e: e * e),
+  smooth=(functools.partial(smooth_l1_loss, beta=0.7), lambda e: smooth(e, 0.7)),
+)
 
 
 @pytest.mark.parametrize("kind", list(ERRORS))
@@ -40,7 +41,7 @@ def test_without_a_mask_everything_counts(kind):
 def test_views_are_pooled_and_pixel_masks_group_channels():
   arrays = normals(*[(4, 3, 6)] * 4)
   rng = np.random.default_rng(1)
-  masks = [rng.random((4, 3, 2)) < p for p in (0.3, 0.8)]     # two pixels of three channels a patch
+  masks = [rng.random((4, 3, 2)) < p for p in (0.3, 0.8)]  # two pixels of three channels a patch
 
   def reference(a, b, x, y, m, n):
     m, n = np.repeat(m, 3, -1), np.repeat(n, 3, -1)
@@ -68,6 +69,7 @@ def test_mae_averages_the_hidden_patches_of_each_image():
   def reference(x, y, mask):
     errors = ((x - y) ** 2).mean(-1)
     return sum(errors[b][mask[b]].mean() for b in (0, 2, 3)) / 4
+
   check_loss(uncoupled(mae_loss), reference, [*normals((4, 3, 6), (4, 3, 6)), PATCHES], moving=(0, 1))
 
 

@@ -8,8 +8,17 @@ from loss_checks import check_loss, finite, log_softmax, normals, uncoupled, uni
 import numpy as np
 import pytest
 
-from jssl.losses import contrastive, decorrelation, distillation, reconstruction, similarity, spread, supervised
-from jssl.losses import negative_cosine_loss, softmax_cross_entropy_loss
+from jssl.losses import (
+  contrastive,
+  decorrelation,
+  distillation,
+  negative_cosine_loss,
+  reconstruction,
+  similarity,
+  softmax_cross_entropy_loss,
+  spread,
+  supervised,
+)
 
 
 def test_negative_cosine():
@@ -45,8 +54,9 @@ def test_degenerate_inputs(array):
   finite(uncoupled(lambda x: softmax_cross_entropy_loss(x, jnp.zeros(len(x), int))), [array])
 
 
-@pytest.mark.parametrize("module", [
-    contrastive, decorrelation, distillation, reconstruction, similarity, spread, supervised])
+@pytest.mark.parametrize(
+  "module", [contrastive, decorrelation, distillation, reconstruction, similarity, spread, supervised]
+)
 def test_examples(module):
   results = doctest.testmod(module)
   assert results.attempted and not results.failed

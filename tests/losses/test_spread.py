@@ -28,7 +28,7 @@ def test_koleo():
 
 def test_koleo_is_the_official_codes():
   torch = pytest.importorskip("torch")
-  z, = normals((6, 4))
+  (z,) = normals((6, 4))
   x = torch.nn.functional.normalize(torch.tensor(z), eps=1e-8)
   nearest = (x @ x.T - 2 * torch.eye(6)).argmax(1)
   want = -torch.log(torch.nn.PairwiseDistance(2, eps=1e-8)(x, x[nearest]) + 1e-8).mean()

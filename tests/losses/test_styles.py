@@ -8,8 +8,7 @@ from loss_checks import check_loss, finite, normals, unit
 import numpy as np
 import pytest
 
-from jssl.losses import styles
-from jssl.losses import nt_xent_loss, same_view_nt_xent_loss
+from jssl.losses import nt_xent_loss, same_view_nt_xent_loss, styles
 
 
 def loss(*views, axis_name, **numbers):

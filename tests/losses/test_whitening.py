@@ -45,12 +45,19 @@ def w_mse(views, subbatch, iterations, normalize, eps):
   return sum(total) / len(total)
 
 
-@pytest.mark.parametrize("views, numbers", [
+@pytest.mark.parametrize(
+  "views, numbers",
+  [
     (2, dict(subbatch=8, iterations=1, normalize=True, eps=0.01)),
-    (3, dict(subbatch=4, iterations=2, normalize=False, eps=0.1))])
+    (3, dict(subbatch=4, iterations=2, normalize=False, eps=0.1)),
+  ],
+)
 def test_w_mse(views, numbers):
-  check_loss(lambda *x, axis_name: w_mse_loss(x, **numbers, rng=KEY, axis_name=axis_name),
-             lambda *x: w_mse(x, **numbers), normals(*[(8, 2)] * views))
+  check_loss(
+    lambda *x, axis_name: w_mse_loss(x, **numbers, rng=KEY, axis_name=axis_name),
+    lambda *x: w_mse(x, **numbers),
+    normals(*[(8, 2)] * views),
+  )
 
 
 def test_white_embeddings_have_the_identity_for_covariance():
@@ -76,16 +83,21 @@ def sigreg(views, draws, t_max):
     for s in (draws / np.linalg.norm(draws, axis=0)).T:
       # |phi - exp|^2 is not analytic; its two squares are.
       real, imaginary = np.cos(np.outer(t, view @ s)).mean(1), np.sin(np.outer(t, view @ s)).mean(1)
-      integrand = ((real - np.exp(-t**2 / 2)) ** 2 + imaginary**2) * np.exp(-t**2 / 2)
+      integrand = ((real - np.exp(-(t**2) / 2)) ** 2 + imaginary**2) * np.exp(-(t**2) / 2)
       statistics.append(len(view) * 2 * scipy.integrate.trapezoid(integrand, t))
   return np.mean(statistics)
 
 
 def test_sigreg(monkeypatch):
-  draws = np.asarray(jax.random.normal(KEY, (3, 5)), np.float64)  # to the last bit: drawn inside, they may be rounded otherwise
+  draws = np.asarray(
+    jax.random.normal(KEY, (3, 5)), np.float64
+  )  # to the last bit: drawn inside, they may be rounded otherwise
   monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: jnp.asarray(draws.reshape(shape), dtype))
-  check_loss(lambda a, b, axis_name: sigreg_loss([a, b], slices=5, t_max=2.0, rng=KEY, axis_name=axis_name),
-             lambda a, b: sigreg([a, b], draws, 2.0), normals((8, 3), (8, 3)))
+  check_loss(
+    lambda a, b, axis_name: sigreg_loss([a, b], slices=5, t_max=2.0, rng=KEY, axis_name=axis_name),
+    lambda a, b: sigreg([a, b], draws, 2.0),
+    normals((8, 3), (8, 3)),
+  )
 
 
 def test_sigreg_of_normal_embeddings_does_not_grow_with_the_batch():
@@ -111,6 +123,7 @@ def test_view_center():
   def reference(a, b, c):
     center = (a + b) / 2
     return sum(((view - center) ** 2).mean() for view in (a, b, c)) / 3
+
   check_loss(uncoupled(lambda a, b, c: view_center_loss([a, b, c], [a, b])), reference, normals((8, 3), (8, 3), (8, 3)))
 
 

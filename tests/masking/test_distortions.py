@@ -16,9 +16,11 @@ SIDE = 40
 
 def block(rng, largest):
   """One block as the authors draw it: its rows and columns."""
+
   def along():
     start = rng.integers(0, SIDE - 2)
     return slice(start, min(start + rng.integers(2, int(largest * SIDE)), SIDE))
+
   return along(), along()
 
 

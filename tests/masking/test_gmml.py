@@ -19,12 +19,13 @@ def paste(blocks, shape, pixels):
   for top, left, height, width in blocks:
     if mask.sum() >= pixels:
       break
-    mask[top:top + height, left:left + width] = True
+    mask[top : top + height, left : left + width] = True
   return mask
 
 
 def candidate(rng, shape, align, block_max):
   """One block as the authors draw it."""
+
   def along(side):
     start = rng.integers(0, side - align) // align * align
     length = min(rng.integers(align, int(block_max * side)), side - start)
@@ -39,8 +40,10 @@ def corrupt(number, image, **numbers):
   return np.asarray(out["image"]), np.asarray(out["mask"])
 
 
-@pytest.mark.parametrize("shape, align, number, pixels", [((20, 33), 1, 160, 400.5), ((32, 32), 4, 70, 512.0),
-                                                         ((16, 16), 1, 5, 250.0), ((20, 20), 1, 33, 1.0)])
+@pytest.mark.parametrize(
+  "shape, align, number, pixels",
+  [((20, 33), 1, 160, 400.5), ((32, 32), 4, 70, 512.0), ((16, 16), 1, 5, 250.0), ((20, 20), 1, 33, 1.0)],
+)
 def test_given_the_blocks_the_mask_is_the_loops(shape, align, number, pixels):
   def mask_of(key):
     blocks = gmml.draw_blocks(key, shape, align=align, max_blocks=number)
@@ -61,7 +64,7 @@ def test_blocks_have_the_authors_distribution(shape, align):
     distance = np.abs((got[:, column, None] <= values).mean(0) - (expected[:, column, None] <= values).mean(0)).max()
     assert distance < 0.031  # the 0.1 % point of the two-sample Kolmogorov-Smirnov statistic
   union = gmml.expected_cover(shape, align, 0.3, 20)
-  sample = np.mean([paste(expected[20 * i:20 * i + 20], shape, np.inf).mean() for i in range(400)])
+  sample = np.mean([paste(expected[20 * i : 20 * i + 20], shape, np.inf).mean() for i in range(400)])
   assert abs(union - sample) < 0.02
 
 
@@ -128,8 +131,9 @@ def test_aliens_are_same_place_blocks_of_one_image_of_the_batch():
   clean, corrupted, mask = make_batch()
   out = jax.jit(jax.vmap(masking.alien_replace, (0, None, None, None)))(KEYS[:80], clean, corrupted, mask)
   partners = []
-  for i, image, hidden in zip(np.tile(np.arange(8), 80), *(np.asarray(out[k]).reshape(640, *out[k].shape[2:])
-                                                           for k in ("image", "mask"))):
+  for i, image, hidden in zip(
+    np.tile(np.arange(8), 80), *(np.asarray(out[k]).reshape(640, *out[k].shape[2:]) for k in ("image", "mask"))
+  ):
     if hidden.all():  # not replaced: the first corruption hid everything
       assert not image.any()
       partners.append(-1)
@@ -174,9 +178,21 @@ def test_jit_equals_eager():
   jax.tree.map(np.testing.assert_array_equal, jax.jit(fn)(KEYS[1], image), fn(KEYS[1], image))
 
 
-@pytest.mark.parametrize("numbers", [dict(area=0.0), dict(area=1.0), dict(area=-0.1), dict(area=0.5, align=6),
-                                     dict(area=0.5, align=0), dict(area=0.5, fill="grey"), dict(area=0.5, fill=()),
-                                     dict(area=0.5, max_blocks=20), dict(area=0.9), dict(area=0.5, block_max=0.1)])
+@pytest.mark.parametrize(
+  "numbers",
+  [
+    dict(area=0.0),
+    dict(area=1.0),
+    dict(area=-0.1),
+    dict(area=0.5, align=6),
+    dict(area=0.5, align=0),
+    dict(area=0.5, fill="grey"),
+    dict(area=0.5, fill=()),
+    dict(area=0.5, max_blocks=20),
+    dict(area=0.9),
+    dict(area=0.5, block_max=0.1),
+  ],
+)
 def test_errors_are_one_line_and_found_while_tracing(numbers):
   with pytest.raises(ValueError) as error:
     jax.eval_shape(functools.partial(masking.gmml_corrupt, **numbers), KEYS[0], jnp.ones((20, 20, 3)))

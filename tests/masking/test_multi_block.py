@@ -64,8 +64,9 @@ def test_the_context_may_be_anywhere_that_no_target_is():
   assert seen[-14:].min() > 0 and seen[13::14].min() > 0  # the last row and column too, unlike in the original
 
 
-@pytest.mark.parametrize("grid, shapes", [((14, 14), {(5, 6), (6, 5)}), ((8, 8), {(3, 4), (4, 3)}),
-                                          ((16, 16), {(6, 7), (7, 6)})])
+@pytest.mark.parametrize(
+  "grid, shapes", [((14, 14), {(5, 6), (6, 5)}), ((8, 8), {(3, 4), (4, 3)}), ((16, 16), {(6, 7), (7, 6)})]
+)
 def test_shapes(grid, shapes):
   assert set(block_shapes(grid, *PAPER.values())) == shapes
   for rows, columns in shapes:
@@ -81,11 +82,14 @@ def test_a_fixed_shape_and_jit():
   assert eager["target"].shape == (2, 4) and jnp.all(jnp.diff(eager["target"][0]) == jnp.array([1, 3, 1]))
 
 
-@pytest.mark.parametrize("grid, numbers, message", [
+@pytest.mark.parametrize(
+  "grid, numbers, message",
+  [
     ((4, 4), dict(), "no block"),
     ((8, 8), dict(targets=6), "may leave no context"),
     ((8, 8), dict(aspect=(9.0, 10.0)), "no block"),
-])
+  ],
+)
 def test_errors(grid, numbers, message):
   with pytest.raises(ValueError, match=message):
     multi_block_mask(KEYS[0], grid, **numbers)

@@ -64,17 +64,18 @@ def beit(rng, grid, count, min_block, max_block=None, aspect=(0.3, 1 / 0.3)):
       h, w = int(round(np.sqrt(area * ratio))), int(round(np.sqrt(area / ratio)))
       if h < grid[0] and w < grid[1]:
         top, left = rng.integers(0, grid[0] - h + 1), rng.integers(0, grid[1] - w + 1)
-        fresh = h * w - mask[top:top + h, left:left + w].sum()
+        fresh = h * w - mask[top : top + h, left : left + w].sum()
         if 0 < fresh <= remaining:
-          mask[top:top + h, left:left + w] = True
+          mask[top : top + h, left : left + w] = True
           break
     else:
       break
   return mask.reshape(-1)
 
 
-@pytest.mark.parametrize("grid, numbers", [((14, 14), dict(count=75, min_block=16)),
-                                           ((6, 9), dict(count=20, min_block=3, max_block=6))])
+@pytest.mark.parametrize(
+  "grid, numbers", [((14, 14), dict(count=75, min_block=16)), ((6, 9), dict(count=20, min_block=3, max_block=6))]
+)
 def test_block_mask_has_beits_distribution(grid, numbers):
   got = draw(masking.block_mask, grid, KEYS[:1500], **numbers)["mask"]
   rng = np.random.default_rng(0)
@@ -140,13 +141,18 @@ def test_stratified_masks_do_not_depend_on_the_split():
 
 def test_jit_equals_eager():
   rng = KEYS[5]
-  for fn, numbers in ((masking.random_patch_mask, dict(ratio=0.5)), (masking.cell_mask, dict(cell=2, ratio=0.5)),
-                      (masking.block_mask, dict(count=20, min_block=4, exact=True))):
+  for fn, numbers in (
+    (masking.random_patch_mask, dict(ratio=0.5)),
+    (masking.cell_mask, dict(cell=2, ratio=0.5)),
+    (masking.block_mask, dict(count=20, min_block=4, exact=True)),
+  ):
     jitted = jax.jit(functools.partial(fn, grid=(8, 8), **numbers))(rng)
     jax.tree.map(np.testing.assert_array_equal, jitted, fn(rng, (8, 8), **numbers))
 
 
-@pytest.mark.parametrize("call", [
+@pytest.mark.parametrize(
+  "call",
+  [
     lambda: masking.random_patch_mask(KEYS[0], (4, 4), ratio=0.0),
     lambda: masking.random_patch_mask(KEYS[0], (4, 4), ratio=1.0),
     lambda: masking.random_patch_mask(KEYS[0], (2, 2), ratio=0.8),
@@ -167,7 +173,8 @@ def test_jit_equals_eager():
     lambda: stratified(KEYS[0], jnp.zeros((2, 1)), prob=0.0),
     lambda: masking.stratified_block_mask(KEYS[0], [jnp.zeros(2)], grid=(4, 4), ratio=(0.1, 0.5), min_block=9),
     lambda: masking.stratified_block_mask(KEYS[0], [jnp.zeros(2)], grid=(4, 4), ratio=(0.5, 0.1), min_block=2),
-])
+  ],
+)
 def test_errors_are_one_line(call):
   with pytest.raises(ValueError) as error:
     call()

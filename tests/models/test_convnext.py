@@ -33,9 +33,16 @@ def run(module, variables, images=IMAGES, **arrays):
   return compiled(module, variables, images, arrays)
 
 
-@pytest.mark.parametrize("numbers, count", [
-    (dict(variant="T"), 27_820_128), (dict(variant="S"), 49_454_688), (dict(variant="B"), 87_566_464),
-    (dict(variant="L"), 196_230_336), (dict(variant="A", grn=True, layer_scale=None), 3_387_400)])
+@pytest.mark.parametrize(
+  "numbers, count",
+  [
+    (dict(variant="T"), 27_820_128),
+    (dict(variant="S"), 49_454_688),
+    (dict(variant="B"), 87_566_464),
+    (dict(variant="L"), 196_230_336),
+    (dict(variant="A", grn=True, layer_scale=None), 3_387_400),
+  ],
+)
 def test_parameter_counts(numbers, count):
   """The authors' numbers without the classifier."""
   params = jax.eval_shape(convnext(**numbers).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
@@ -47,14 +54,23 @@ def test_names_and_shapes():
   shapes = jax.eval_shape(module.init, jax.random.key(0), IMAGES)
   params = shapes["params"]
   assert set(params) == {
-      "downsample_layers_0_0", "downsample_layers_0_1", "downsample_layers_1_0", "downsample_layers_1_1", "mask_token",
-      "norm", "stages_0_0", "stages_1_0", "stages_1_1"}
+    "downsample_layers_0_0",
+    "downsample_layers_0_1",
+    "downsample_layers_1_0",
+    "downsample_layers_1_1",
+    "mask_token",
+    "norm",
+    "stages_0_0",
+    "stages_1_0",
+    "stages_1_1",
+  }
   assert set(params["stages_0_0"]) == {"dwconv", "norm", "pwconv1", "pwconv2", "gamma"}
   assert params["stages_1_1"]["dwconv"]["kernel"].shape == (7, 7, 1, 16)
   features, out = jax.eval_shape(module.apply, shapes, jnp.zeros((2, 16, 24, 3)))
   assert features.shape == (2, 16) and module.grid((16, 24, 3)) == (2, 3)
   assert {name: array.shape for name, array in out.items()} == dict(
-      stage1=(2, 4, 6, 8), stage2=(2, 2, 3, 16), feature_map=(2, 2, 3, 16), patch_tokens=(2, 6, 16), mean=(2, 16))
+    stage1=(2, 4, 6, 8), stage2=(2, 2, 3, 16), feature_map=(2, 2, 3, 16), patch_tokens=(2, 6, 16), mean=(2, 16)
+  )
 
 
 def test_cifar_stem_keeps_the_resolution():
@@ -106,7 +122,7 @@ def test_global_response_norm():
   """Against its equation in float64; at zero it is zero, and so is its gradient, not NaN."""
   rng = np.random.default_rng(0)
   x, gamma, beta = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=5), rng.normal(size=5)
-  norm = np.sqrt((x ** 2).sum(axis=(1, 2), keepdims=True))
+  norm = np.sqrt((x**2).sum(axis=(1, 2), keepdims=True))
   wanted = gamma * x * (norm / (norm.mean(-1, keepdims=True) + 1e-6)) + beta + x
   params = dict(gamma=jnp.float32(gamma), beta=jnp.float32(beta))
   apply = lambda x: GlobalResponseNorm().apply(dict(params=params), x)
@@ -131,17 +147,21 @@ def test_remat_and_bfloat16():
   def value_and_grad(module):
     return jax.jit(jax.value_and_grad(lambda v: jnp.sum(module.apply(v, IMAGES)[0] ** 2)))(variables)
 
-  exact, remat, half = (
-      value_and_grad(small(**one, **n)) for n in ({}, dict(remat="dots_saveable"), dict(dtype="bfloat16")))
+  exact, remat, half = (value_and_grad(small(**one, **n)) for n in ({}, dict(remat="dots_saveable"), dict(dtype="bfloat16")))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), exact, remat)
   assert 0 < abs(exact[0] - half[0]) < 0.02 * exact[0] and all(np.isfinite(x).all() for x in jax.tree.leaves(half))
   out = jax.eval_shape(small(dtype="bfloat16").apply, initialise(small()), IMAGES)[1]
   assert {array.dtype for array in out.values()} == {jnp.dtype("float32")}
 
 
-@pytest.mark.parametrize("numbers, message", [
-    (dict(variant="XXL"), "unknown variant"), (dict(width=8), "needs width and depths"),
-    (dict(variant="T", stem="tiny"), "stem must be")])
+@pytest.mark.parametrize(
+  "numbers, message",
+  [
+    (dict(variant="XXL"), "unknown variant"),
+    (dict(width=8), "needs width and depths"),
+    (dict(variant="T", stem="tiny"), "stem must be"),
+  ],
+)
 def test_wrong_numbers(numbers, message):
   with pytest.raises(ValueError, match=message):
     convnext(**numbers)

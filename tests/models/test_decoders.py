@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.models import mae_decoder
-from jssl.models import parts
+from jssl.models import mae_decoder, parts
 
 
 def decode(module, tokens, ids_restore):

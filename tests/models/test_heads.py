@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.models import dino_head, linear_head, mlp_head, prototypes, reconstruction_head, shared_trunk_head
-from jssl.models import parts
+from jssl.models import dino_head, linear_head, mlp_head, parts, prototypes, reconstruction_head, shared_trunk_head
 from jssl.models.heads import Prototypes
 
 X = jax.random.normal(jax.random.key(0), (8, 6))
@@ -49,17 +48,32 @@ def test_mlp_head_options():
     return {f"{layer}/{name}" for layer, arrays in params.items() for name in arrays}
 
   assert names(bias=False, last_bias=False) == {
-      "dense_0/kernel", "dense_1/kernel", "dense_2/kernel", "batch_norm_0/scale", "batch_norm_0/bias",
-      "batch_norm_1/scale", "batch_norm_1/bias"}
+    "dense_0/kernel",
+    "dense_1/kernel",
+    "dense_2/kernel",
+    "batch_norm_0/scale",
+    "batch_norm_0/bias",
+    "batch_norm_1/scale",
+    "batch_norm_1/bias",
+  }
   assert names(layers=2, batch_norm=False) == {"dense_0/kernel", "dense_0/bias", "dense_1/kernel", "dense_1/bias"}
   assert names(layers=1, last_batch_norm="affine") == {
-      "dense_0/kernel", "dense_0/bias", "batch_norm_0/scale", "batch_norm_0/bias"}
+    "dense_0/kernel",
+    "dense_0/bias",
+    "batch_norm_0/scale",
+    "batch_norm_0/bias",
+  }
 
 
-@pytest.mark.parametrize("numbers, message", [
+@pytest.mark.parametrize(
+  "numbers, message",
+  [
     (dict(activation=("relu",)), "3 layers have 2 activations"),
     (dict(activation="swish"), "activation must be one of"),
-    (dict(last_batch_norm=True), "last_batch_norm must be"), (dict(init="zeros"), "init must be")])
+    (dict(last_batch_norm=True), "last_batch_norm must be"),
+    (dict(init="zeros"), "init must be"),
+  ],
+)
 def test_mlp_head_errors(numbers, message):
   with pytest.raises(ValueError, match=message):
     mlp_head(**numbers)
@@ -96,7 +110,8 @@ def test_four_shards_equal_one():
     return jax.lax.pmean((value, updates, grads), "devices"), out, grad_x
 
   (value4, updates4, grads4), out4, grad_x4 = jax.jit(jax.vmap(sharded, axis_name="devices"))(
-      x.reshape(4, 2, 3, 6), target.reshape(4, 2, 3, 4))
+    x.reshape(4, 2, 3, 6), target.reshape(4, 2, 3, 4)
+  )
   np.testing.assert_allclose(value4[0], value, rtol=1e-5)
   np.testing.assert_allclose(out4.reshape(out.shape), out, atol=1e-4)
   np.testing.assert_allclose(grad_x4.reshape(x.shape) / 4, grad_x, atol=1e-5)
@@ -142,16 +157,17 @@ def test_dino_head_gain():
   np.testing.assert_allclose(module.apply(variables, X), fixed * variables["params"]["prototypes"]["gain"], atol=1e-6)
   init = Prototypes(9, trainable_gain=True).init(jax.random.key(0), X)["params"]
   np.testing.assert_array_equal(init["gain"], np.ones(9))
-  assert 0 < np.abs(init["direction"]).max() <= 6 ** -0.5
+  assert 0 < np.abs(init["direction"]).max() <= 6**-0.5
 
 
 def test_heads_keep_float32_outputs_in_half_precision():
   tokens = jax.random.normal(jax.random.key(4), (2, 3, 6))
   for module, arrays in [
-      (mlp_head(hidden=5, output=4, last_batch_norm="plain", dtype="bfloat16"), (X,)),
-      (dino_head(hidden=5, bottleneck=4, prototypes=9, dtype="bfloat16"), (X,)),
-      (shared_trunk_head(hidden=5, bottleneck=4, prototypes=9, dtype="bfloat16"), (tokens[:, 0], tokens)),
-      (reconstruction_head(patch_size=2, dtype="bfloat16"), (tokens,))]:
+    (mlp_head(hidden=5, output=4, last_batch_norm="plain", dtype="bfloat16"), (X,)),
+    (dino_head(hidden=5, bottleneck=4, prototypes=9, dtype="bfloat16"), (X,)),
+    (shared_trunk_head(hidden=5, bottleneck=4, prototypes=9, dtype="bfloat16"), (tokens[:, 0], tokens)),
+    (reconstruction_head(patch_size=2, dtype="bfloat16"), (tokens,)),
+  ]:
     variables = initialise(module, *arrays)
     out = module.apply(variables, *arrays, keys=None, train=False)
     for array in jax.tree.leaves((variables, out)):
@@ -165,7 +181,8 @@ def test_shared_trunk_head():
   variables = initialise(module, cls, tokens)
   out = module.apply(variables, cls, tokens)
   assert {name: array.shape for name, array in out.items()} == dict(
-      cls=(2, 4), patch=(2, 3, 4), patch_logits=(2, 3, 9), cls_logits=(2, 5))
+    cls=(2, 4), patch=(2, 3, 4), patch_logits=(2, 3, 9), cls_logits=(2, 5)
+  )
   np.testing.assert_allclose(out["cls"], out["patch"][:, 1], atol=1e-6)
   np.testing.assert_allclose(np.linalg.norm(out["patch"], axis=-1), 1.0, atol=1e-6)
   assert set(variables["params"]) == {"mlp", "patch_prototypes", "cls_prototypes"}
@@ -187,7 +204,8 @@ def test_reconstruction_head():
   assert set(params) == {"dense_0", "pixels"}
   hidden = jax.nn.gelu(tokens @ params["dense_0"]["kernel"] + params["dense_0"]["bias"], approximate=False)
   np.testing.assert_allclose(
-      module.apply(variables, tokens), hidden @ params["pixels"]["kernel"] + params["pixels"]["bias"], atol=1e-6)
+    module.apply(variables, tokens), hidden @ params["pixels"]["kernel"] + params["pixels"]["bias"], atol=1e-6
+  )
   assert set(initialise(reconstruction_head(patch_size=2, layers=0), tokens)["params"]) == {"pixels"}
 
 
@@ -195,5 +213,6 @@ def test_linear_head():
   module = linear_head(output=4)
   params = initialise(module, X)["params"]
   np.testing.assert_allclose(
-      module.apply(dict(params=params), X), X @ params["dense_0"]["kernel"] + params["dense_0"]["bias"], atol=1e-6)
+    module.apply(dict(params=params), X), X @ params["dense_0"]["kernel"] + params["dense_0"]["bias"], atol=1e-6
+  )
   assert jax.eval_shape(lambda: linear_head().init_with_output(jax.random.key(0), X)[0]).shape == X.shape

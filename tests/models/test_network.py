@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.models import Network, count_parameters, linear_head, mae_decoder, mlp_head, resnet, shared_trunk_head, vit
+from jssl.models import count_parameters, linear_head, mae_decoder, mlp_head, Network, resnet, shared_trunk_head, vit
 
 IMAGES = jax.random.uniform(jax.random.key(0), (2, 8, 8, 3))
 
@@ -23,10 +23,14 @@ def backbone(**numbers):
 
 def test_outputs_and_parameters_by_name():
   network = Network(
-      backbone(mask_token=True),
-      dict(q=mlp_head(hidden=6, output=5, layers=2), a=linear_head(output=3),
-           t=shared_trunk_head(hidden=6, bottleneck=4, prototypes=7)),
-      dict(q=("a",), a=("cls",), t=("cls", "patch_tokens")))
+    backbone(mask_token=True),
+    dict(
+      q=mlp_head(hidden=6, output=5, layers=2),
+      a=linear_head(output=3),
+      t=shared_trunk_head(hidden=6, bottleneck=4, prototypes=7),
+    ),
+    dict(q=("a",), a=("cls",), t=("cls", "patch_tokens")),
+  )
   variables = initialise(network, IMAGES)
   assert set(variables["params"]) == {"backbone", "heads_a", "heads_q", "heads_t"}
   assert set(variables["batch_stats"]) == {"heads_q"}

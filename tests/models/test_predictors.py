@@ -38,7 +38,7 @@ def test_each_block_is_predicted_by_itself():
   module = small()
   variables, out = predict(module, tokens())
   for block in range(2):
-    alone = module.apply(variables, tokens(), CONTEXT, TARGET[:, block:block + 1])["tokens"]
+    alone = module.apply(variables, tokens(), CONTEXT, TARGET[:, block : block + 1])["tokens"]
     np.testing.assert_allclose(alone[:, 0], out[:, block], atol=1e-5)
   assert np.abs(out[0, 0, 0] - out[0, 1, 1]).max() > 1e-3  # patch 1 in the company of patch 2 and of patch 4
 
@@ -62,7 +62,8 @@ def test_context_is_a_set():
   variables, out = predict(module, tokens())
   order = jnp.array([2, 0, 1])
   np.testing.assert_allclose(
-      module.apply(variables, tokens()[:, order], CONTEXT[:, order], TARGET)["tokens"], out, atol=1e-5)
+    module.apply(variables, tokens()[:, order], CONTEXT[:, order], TARGET)["tokens"], out, atol=1e-5
+  )
   assert np.abs(module.apply(variables, tokens(), CONTEXT[:, order], TARGET)["tokens"] - out).max() > 1e-3
 
 

@@ -13,7 +13,7 @@ VARIABLES = MODULE.init(jax.random.key(0), X)
 
 
 def unit(x):
-  return x / np.sqrt((x ** 2).sum(-1, keepdims=True))
+  return x / np.sqrt((x**2).sum(-1, keepdims=True))
 
 
 def test_each_token_becomes_its_nearest_entry():

@@ -27,8 +27,16 @@ def test_names_and_shapes():
   assert params["conv1"]["kernel"].shape == (7, 7, 3, 4) and "bias" not in params["conv1"]
   assert statistics["layer4_2"]["bn3"]["mean"].shape == (128,)
   features, out = jax.eval_shape(module.apply, shapes, jnp.zeros((2, 64, 32, 3)))
-  maps = dict(layer1=(2, 16, 8, 16), layer2=(2, 8, 4, 32), layer3=(2, 4, 2, 64), layer4=(2, 2, 1, 128),
-              feature_map=(2, 2, 1, 128), patch_tokens=(2, 2, 128), mean=(2, 128), pooled=(2, 128))
+  maps = dict(
+    layer1=(2, 16, 8, 16),
+    layer2=(2, 8, 4, 32),
+    layer3=(2, 4, 2, 64),
+    layer4=(2, 2, 1, 128),
+    feature_map=(2, 2, 1, 128),
+    patch_tokens=(2, 2, 128),
+    mean=(2, 128),
+    pooled=(2, 128),
+  )
   assert {name: array.shape for name, array in out.items()} == maps and features.shape == (2, 128)
   assert module.grid((64, 32, 3)) == (2, 1)
 
@@ -42,8 +50,10 @@ def test_cifar_stem_keeps_the_resolution():
   assert module.grid((32, 27, 3)) == (4, 4)
 
 
-@pytest.mark.parametrize("arrays, message", [
-    (dict(ids_keep=jnp.zeros((1, 2), int)), "cannot drop patches"), (dict(mask=jnp.ones((1, 1), bool)), "no mask token")])
+@pytest.mark.parametrize(
+  "arrays, message",
+  [(dict(ids_keep=jnp.zeros((1, 2), int)), "cannot drop patches"), (dict(mask=jnp.ones((1, 1), bool)), "no mask token")],
+)
 def test_masks_are_refused(arrays, message):
   with pytest.raises(ValueError, match=f"a ResNet .*{message}"):
     jax.eval_shape(resnet(depth=18, width=2).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)), **arrays)
@@ -51,8 +61,9 @@ def test_masks_are_refused(arrays, message):
 
 def block(**numbers):
   """A bottleneck that halves the resolution, from 3 channels to 8."""
-  return ResidualBlock(**dict(dict(
-      width=2, stride=2, bottleneck=True, axis_name=None, zero_init=False, dtype="float32"), **numbers))
+  return ResidualBlock(
+    **dict(dict(width=2, stride=2, bottleneck=True, axis_name=None, zero_init=False, dtype="float32"), **numbers)
+  )
 
 
 def initialise(module, x):
@@ -85,7 +96,8 @@ def test_four_shards_equal_one():
     return jax.lax.pmean((value, updates, grads), "devices"), out
 
   (value4, updates4, grads4), out4 = jax.jit(jax.vmap(sharded, axis_name="devices"))(
-      *(a.reshape(SHARDS, 2, *a.shape[1:]) for a in (x, target)))
+    *(a.reshape(SHARDS, 2, *a.shape[1:]) for a in (x, target))
+  )
   np.testing.assert_allclose(value4[0], value, rtol=1e-5)
   np.testing.assert_allclose(out4.reshape(out.shape), out, atol=2e-5)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, atol=2e-5), updates4, updates)

@@ -46,14 +46,20 @@ def test_names_and_shapes():
   params = shapes["params"]
   assert set(params) == {"embedding", "embedding_norm", "mask_token", "norm"} | {f"encoderblock_{i}" for i in range(4)}
   assert set(params["encoderblock_1"]) == {
-      "LayerNorm_0", "LayerNorm_1", "MlpBlock_0", "MultiHeadDotProductAttention_0", "relative_position_bias"}
+    "LayerNorm_0",
+    "LayerNorm_1",
+    "MlpBlock_0",
+    "MultiHeadDotProductAttention_0",
+    "relative_position_bias",
+  }
   assert set(params["encoderblock_2"]) - set(params["encoderblock_1"]) == {"merge"}
   assert params["encoderblock_2"]["merge"]["reduction"]["kernel"].shape == (32, 16)
   assert params["encoderblock_2"]["relative_position_bias"].shape == (9, 2)
   features, out = jax.eval_shape(module.apply, shapes, jnp.zeros((2, 12, 16, 3)))
   assert features.shape == (2, 16) and module.grid((12, 16, 3)) == (3, 4)
   assert {name: array.shape for name, array in out.items()} == dict(
-      stage1=(2, 6, 8, 8), stage2=(2, 3, 4, 16), feature_map=(2, 3, 4, 16), patch_tokens=(2, 12, 16), mean=(2, 16))
+    stage1=(2, 6, 8, 8), stage2=(2, 3, 4, 16), feature_map=(2, 3, 4, 16), patch_tokens=(2, 12, 16), mean=(2, 16)
+  )
 
 
 def test_windows_are_undone():
@@ -126,18 +132,22 @@ def test_remat_and_bfloat16():
   def value_and_grad(module):
     return jax.jit(jax.value_and_grad(lambda v: jnp.sum(module.apply(v, IMAGES)[0] ** 2)))(variables)
 
-  exact, remat, half = (
-      value_and_grad(small(**one, **n)) for n in ({}, dict(remat="dots_saveable"), dict(dtype="bfloat16")))
+  exact, remat, half = (value_and_grad(small(**one, **n)) for n in ({}, dict(remat="dots_saveable"), dict(dtype="bfloat16")))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), exact, remat)
   assert 0 < abs(exact[0] - half[0]) < 0.02 * exact[0] and all(np.isfinite(x).all() for x in jax.tree.leaves(half))
   out = jax.eval_shape(small(dtype="bfloat16").apply, initialise(small()), IMAGES)[1]
   assert {array.dtype for array in out.values()} == {jnp.dtype("float32")}
 
 
-@pytest.mark.parametrize("numbers, message", [
-    (dict(variant="XL"), "unknown variant 'XL'"), (dict(width=8), "needs width, depths"),
+@pytest.mark.parametrize(
+  "numbers, message",
+  [
+    (dict(variant="XL"), "unknown variant 'XL'"),
+    (dict(width=8), "needs width, depths"),
     (dict(variant="T", depths=(2, 2)), "count different stages"),
-    (dict(variant="T", width=32), "not divisible by num_heads")])
+    (dict(variant="T", width=32), "not divisible by num_heads"),
+  ],
+)
 def test_wrong_numbers(numbers, message):
   with pytest.raises(ValueError, match=message):
     swin(**numbers)

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.models import count_parameters, vit
-from jssl.models import parts
+from jssl.models import count_parameters, parts, vit
 from jssl.models.positions import relative_offsets, sincos2d
 from jssl.models.transformer import attend
 
@@ -36,18 +35,30 @@ def test_parameter_names_are_those_of_big_vision():
   shapes = {"/".join(path): leaf.shape for path, leaf in flax.traverse_util.flatten_dict(params).items()}
   block, attention = "Transformer/encoderblock_1/", "Transformer/encoderblock_1/MultiHeadDotProductAttention_0/"
   wanted = {
-      "embedding/kernel": (4, 4, 3, 16), "embedding/bias": (16,), "cls": (1, 1, 16), "registers": (1, 2, 16),
-      "mask_token": (1, 1, 16), "pos_embedding": (1, 6, 16), block + "LayerNorm_0/scale": (16,),
-      block + "LayerNorm_1/bias": (16,), attention + "query/kernel": (16, 2, 8), attention + "key/kernel": (16, 2, 8),
-      attention + "value/bias": (2, 8), attention + "out/kernel": (2, 8, 16), attention + "out/bias": (16,),
-      block + "MlpBlock_0/Dense_0/kernel": (16, 32), block + "MlpBlock_0/Dense_1/kernel": (32, 16),
-      "Transformer/encoder_norm/scale": (16,)}
+    "embedding/kernel": (4, 4, 3, 16),
+    "embedding/bias": (16,),
+    "cls": (1, 1, 16),
+    "registers": (1, 2, 16),
+    "mask_token": (1, 1, 16),
+    "pos_embedding": (1, 6, 16),
+    block + "LayerNorm_0/scale": (16,),
+    block + "LayerNorm_1/bias": (16,),
+    attention + "query/kernel": (16, 2, 8),
+    attention + "key/kernel": (16, 2, 8),
+    attention + "value/bias": (2, 8),
+    attention + "out/kernel": (2, 8, 16),
+    attention + "out/bias": (16,),
+    block + "MlpBlock_0/Dense_0/kernel": (16, 32),
+    block + "MlpBlock_0/Dense_1/kernel": (32, 16),
+    "Transformer/encoder_norm/scale": (16,),
+  }
   assert wanted.items() <= shapes.items()
   assert len(shapes) == 2 * 16 + 2 + 2 + 4
 
 
-@pytest.mark.parametrize("variant, count", [("Ti/16", 5_524_416 - 192), ("S/16", 21_665_664 - 384),
-                                            ("B/16", 85_798_656 - 768)])
+@pytest.mark.parametrize(
+  "variant, count", [("Ti/16", 5_524_416 - 192), ("S/16", 21_665_664 - 384), ("B/16", 85_798_656 - 768)]
+)
 def test_parameter_counts(variant, count):
   """timm's numbers without a classifier, less the position of the class token."""
   params = jax.eval_shape(vit(variant=variant).init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
@@ -57,8 +68,18 @@ def test_parameter_counts(variant, count):
 def test_outputs_by_name():
   module = small(registers=2, readout=(1, 2))
   features, out = run(module, initialise(module))
-  shapes = dict(tokens=(3, 9, 16), cls=(3, 16), registers=(3, 2, 16), register01=(3, 16), register02=(3, 16),
-                patch_tokens=(3, 6, 16), mean=(3, 16), readout=(3, 6, 16), block01=(3, 9, 16), block02=(3, 9, 16))
+  shapes = dict(
+    tokens=(3, 9, 16),
+    cls=(3, 16),
+    registers=(3, 2, 16),
+    register01=(3, 16),
+    register02=(3, 16),
+    patch_tokens=(3, 6, 16),
+    mean=(3, 16),
+    readout=(3, 6, 16),
+    block01=(3, 9, 16),
+    block02=(3, 9, 16),
+  )
   assert {name: array.shape for name, array in out.items()} == shapes
   np.testing.assert_array_equal(features, out["cls"])
   parts_of_it = jnp.concatenate([out["cls"][:, None], out["registers"], out["patch_tokens"]], axis=1)
@@ -113,11 +134,18 @@ def test_numbers_override_a_variant():
   assert (module.width, module.depth, module.block.num_heads, module.patch_size) == (384, 12, 12, 8)
 
 
-@pytest.mark.parametrize("numbers, message", [
-    (dict(variant="S16"), "unknown variant 'S16'"), (dict(variant="XL/16"), "unknown variant"),
-    (dict(width=16), "needs width, depth"), (dict(variant="S/16", num_heads=7), "not divisible by num_heads"),
-    (dict(variant="S/16", position="rope"), "position must be"), (dict(variant="S/16", readout=(0,)), "outside 1..12"),
-    (dict(variant="S/15"), "image size 224x224 is not divisible by the patch size 15")])
+@pytest.mark.parametrize(
+  "numbers, message",
+  [
+    (dict(variant="S16"), "unknown variant 'S16'"),
+    (dict(variant="XL/16"), "unknown variant"),
+    (dict(width=16), "needs width, depth"),
+    (dict(variant="S/16", num_heads=7), "not divisible by num_heads"),
+    (dict(variant="S/16", position="rope"), "position must be"),
+    (dict(variant="S/16", readout=(0,)), "outside 1..12"),
+    (dict(variant="S/15"), "image size 224x224 is not divisible by the patch size 15"),
+  ],
+)
 def test_wrong_numbers(numbers, message):
   with pytest.raises(ValueError, match=message):
     vit(**numbers)
@@ -175,8 +203,7 @@ def test_keeping_all_tokens_in_any_order_changes_nothing(position):
   _, full = run(module, variables)
   _, out = run(module, variables, ids_keep=order)
   np.testing.assert_allclose(out["cls"], full["cls"], atol=2e-5)
-  np.testing.assert_allclose(
-      out["patch_tokens"], jnp.take_along_axis(full["patch_tokens"], order[:, :, None], 1), atol=2e-5)
+  np.testing.assert_allclose(out["patch_tokens"], jnp.take_along_axis(full["patch_tokens"], order[:, :, None], 1), atol=2e-5)
   _, fewer = run(module, variables, ids_keep=order[:, :2])
   assert fewer["patch_tokens"].shape == (3, 2, 16)
 
@@ -186,8 +213,7 @@ def test_dropped_tokens_do_not_matter():
   variables = initialise(module)
   keep = jnp.tile(jnp.array([5, 0]), (3, 1))
   changed = IMAGES.at[:, :, 4:8].set(0.0)  # patches 1 and 4
-  np.testing.assert_array_equal(
-      run(module, variables, ids_keep=keep)[0], run(module, variables, changed, ids_keep=keep)[0])
+  np.testing.assert_array_equal(run(module, variables, ids_keep=keep)[0], run(module, variables, changed, ids_keep=keep)[0])
 
 
 def test_class_token_has_no_position():
@@ -201,7 +227,8 @@ def test_class_token_has_no_position():
   np.testing.assert_array_equal(block[:, :1], jnp.tile(params["cls"], (3, 1, 1)))
   np.testing.assert_array_equal(block[:, 1:2], jnp.tile(params["registers"], (3, 1, 1)))
   convolution = jax.lax.conv_general_dilated(
-      IMAGES, params["embedding"]["kernel"], (4, 4), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    IMAGES, params["embedding"]["kernel"], (4, 4), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
   patches = convolution.reshape(3, 6, 16) + params["embedding"]["bias"] + params["pos_embedding"]
   np.testing.assert_allclose(block[:, 2:], patches, atol=1e-5)
 
@@ -216,15 +243,22 @@ def test_another_image_size(position):
 def test_without_positions_the_order_of_patches_does_not_matter():
   module = small(position="none")
   variables = initialise(module)
-  np.testing.assert_allclose(
-      run(module, variables)[0], run(module, variables, jnp.roll(IMAGES, 4, axis=2))[0], atol=1e-5)
+  np.testing.assert_allclose(run(module, variables)[0], run(module, variables, jnp.roll(IMAGES, 4, axis=2))[0], atol=1e-5)
 
 
 def test_sincos2d_values():
   table = sincos2d((2, 3), 8)
   row, column = 1, 2
-  wanted = [np.sin(column), np.sin(column / 100), np.cos(column), np.cos(column / 100),
-            np.sin(row), np.sin(row / 100), np.cos(row), np.cos(row / 100)]
+  wanted = [
+    np.sin(column),
+    np.sin(column / 100),
+    np.cos(column),
+    np.cos(column / 100),
+    np.sin(row),
+    np.sin(row / 100),
+    np.cos(row),
+    np.cos(row / 100),
+  ]
   np.testing.assert_allclose(table[row * 3 + column], wanted, atol=1e-7)
   with pytest.raises(ValueError, match="divisible by 4"):
     sincos2d((2, 2), 6)
@@ -260,7 +294,7 @@ def test_drop_path_is_off_without_keys_and_follows_the_example():
   keys = jax.random.split(jax.random.key(3), 3)
   whole = run(module, variables, keys=keys)[0]
   assert np.abs(whole - plain).max() > 1e-3
-  pieces = [module.apply(variables, IMAGES[i:i + 1], keys=keys[i:i + 1])[0] for i in range(3)]
+  pieces = [module.apply(variables, IMAGES[i : i + 1], keys=keys[i : i + 1])[0] for i in range(3)]
   np.testing.assert_allclose(whole, jnp.concatenate(pieces), atol=1e-5)
 
 
@@ -280,13 +314,21 @@ def test_drop_path_rate_grows_from_zero():
 
 def test_remat_gives_the_same_gradients():
   variables = initialise(small(depth=1))
-  grads = [jax.jit(jax.grad(lambda v, m=m: jnp.sum(m.apply(v, IMAGES)[0] ** 2)))(variables)
-           for m in (small(depth=1), small(depth=1, remat=True))]
+  grads = [
+    jax.jit(jax.grad(lambda v, m=m: jnp.sum(m.apply(v, IMAGES)[0] ** 2)))(variables)
+    for m in (small(depth=1), small(depth=1, remat=True))
+  ]
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *grads)
 
 
-@pytest.mark.parametrize("numbers", [
-    dict(), dict(remat=True), dict(remat=True, drop_path=(0.2, 0.6), layer_scale=0.5, position="block_relative_bias", readout=(1, 2))])
+@pytest.mark.parametrize(
+  "numbers",
+  [
+    dict(),
+    dict(remat=True),
+    dict(remat=True, drop_path=(0.2, 0.6), layer_scale=0.5, position="block_relative_bias", readout=(1, 2)),
+  ],
+)
 def test_a_loop_over_the_blocks_is_the_blocks(numbers):
   """Outputs, what stochastic depth draws, gradients by the same names."""
   plain, loop = small(**numbers), small(**numbers, scan=True)
@@ -297,11 +339,15 @@ def test_a_loop_over_the_blocks_is_the_blocks(numbers):
   def run_with_gradient(module, variables):
     def loss(variables):
       features, out = module.apply(variables, IMAGES, keys=keys)
-      return jnp.sum(features ** 2), out
+      return jnp.sum(features**2), out
+
     return jax.value_and_grad(loss, has_aux=True)(variables)
 
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-               run_with_gradient(plain, variables), run_with_gradient(loop, variables))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    run_with_gradient(plain, variables),
+    run_with_gradient(loop, variables),
+  )
 
 
 @pytest.mark.parametrize("scan", [False, True])
@@ -316,8 +362,9 @@ def test_remat_policies_keep_more_and_more(scan):
   wanted, products = jax.jit(grad(False))(variables), []
   for remat in (True, *parts.REMAT_POLICIES, False):
     products.append(str(jax.make_jaxpr(grad(remat))(variables)).count("dot_general["))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-                 jax.jit(grad(remat))(variables), wanted)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), jax.jit(grad(remat))(variables), wanted
+    )
   every, nothing, weights, dots, everything, plain = products
   assert every == nothing > weights > dots == everything == plain
   with pytest.raises(ValueError, match="remat must be True, False or one of nothing_saveable, .*'dots'"):
@@ -326,6 +373,7 @@ def test_remat_policies_keep_more_and_more(scan):
 
 def test_a_loop_with_remat_keeps_one_block():
   """What a compiled gradient holds beside its arguments hardly grows with the depth; unrolled it does."""
+
   def held(depth, scan):
     module = small(depth=depth, remat=True, scan=scan, width=64, image_size=32)
     images = jnp.zeros((8, 32, 32, 3))
@@ -371,10 +419,18 @@ def test_gelu_forms():
     parts.gelu(x, "fast")
 
 
-@pytest.mark.parametrize("init, numbers, deviation", [
-    ("dino", {}, 0.02), ("dino", dict(joint=3, layer=2), 0.02),
-    ("mae", {}, (2 / (96 + 64)) ** 0.5), ("mae", dict(layer=2), (2 / (96 + 64)) ** 0.5),
-    ("moco_v3", dict(joint=3), (2 / (96 + 64)) ** 0.5), ("beit", dict(joint=3), 0.02), ("beit", dict(layer=2), 0.01)])
+@pytest.mark.parametrize(
+  "init, numbers, deviation",
+  [
+    ("dino", {}, 0.02),
+    ("dino", dict(joint=3, layer=2), 0.02),
+    ("mae", {}, (2 / (96 + 64)) ** 0.5),
+    ("mae", dict(layer=2), (2 / (96 + 64)) ** 0.5),
+    ("moco_v3", dict(joint=3), (2 / (96 + 64)) ** 0.5),
+    ("beit", dict(joint=3), 0.02),
+    ("beit", dict(layer=2), 0.01),
+  ],
+)
 def test_kernel_init_deviations(init, numbers, deviation):
   kernel = parts.kernel_init(init, **numbers)(jax.random.key(0), (96, 64))
   assert abs(kernel.std() / deviation - 1) < 0.05
@@ -401,7 +457,7 @@ def test_where_the_initialisation_counts(monkeypatch):
   assert asked[0] == ("beit",)  # the patch embedding
   for layer in (1, 2):
     block = [("beit", ("joint", 3))] * 3 + [("beit", ("layer", layer))] + [("beit",), ("beit", ("layer", layer))]
-    assert asked[6 * layer - 5:6 * layer + 1] == block
+    assert asked[6 * layer - 5 : 6 * layer + 1] == block
 
 
 def test_stem_halves_the_image_before_the_patches():
@@ -417,8 +473,9 @@ def test_stem_halves_the_image_before_the_patches():
     x = jax.lax.conv_general_dilated(x, p["kernel"], (2, 2), ((1, 1), (1, 1)), dimension_numbers=layout)
     x = x + p["bias"]
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    x = jax.nn.gelu(x * variables["params"][f"stem{i}_norm"]["scale"] + variables["params"][f"stem{i}_norm"]["bias"],
-                    approximate=False)
+    x = jax.nn.gelu(
+      x * variables["params"][f"stem{i}_norm"]["scale"] + variables["params"][f"stem{i}_norm"]["bias"], approximate=False
+    )
   plain = small(patch_size=2, image_size=(4, 6))
   rest = dict(params={k: v for k, v in variables["params"].items() if not k.startswith("stem")})
   _, expected = run(plain, rest, x)

@@ -100,8 +100,9 @@ def test_dinov2(saved, registers):
     model = transformers.Dinov2WithRegistersModel(config)
   else:
     model = transformers.Dinov2Model(transformers.Dinov2Config(**THEIRS, mlp_ratio=2))
-  module = vit(**OURS, layer_scale=1.0, mask_token=True, registers=registers, position_offset=0.0,
-               position_antialias=registers > 0)
+  module = vit(
+    **OURS, layer_scale=1.0, mask_token=True, registers=registers, position_offset=0.0, position_antialias=registers > 0
+  )
   weights = saved(model)
   found = ours(module, huggingface.vit, weights, mask=MASK)
   assert_close(found["tokens"], theirs(model, IMAGES, bool_masked_pos=MASK).last_hidden_state)
@@ -115,8 +116,9 @@ BEIT = dict(**THEIRS, intermediate_size=32, layer_scale_init_value=0.1, layer_no
 
 def test_beit_as_pretrained(saved):
   """One table of biases, mask token, logits of visual tokens."""
-  model = transformers.BeitForMaskedImageModeling(transformers.BeitConfig(
-      **BEIT, use_mask_token=True, use_shared_relative_position_bias=True, vocab_size=10))
+  model = transformers.BeitForMaskedImageModeling(
+    transformers.BeitConfig(**BEIT, use_mask_token=True, use_shared_relative_position_bias=True, vocab_size=10)
+  )
   weights = saved(model)
   module = vit(**OURS, position="relative_bias", layer_scale=0.1, mask_token=True)
   found = ours(module, huggingface.vit, weights, mask=MASK)
@@ -149,9 +151,18 @@ def mae_positions(side, dim):
 @pytest.mark.parametrize("normalize", [False, True])
 def test_mae(saved, normalize):
   """Encoder, decoder and loss, from the noise that orders the patches."""
-  model = transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(
-      **THEIRS, intermediate_size=32, decoder_hidden_size=WIDTH, decoder_num_hidden_layers=2,
-      decoder_num_attention_heads=2, decoder_intermediate_size=32, layer_norm_eps=EPS, norm_pix_loss=normalize))
+  model = transformers.ViTMAEForPreTraining(
+    transformers.ViTMAEConfig(
+      **THEIRS,
+      intermediate_size=32,
+      decoder_hidden_size=WIDTH,
+      decoder_num_hidden_layers=2,
+      decoder_num_attention_heads=2,
+      decoder_intermediate_size=32,
+      layer_norm_eps=EPS,
+      norm_pix_loss=normalize,
+    )
+  )
   table = torch.from_numpy(mae_positions(4, WIDTH)[None])
   for positions in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
     positions.data.copy_(table)  # transformers 5 leaves them at zero in a model that loads no checkpoint
@@ -219,8 +230,11 @@ def test_convnext(saved, version):
 def test_resnet(saved, depth):
   """Odd sizes, so that the padding matters."""
   factor, kind, depths = {18: (1, "basic", [2, 2, 2, 2]), 50: (4, "bottleneck", [3, 4, 6, 3])}[depth]
-  model = transformers.ResNetModel(transformers.ResNetConfig(
-      embedding_size=4, hidden_sizes=[factor * 4 * 2 ** i for i in range(4)], depths=depths, layer_type=kind))
+  model = transformers.ResNetModel(
+    transformers.ResNetConfig(
+      embedding_size=4, hidden_sizes=[factor * 4 * 2**i for i in range(4)], depths=depths, layer_type=kind
+    )
+  )
   images = np.random.default_rng(1).normal(size=(2, 67, 45, 3)).astype(np.float32)
   module = resnet(depth=depth, width=4)
   found, wanted = ours(module, huggingface.resnet, saved(model), images), theirs(model, images)

@@ -31,8 +31,7 @@ def torch_interpolation(table, source, target, *, offset, antialias):
 def test_position_interpolation(source, target, offset, antialias):
   table = np.random.default_rng(3).normal(size=(1, source[0] * source[1], 3)).astype(np.float32)
   found = interpolate_positions(jnp.asarray(table), source, target, offset=offset, antialias=antialias)
-  wanted = table if source == target else torch_interpolation(
-      table, source, target, offset=offset, antialias=antialias)
+  wanted = table if source == target else torch_interpolation(table, source, target, offset=offset, antialias=antialias)
   np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
@@ -42,8 +41,7 @@ def torch_resnet18(variables, images):
 
   def convolve(x, at, stride):
     kernel = at["kernel"].transpose(3, 2, 0, 1)
-    return functional.conv2d(x, torch.from_numpy(np.ascontiguousarray(kernel)), stride=stride,
-                             padding=kernel.shape[-1] // 2)
+    return functional.conv2d(x, torch.from_numpy(np.ascontiguousarray(kernel)), stride=stride, padding=kernel.shape[-1] // 2)
 
   def normalise(x, path):
     at, saved = variables["params"], variables["batch_stats"]
@@ -51,7 +49,8 @@ def torch_resnet18(variables, images):
       at, saved = at[name], saved[name]
     mean, var = (torch.from_numpy(saved[name].copy()) for name in ("mean", "var"))
     y = functional.batch_norm(
-        x, mean, var, torch.from_numpy(at["scale"]), torch.from_numpy(at["bias"]), True, momentum=0.1, eps=1e-5)
+      x, mean, var, torch.from_numpy(at["scale"]), torch.from_numpy(at["bias"]), True, momentum=0.1, eps=1e-5
+    )
     statistics[path] = mean.numpy(), var.numpy(), saved["var"], x.numel() // x.shape[1]
     return y
 
@@ -78,9 +77,13 @@ def test_a_resnet_that_trains():
   shapes, rng = jax.eval_shape(module.init, jax.random.key(0), images), np.random.default_rng(5)
   # Kernels at He's scale; scales and variances around 1, means and biases around 0.
   variables = jax.tree_util.tree_map_with_path(
-      lambda path, leaf: (rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1])) if leaf.ndim == 4 else
-                          (path[-1].key in ("scale", "var")) + 0.1 * rng.normal(size=leaf.shape)).astype(np.float32),
-      shapes)
+    lambda path, leaf: (
+      rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
+      if leaf.ndim == 4
+      else (path[-1].key in ("scale", "var")) + 0.1 * rng.normal(size=leaf.shape)
+    ).astype(np.float32),
+    shapes,
+  )
   wanted, statistics = torch_resnet18(variables, images)
   (features, _), updates = jax.jit(lambda v: module.apply(v, images, train=True, mutable=["batch_stats"]))(variables)
   np.testing.assert_allclose(features, wanted, rtol=1e-4, atol=1e-4)

@@ -4,11 +4,11 @@ import io
 
 import matplotlib
 import numpy as np
-import pytest
 from PIL import Image
+import pytest
 
 from jssl.report import heatmap, image_grid, mark_patch, reconstruction_grid, similarity_figure, similarity_panels
-from jssl.report.figures import VIRIDIS, to_rgb
+from jssl.report.figures import to_rgb, VIRIDIS
 
 
 def _decode(png):

@@ -39,12 +39,12 @@ class _Nesting(html.parser.HTMLParser):
 def _write(path):
   images = np.random.default_rng(0).random((2, 8, 8, 3))
   return write_report(
-      path,
-      title=EVIL,
-      config_text=f"a = {EVIL}",
-      history=[{"step": i, "loss": 1 / i, EVIL: float(i), "note": EVIL} for i in range(1, 9)],
-      table={EVIL: {EVIL: dict(metrics={EVIL: 0.25}, parameters={EVIL: EVIL})}},
-      images=[(EVIL, reconstruction_grid(images, images, images))],
+    path,
+    title=EVIL,
+    config_text=f"a = {EVIL}",
+    history=[{"step": i, "loss": 1 / i, EVIL: float(i), "note": EVIL} for i in range(1, 9)],
+    table={EVIL: {EVIL: dict(metrics={EVIL: 0.25}, parameters={EVIL: EVIL})}},
+    images=[(EVIL, reconstruction_grid(images, images, images))],
   )
 
 

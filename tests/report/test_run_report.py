@@ -14,8 +14,12 @@ def test_report_of_a_run(name, tmp_path):
   config = methods.small(name, total_steps=2)
   config.data.options = dict(num_examples=32, image_size=32)
   config.evaluation.size = 32
-  for split, options in dict(train=dict(num_examples=40), test=dict(num_examples=20), calibration_scenes=dict(num_examples=6),
-                             test_scenes=dict(num_examples=6)).items():
+  for split, options in dict(
+    train=dict(num_examples=40),
+    test=dict(num_examples=20),
+    calibration_scenes=dict(num_examples=6),
+    test_scenes=dict(num_examples=6),
+  ).items():
     config.evaluation[split].options = dict(image_size=32, **options)
   train_and_evaluate(config, tmp_path, devices=jax.devices()[:1])
   results = evaluate.evaluate(tmp_path, ["knn", "prompt_segmentation", "object_similarity"], baselines=True)

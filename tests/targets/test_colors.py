@@ -25,7 +25,7 @@ def test_codes_are_gaussian_weights_of_the_nearest_centers():
   np.testing.assert_allclose(out["weight"].sum(-1), 1, rtol=1e-5)
   for image, patch, place in np.ndindex(2, 2, 4):
     top, left = 4 * (place // 2), 8 * patch + 4 * (place % 2)
-    color = ab[image, top:top + 4, left:left + 4].mean((0, 1))
+    color = ab[image, top : top + 4, left : left + 4].mean((0, 1))
     distances = ((color - color_grid()) ** 2).sum(-1)
     order = np.argsort(distances)[:3]
     np.testing.assert_array_equal(out["index"][image, patch, place], order)

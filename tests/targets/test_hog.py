@@ -23,11 +23,11 @@ def histogram(image, cell, bins):
   h = np.zeros((height // cell, width // cell, channels, bins))
   weights = np.array([1, 2, 1])
   for i, j, c in np.ndindex(image.shape):
-    near = x[i:i + 3, j:j + 3, c]
+    near = x[i : i + 3, j : j + 3, c]
     gx, gy = weights @ (near[:, 0] - near[:, 2]), weights @ (near[0] - near[2])
     k = math.floor(bins * math.atan2(gx, gy) / math.pi) % bins
     h[i // cell, j // cell, c, k] += math.hypot(gx, gy)
-  return h / np.maximum(np.sqrt((h ** 2).sum(-1, keepdims=True)), 1e-12)
+  return h / np.maximum(np.sqrt((h**2).sum(-1, keepdims=True)), 1e-12)
 
 
 @pytest.mark.parametrize("patch, cell, bins", [(4, 2, 9), (4, 4, 9), (2, 1, 5)])
@@ -40,7 +40,7 @@ def test_the_definition(patch, cell, bins):
     cells = histogram(x[b], cell, bins)
     for n in range(got.shape[1]):
       row, column = np.array(divmod(n, 12 // patch)) * side
-      wanted = cells[row:row + side, column:column + side]
+      wanted = cells[row : row + side, column : column + side]
       np.testing.assert_allclose(got[b, n].reshape(wanted.shape), wanted, atol=2e-5)
 
 

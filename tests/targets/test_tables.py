@@ -27,7 +27,7 @@ def test_a_step_sees_the_steps_before_it(shards):
     assert dealt["rows"].shape == (shards, 4 // shards, 2, 3)
     kept, counts = np.asarray(dealt["rows"]).reshape(8, 3), np.asarray(dealt["counts"]).reshape(8)
     assert counts.tolist() == [True] * len(remembered) + [False] * (8 - len(remembered))
-    np.testing.assert_array_equal(kept[:len(remembered)], np.reshape(remembered, (-1, 3)))
+    np.testing.assert_array_equal(kept[: len(remembered)], np.reshape(remembered, (-1, 3)))
     for leaf in jax.tree.leaves(states):
       np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[0], leaf.shape))
     state, remembered = jax.tree.map(lambda leaf: leaf[0], states), [*x, *remembered][:8]
@@ -46,10 +46,10 @@ def test_codes_with_a_queue_are_those_of_the_larger_batch():
   """SwAV: the queue's rows are balanced with the batch's, and then forgotten; rows that do not count are not there."""
   own, queued = rows(0, 4, 5), rows(1, 4, 2, 5)
   counts = jnp.array([[True, True], [True, False], [True, True], [False, False]])
-  code, = sinkhorn_codes([own], [queued], [counts], temp=0.3)
+  (code,) = sinkhorn_codes([own], [queued], [counts], temp=0.3)
   together = np.concatenate([own, queued[np.asarray(counts)]])
   np.testing.assert_allclose(code, sinkhorn(together, temp=0.3)[:4], rtol=1e-4, atol=1e-6)
-  none, = sinkhorn_codes([own], [queued], [jnp.zeros((4, 2), bool)], temp=0.3)
+  (none,) = sinkhorn_codes([own], [queued], [jnp.zeros((4, 2), bool)], temp=0.3)
   np.testing.assert_allclose(none, sinkhorn(own, temp=0.3), rtol=1e-5, atol=1e-7)
 
 

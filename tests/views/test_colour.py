@@ -36,13 +36,17 @@ def test_blends(factor):
   image = make_image()
   np.testing.assert_allclose(views.adjust_brightness(image, factor), blend(image, 0, factor), atol=1e-6)
   np.testing.assert_allclose(views.adjust_contrast(image, factor), blend(image, grey(image).mean(), factor), atol=1e-6)
-  np.testing.assert_allclose(views.adjust_saturation(image, factor), blend(image, grey(image)[..., None], factor),
-                             atol=1e-6)
+  np.testing.assert_allclose(views.adjust_saturation(image, factor), blend(image, grey(image)[..., None], factor), atol=1e-6)
 
 
-@pytest.mark.parametrize("op, enhancer", [(views.adjust_brightness, ImageEnhance.Brightness),
-                                          (views.adjust_contrast, ImageEnhance.Contrast),
-                                          (views.adjust_saturation, ImageEnhance.Color)])
+@pytest.mark.parametrize(
+  "op, enhancer",
+  [
+    (views.adjust_brightness, ImageEnhance.Brightness),
+    (views.adjust_contrast, ImageEnhance.Contrast),
+    (views.adjust_saturation, ImageEnhance.Color),
+  ],
+)
 def test_blends_equal_pillow_on_bytes(op, enhancer):
   image = np.round(make_image() * 255).astype(np.uint8)
   for factor in (0.3, 1.6):
@@ -75,8 +79,9 @@ def test_grayscale_solarize_normalize():
 @pytest.mark.parametrize("sigma, radius", [(0.1, 6), (1.3, 4), (2.0, 6), (2.0, 15)])
 def test_blur_equals_scipy(sigma, radius):
   image = make_image(8, 11)
-  expected = scipy.ndimage.gaussian_filter(image.astype(np.float64), (sigma, sigma, 0), mode="nearest",
-                                           radius=(radius, radius, 0))
+  expected = scipy.ndimage.gaussian_filter(
+    image.astype(np.float64), (sigma, sigma, 0), mode="nearest", radius=(radius, radius, 0)
+  )
   blur = jax.jit(lambda image, sigma: views.gaussian_blur(image, sigma, radius=radius))
   np.testing.assert_allclose(blur(image, sigma), expected, atol=1e-6)
 
@@ -100,7 +105,8 @@ def test_jitter_uses_every_order_equally_often():
   got = jax.jit(jax.vmap(lambda key: views.color_jitter(key, image, 0.5, 0.5, 0.5, 0.2)))(keys)
   orders = jnp.array(list(itertools.permutations(range(4))))
   every = jax.jit(jax.vmap(lambda f: jax.vmap(lambda order: views.adjust_colors(image, order, f))(orders)))(
-      jax.vmap(factors_of)(keys))
+    jax.vmap(factors_of)(keys)
+  )
   errors = np.abs(np.asarray(every) - np.asarray(got)[:, None]).max(axis=(2, 3, 4))
   assert errors.min(axis=1).max() < 1e-5
   matches = errors < errors.min(axis=1, keepdims=True) + 1e-6
@@ -139,8 +145,11 @@ def test_constant_images_stay_finite():
 
 def test_errors():
   image, key = jnp.zeros((4, 4, 1)), jax.random.key(0)
-  for call in (lambda: views.grayscale(image), lambda: views.adjust_hue(image, 0.1),
-               lambda: views.color_jitter(key, image, 0.1, 0, 0, 0)):
+  for call in (
+    lambda: views.grayscale(image),
+    lambda: views.adjust_hue(image, 0.1),
+    lambda: views.color_jitter(key, image, 0.1, 0, 0, 0),
+  ):
     with pytest.raises(ValueError, match="3 channels"):
       call()
   with pytest.raises(ValueError, match="strengths"):

@@ -59,7 +59,7 @@ def test_images_without_structure_stay_finite_and_results_in_range():
 def test_a_batch_gets_one_style():
   images, key = make_images(), jax.random.key(3)
   out = np.asarray(views.standardize_styles(key, images, ratio=RATIO))
-  donor, = [i for i in range(8) if np.allclose(out[i], images[i], atol=1e-5)]
+  (donor,) = [i for i in range(8) if np.allclose(out[i], images[i], atol=1e-5)]
   other = (donor + 1) % 8
   fits = lambda ratio: np.allclose(out[other], swapped(images[other], images[donor], ratio)[0], atol=1e-5)
   fitting = [ratio for ratio in np.linspace(*RATIO, 200) if fits(ratio)]
@@ -69,8 +69,9 @@ def test_a_batch_gets_one_style():
 
 
 def test_donors_and_areas_are_drawn_uniformly():
-  draws = jax.jit(jax.vmap(lambda key: jnp.stack(
-      views.fourier._draw_style(key, 4, RATIO, per_example=False, axis_name=None))[:, 0]))
+  draws = jax.jit(
+    jax.vmap(lambda key: jnp.stack(views.fourier._draw_style(key, 4, RATIO, per_example=False, axis_name=None))[:, 0])
+  )
   donors, areas = np.asarray(draws(jax.random.split(jax.random.key(0), 2000))).T
   counts = np.bincount(donors.astype(int), minlength=4)
   assert counts.min() > 430 and counts.max() < 570
@@ -105,7 +106,7 @@ def test_low_frequency_crop_is_the_centre_of_the_spectrum(size, out):
   image = np.random.default_rng(1).normal(size=(12, 10, 3)).astype(np.float32)
   shifted = np.fft.fftshift(np.fft.fft2(image.astype(np.float64), axes=(0, 1)), axes=(0, 1))
   top, left = (side // 2 - new // 2 for side, new in zip((12, 10), out))
-  centre = np.fft.ifftshift(shifted[top:top + out[0], left:left + out[1]], axes=(0, 1))
+  centre = np.fft.ifftshift(shifted[top : top + out[0], left : left + out[1]], axes=(0, 1))
   want = np.fft.ifft2(centre * (out[0] * out[1]) / 120, axes=(0, 1)).real
   np.testing.assert_allclose(views.low_frequency_crop(None, image, size=size), want, atol=1e-6)
 

@@ -22,6 +22,7 @@ def make_image(height=20, width=26, channels=3, seed=0):
 def pillow(image, size, method, *, crop=None, box=None):
   """Pillow on each channel as a float image; `crop` first, or `box` of the whole; boxes are (top, left, height,
   width)."""
+
   def corners(b):
     return (b[1], b[0], b[1] + b[3], b[0] + b[2])
 
@@ -77,10 +78,11 @@ def test_resize_view_equals_torchvisions_resize_then_center_crop(shape, size, re
   big = tuple(resize_to if side == short else int(resize_to * side / short) for side in shape)
   out = size if isinstance(size, tuple) else (size, size)
   top, left = (int(round((b - o) / 2.0)) for b, o in zip(big, out))
-  expected = pillow(image, big, "bicubic", box=(0, 0, height, width))[top:top + out[0], left:left + out[1]]
+  expected = pillow(image, big, "bicubic", box=(0, 0, height, width))[top : top + out[0], left : left + out[1]]
   canvas = jnp.pad(jnp.asarray(image), ((0, 9), (0, 3), (0, 0)), constant_values=5.0)
   view = jax.jit(lambda c, e: views.resize_view(None, c, e, size=size, resize_to=resize_to, mean=0.0, std=1.0))(
-      canvas, jnp.array(shape))
+    canvas, jnp.array(shape)
+  )
   np.testing.assert_allclose(view, expected, atol=5e-6)
 
 
@@ -128,8 +130,9 @@ def draw_boxes(number, extent, **numbers):
   return np.stack(jax.jit(jax.vmap(lambda key: jnp.stack(views.random_crop_box(key, extent, **numbers))))(keys))
 
 
-@pytest.mark.parametrize("extent, scale, ratio", [((20, 28), (0.08, 1.0), (3 / 4, 4 / 3)),
-                                                  ((9, 40), (0.3, 1.0), (0.5, 2.0))])
+@pytest.mark.parametrize(
+  "extent, scale, ratio", [((20, 28), (0.08, 1.0), (3 / 4, 4 / 3)), ((9, 40), (0.3, 1.0), (0.5, 2.0))]
+)
 def test_random_boxes_have_torchvisions_distribution(extent, scale, ratio):
   boxes = draw_boxes(6000, extent, scale=scale, ratio=ratio)
   top, left, height, width = boxes.T

@@ -61,7 +61,7 @@ def test_cutmix_boxes_have_the_sides_and_centres_of_the_authors_code():
     cut = np.sqrt(1 - rng.beta(1, 1))
     height, width = int(10 * cut), int(12 * cut)
     y, x = rng.integers(10), rng.integers(12)
-    covered[max(y - height // 2, 0):y + height // 2, max(x - width // 2, 0):x + width // 2] += 1 / 20000
+    covered[max(y - height // 2, 0) : y + height // 2, max(x - width // 2, 0) : x + width // 2] += 1 / 20000
   out = drawn(views.cutmix, True)
   moved = out["perm"] != np.arange(8)
   pasted = (out["image"][..., 0] != np.arange(8)[:, None, None] + 1)[moved]

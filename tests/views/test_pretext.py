@@ -65,10 +65,18 @@ def test_both_tiles_are_grey_or_neither_is():
 
 
 # The usual values, as in scikit-image; the last is dark enough to lie on the straight parts of both curves.
-@pytest.mark.parametrize("rgb, want", [
-    ((1.0, 1.0, 1.0), (100.0, 0.0, 0.0)), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), ((1.0, 0.0, 0.0), (53.24, 80.09, 67.20)),
-    ((0.0, 1.0, 0.0), (87.73, -86.18, 83.18)), ((0.0, 0.0, 1.0), (32.30, 79.19, -107.86)),
-    ((0.5, 0.5, 0.5), (53.39, 0.0, 0.0)), ((0.02, 0.01, 0.03), (0.95, 1.38, -1.69))])
+@pytest.mark.parametrize(
+  "rgb, want",
+  [
+    ((1.0, 1.0, 1.0), (100.0, 0.0, 0.0)),
+    ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
+    ((1.0, 0.0, 0.0), (53.24, 80.09, 67.20)),
+    ((0.0, 1.0, 0.0), (87.73, -86.18, 83.18)),
+    ((0.0, 0.0, 1.0), (32.30, 79.19, -107.86)),
+    ((0.5, 0.5, 0.5), (53.39, 0.0, 0.0)),
+    ((0.02, 0.01, 0.03), (0.95, 1.38, -1.69)),
+  ],
+)
 def test_lab(rgb, want):
   np.testing.assert_allclose(views.rgb_to_lab(jnp.array(rgb)), want, atol=0.03)
   np.testing.assert_allclose(views.rgb_to_lab(np.array(rgb)), want, atol=0.03)
@@ -98,7 +106,8 @@ def test_pairs_are_mixed_as_their_share_and_partner_say():
   shares = jax.jit(jax.vmap(lambda key: views.mix_pairs(key, a[:2, :1, :1], b[:2, :1, :1])["lam"][0]))(KEYS)
   assert abs(np.mean(shares) - 0.5) < 0.06 and abs(np.var(shares) - 1 / 12) < 0.02  # uniform
   split = jax.jit(jax.vmap(functools.partial(views.mix_pairs, KEYS[0], axis_name="batch"), axis_name="batch"))(
-      a.reshape(4, 2, 3, 3, 2), b.reshape(4, 2, 3, 3, 2))
+    a.reshape(4, 2, 3, 3, 2), b.reshape(4, 2, 3, 3, 2)
+  )
   for name in out:
     np.testing.assert_allclose(split[name].reshape(out[name].shape), out[name], atol=1e-6)
 

@@ -10,7 +10,7 @@ import pytest
 
 from jssl import views
 from jssl.views import randaugment
-from jssl.views.randaugment import OPERATIONS, apply_operation
+from jssl.views.randaugment import apply_operation, OPERATIONS
 
 FILL = tuple(round(255 * x) for x in views.IMAGENET_MEAN)
 
@@ -36,21 +36,22 @@ def pillow(image, name, level, sign, resample):
   shear, move = sign * level / 10 * 0.3, sign * level / 10 * 0.45
   threshold, added = 256 - int(level / 10 * 256), int(level / 10 * 110)
   return dict(
-      auto_contrast=lambda: ImageOps.autocontrast(image),
-      equalize=lambda: ImageOps.equalize(image),
-      invert=lambda: ImageOps.invert(image),
-      posterize=lambda: ImageOps.posterize(image, 4 - int(level / 10 * 4)),
-      solarize=lambda: ImageOps.solarize(image, threshold),
-      solarize_add=lambda: with_table(image, lambda i: min(255, i + added) if i < 128 else i),
-      brightness=lambda: ImageEnhance.Brightness(image).enhance(enhance),
-      contrast=lambda: ImageEnhance.Contrast(image).enhance(enhance),
-      color=lambda: ImageEnhance.Color(image).enhance(enhance),
-      sharpness=lambda: ImageEnhance.Sharpness(image).enhance(enhance),
-      rotate=lambda: image.rotate(sign * level / 10 * 30, resample, fillcolor=FILL),
-      shear_x=lambda: affine(image, (1, shear, 0, 0, 1, 0), resample),
-      shear_y=lambda: affine(image, (1, 0, 0, shear, 1, 0), resample),
-      translate_x=lambda: affine(image, (1, 0, move * image.size[0], 0, 1, 0), resample),
-      translate_y=lambda: affine(image, (1, 0, 0, 0, 1, move * image.size[1]), resample))[name]()
+    auto_contrast=lambda: ImageOps.autocontrast(image),
+    equalize=lambda: ImageOps.equalize(image),
+    invert=lambda: ImageOps.invert(image),
+    posterize=lambda: ImageOps.posterize(image, 4 - int(level / 10 * 4)),
+    solarize=lambda: ImageOps.solarize(image, threshold),
+    solarize_add=lambda: with_table(image, lambda i: min(255, i + added) if i < 128 else i),
+    brightness=lambda: ImageEnhance.Brightness(image).enhance(enhance),
+    contrast=lambda: ImageEnhance.Contrast(image).enhance(enhance),
+    color=lambda: ImageEnhance.Color(image).enhance(enhance),
+    sharpness=lambda: ImageEnhance.Sharpness(image).enhance(enhance),
+    rotate=lambda: image.rotate(sign * level / 10 * 30, resample, fillcolor=FILL),
+    shear_x=lambda: affine(image, (1, shear, 0, 0, 1, 0), resample),
+    shear_y=lambda: affine(image, (1, 0, 0, shear, 1, 0), resample),
+    translate_x=lambda: affine(image, (1, 0, move * image.size[0], 0, 1, 0), resample),
+    translate_y=lambda: affine(image, (1, 0, 0, 0, 1, move * image.size[1]), resample),
+  )[name]()
 
 
 @functools.cache

@@ -25,8 +25,18 @@ def test_all_switched_off_is_a_normalised_resize():
 
 
 def test_operations_come_in_the_stated_order():
-  always = dict(size=7, scale=(0.3, 1), flip=1.0, jitter=(0.4, 0.4, 0.2, 0.1), jitter_prob=1.0, grayscale=1.0, blur=1.0,
-                solarize=1.0, mean=0.5, std=0.2)
+  always = dict(
+    size=7,
+    scale=(0.3, 1),
+    flip=1.0,
+    jitter=(0.4, 0.4, 0.2, 0.1),
+    jitter_prob=1.0,
+    grayscale=1.0,
+    blur=1.0,
+    solarize=1.0,
+    mean=0.5,
+    std=0.2,
+  )
   image, key = make_images()[0], jax.random.key(5)
   got = jax.jit(functools.partial(views.augment, **always))(key, image)
   np.testing.assert_allclose(got, jax.jit(by_hand)(key, image), atol=1e-5)
@@ -78,9 +88,14 @@ def test_one_channel_without_colour():
   assert jax.eval_shape(lambda i: views.resize_view(None, i, size=(4, 8), mean=0.5, std=0.25), image).shape == (4, 8, 1)
 
 
-@pytest.mark.parametrize("channels, numbers, message", [(3, dict(blur=1.2), "blur must be a probability"),
-                                                        (1, dict(grayscale=0.2, mean=0.5, std=0.2), "3 channels"),
-                                                        (1, {}, "1 channels")])
+@pytest.mark.parametrize(
+  "channels, numbers, message",
+  [
+    (3, dict(blur=1.2), "blur must be a probability"),
+    (1, dict(grayscale=0.2, mean=0.5, std=0.2), "3 channels"),
+    (1, {}, "1 channels"),
+  ],
+)
 def test_errors_are_found_while_tracing(channels, numbers, message):
   with pytest.raises(ValueError, match=message):
     jax.eval_shape(functools.partial(views.augment, size=4, **numbers), jax.random.key(0), jnp.ones((6, 6, channels)))
