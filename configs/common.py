@@ -1,6 +1,7 @@
 """Pieces that configs share: the data of a preset, views, and several passes or masks spelled once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import types
 
 import ml_collections
 
@@ -59,6 +60,21 @@ def base(preset: str) -> ml_collections.ConfigDict:
   else:
     raise KeyError(f"'{preset}'; there are {', '.join(PRESETS)}")
   return config
+
+
+def pick(preset: str, **presets: Mapping) -> types.SimpleNamespace:
+  """The numbers of one preset as fields: `p = pick(preset, demo=dict(size=32), imagenet=dict(size=224))`, then `p.size`.
+
+  Raises:
+    KeyError: there is no such preset.
+    ValueError: a preset has other fields than the others have.
+  """
+  if preset not in presets:
+    raise KeyError(f"'{preset}'; there are {', '.join(presets)}")
+  for name, fields in presets.items():
+    if odd := set(fields) ^ set(presets[preset]):
+      raise ValueError(f"presets '{name}' and '{preset}' do not have the same fields: {', '.join(sorted(odd))}")
+  return types.SimpleNamespace(**presets[preset])
 
 
 def colour_statistics(preset: str) -> dict:
