@@ -147,10 +147,11 @@ class Trainer:
 
   def _check_phases(self) -> None:
     """Starts every phase, the first one last, so that what cannot work at step 400,000 is told before step 1."""
+    later = expected = None
     for phase in reversed(self.phases):
       self.start_phase(phase.start)
       found = checkpoint.named_leaves(self.abstract)
-      if phase is not self.phases[-1]:
+      if expected is not None:
         checkpoint.require_same(f"config.phases: the state before '{later}'", found, "the one after", expected)
       later, expected = phase.name, found
 
