@@ -10,6 +10,7 @@ import pytest
 
 from jssl import configs, optim
 from jssl.config import load_config, total_steps
+from jssl.configs import common
 from jssl.errors import ConfigError
 from jssl.method import Method
 from jssl.models import count_parameters
@@ -72,6 +73,15 @@ def test_presets_trace(name, preset):
   _, _, variables, optimizer, _ = built(name, preset)
   state = jax.eval_shape(optimizer.init, variables.params)
   assert count_parameters(state) >= count_parameters(variables.params)
+
+
+def test_a_presets_numbers_are_named():
+  presets = dict(demo=dict(hidden=256, temp=0.2), imagenet=dict(hidden=2048, temp=0.1))
+  assert common.pick("imagenet", **presets).hidden == 2048 and common.pick("demo", **presets).temp == 0.2
+  with pytest.raises(KeyError, match="'cifar'; there are demo, imagenet"):
+    common.pick("cifar", **presets)
+  with pytest.raises(ValueError, match="do not have the same fields: width"):
+    common.pick("demo", **presets, cifar10=dict(hidden=1, temp=1, width=1))
 
 
 # Peak lr, warm-up epochs, epochs, steps of an epoch, lr at the end, weight decay at both ends: the papers' ImageNet runs.
