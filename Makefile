@@ -1,5 +1,6 @@
 # make demo: pretrains MMC on the embedded scenes, evaluates it and writes runs/demo/report.html.
-# make test: runs the tests. Both make .venv and install what they need.
+# make test: runs the tests, without those marked slow. make test-all: runs those too, afterwards.
+# Each makes .venv and installs what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 WORKDIR ?= runs/demo
@@ -14,7 +15,10 @@ demo: $(VENV)/base
 	$(RUN) jssl.evaluate --workdir $(WORKDIR) --baselines --report
 
 test: $(VENV)/test
-	$(RUN) pytest -n 2 $(TESTS)
+	$(RUN) pytest -n 2 -m "not slow" $(TESTS)
+
+test-all: test
+	$(RUN) pytest -n 2 -m slow $(TESTS)
 
 $(VENV)/base: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -28,4 +32,4 @@ $(VENV)/test: $(VENV)/base
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-.PHONY: demo test clean
+.PHONY: demo test test-all clean

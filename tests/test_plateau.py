@@ -8,6 +8,8 @@ from jssl import data, phases
 from jssl.train import run_key, Trainer
 from tests import methods
 
+pytestmark = pytest.mark.slow
+
 STEPS = {"mmc": 600}  # three losses share one trunk; the others need half as many
 
 
