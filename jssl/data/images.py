@@ -1,5 +1,6 @@
 """Image files of any kind to uint8 arrays on a canvas, and what to do with those that cannot be read."""
 
+from collections.abc import Sequence
 import io
 import logging
 import threading
@@ -12,6 +13,8 @@ from jssl.data.source import DataError
 from jssl.errors import ConfigError
 
 _MODES = {1: "L", 3: "RGB"}
+_BITS = (8, 10, 12, 14, 16, 24, 32)  # of pictures of more than 8 bits, which files call 16 or 32
+_LOOKED_AT = 32  # images, to see what is white in a set
 _MAX_UNREADABLE = 0.1  # of the images read so far ...
 _JUDGED_AFTER = 100  # ... once there are so many
 
@@ -26,17 +29,63 @@ def check_canvas(canvas: int, channels: int) -> None:
     raise ConfigError(f"channels is {channels!r}; it must be 1 (grey) or 3 (RGB)")
 
 
-def decode(file, canvas: tuple[int, int], channels: int) -> tuple[np.ndarray, tuple[int, int]]:
+def check_white(white: int | None) -> None:
+  """Raises ConfigError unless it is None or a value that can be white."""
+  if white is not None and (isinstance(white, bool) or not isinstance(white, int) or not 1 <= white < 2**32):
+    raise ConfigError(f"white is {white!r}; it must be an integer from 1 to {2**32 - 1}, 4095 for pictures of 12 bits")
+
+
+def find_white(name: str, files: Sequence) -> int | None:
+  """What is white in the grey images of more than 8 bits among `files`, by a look at some; None where none is seen.
+
+  One value for all: a dark picture then stays darker than a bright one of the same camera. It is logged, being a guess,
+  unless it is that of all 16 bits. Of colours Pillow reads the upper 8 of 16 bits; where they use few of these, it is
+  logged too.
+  """
+  largest, upper = [], []
+  for i in sorted({round(i) for i in np.linspace(0, len(files) - 1, _LOOKED_AT)}):
+    try:
+      with Image.open(_opened(files[i])) as image:
+        if image.mode.startswith("I"):
+          largest.append(int(np.asarray(image).max()))
+        elif ";16" in str(image.tile):
+          upper.append(int(np.asarray(image).max()))
+        elif len(files) > _LOOKED_AT and i > len(files) // 4 and not largest + upper:
+          return None
+    except Exception:  # Who reads it will name it.
+      continue
+  if upper and max(upper) < 64:
+    _log.warning(
+      "%s: its colour pictures of 16 bits use %d of the 256 values that are read; store them with 8 bits",
+      name,
+      max(upper) + 1,
+    )
+  if not largest:
+    return None
+  white = _white_of(max(largest))
+  if white != 2**16 - 1:
+    _log.warning(
+      "%s: its grey pictures of more than 8 bits hold values up to %d, so %d is taken for white; the option white sets it",
+      name,
+      max(largest),
+      white,
+    )
+  return white
+
+
+def decode(file, canvas: tuple[int, int], channels: int, *, white: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
   """Decodes an image into the upper left corner of a canvas.
 
-  Turned upright by its EXIF orientation; the first frame of an animation; 16 and 32 bit integers read as 16 bit, floats
-  as [0, 1] if they lie there and as [0, 255] otherwise; what is transparent becomes white. A larger image is shrunk to
-  fit, with its aspect kept (Lanczos); a smaller one is left as it is.
+  Turned upright by its EXIF orientation; the first frame of an animation; what is transparent becomes white. A larger
+  image is shrunk to fit, with its aspect kept (Lanczos); a smaller one is left as it is.
 
   Args:
     file: path or bytes.
     canvas: height and width of the result in pixels.
     channels: 1 or 3.
+    white: the value that becomes 255 in grey images of more than 8 bits and of floats. An image with larger ones, and any
+      if it is None, takes the largest value of 8, 10, 12, 14, 16, 24 or 32 bits that holds its own; for floats in [0, 1]
+      it is 1.
 
   Returns:
     The canvas, uint8 `[height, width, channels]`, zeros outside of the image; the image's (height, width) in it.
@@ -44,13 +93,13 @@ def decode(file, canvas: tuple[int, int], channels: int) -> tuple[np.ndarray, tu
   Raises:
     Whatever Pillow raises for what it cannot read; ValueError for more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
   """
-  with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+  with Image.open(_opened(file)) as image:
     limit = Image.MAX_IMAGE_PIXELS
     if limit and image.width * image.height > limit:
       raise ValueError(f"{image.width} x {image.height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS, {limit}")
     # A JPEG is decoded at a fraction of its size, of at least twice what is kept.
     image.draft(None, (2 * max(canvas), 2 * max(canvas)))
-    upright = _to_mode(ImageOps.exif_transpose(image), _MODES[channels])
+    upright = _to_mode(ImageOps.exif_transpose(image), _MODES[channels], white)
   width, height = _fit(upright.size, canvas)
   if (width, height) != upright.size:
     upright = upright.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -65,15 +114,23 @@ def _fit(size: tuple[int, int], canvas: tuple[int, int]) -> tuple[int, int]:
   return tuple(max(1, round(side * scale)) for side in size)
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+def _opened(file):
+  return io.BytesIO(file) if isinstance(file, bytes) else file
+
+
+def _white_of(largest: float) -> int:
+  return next((2**bits - 1 for bits in _BITS if largest < 2**bits), 2 ** _BITS[-1] - 1)
+
+
+def _to_mode(image: Image.Image, mode: str, white: int | None) -> Image.Image:
   """The image as 8 bit grey or RGB; Pillow's own conversion cuts 16 bit off at 255 and uncovers what is transparent."""
   if image.mode.startswith("I") or image.mode == "F":
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    if image.mode.startswith("I"):
-      values = values / 257
-    elif values.min() >= 0 and values.max() <= 1:
-      values = values * 255
-    image = Image.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8))
+    if image.mode == "F" and 0 <= values.min() and values.max() <= 1:
+      white = 1
+    elif white is None or values.max() > white:
+      white = _white_of(values.max())
+    image = Image.fromarray(np.rint(np.clip(values / white * 255, 0, 255)).astype(np.uint8))
   if image.has_transparency_data:
     image = image.convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

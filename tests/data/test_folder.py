@@ -1,5 +1,7 @@
 import io
 import logging
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -221,3 +223,169 @@ def test_a_file_that_vanishes_is_named_and_replaced(tmp_path):
   (tmp_path / "1.png").unlink()
   assert source.get([1])["image"].max() == 2
   assert "No such file" in source.unreadable[str(tmp_path / "1.png")]
+
+
+def touch(root, *names, color=RED):
+  for name in names:
+    write(root / name, color)
+
+
+def labels_of(source):
+  return source.get(range(len(source)), keys=("label",))["label"].tolist()
+
+
+@pytest.mark.parametrize("train, val", [("train", "val"), ("training", "Validation"), ("TRAIN", "eval"), ("Train", "valid")])
+def test_splits_go_by_several_names(tmp_path, train, val):
+  touch(tmp_path, *(f"{train}/{name}/0.png" for name in "ab"), *(f"{val}/{name}/{i}.png" for name in "ab" for i in "01"))
+  for split, count in dict(train=2, val=4, validation=4, valid=4, training=2).items():
+    source = data.load(f"folder:{tmp_path}", split=split)
+    assert (len(source), source.num_classes) == (count, 2), split
+  with pytest.raises(ConfigError, match="no subfolder for the split 'test'"):
+    data.load(f"folder:{tmp_path}", split="test")
+
+
+def test_a_split_of_two_names_is_asked_for(tmp_path):
+  touch(tmp_path, "train/a.png", "val/a.png", "valid/a.png")
+  assert len(data.load(f"folder:{tmp_path}", split="val")) == 1  # as it is written
+  with pytest.raises(ConfigError, match="may be any of 'val', 'valid'"):
+    data.load(f"folder:{tmp_path}", split="validation")
+
+
+@pytest.mark.parametrize("test", ["test", "Testing", "val"])
+def test_a_split_beside_class_folders_is_not_trained_on(tmp_path, caplog, test):
+  touch(tmp_path, "cat/0.png", "dog/0.png", f"{test}/dog/0.png", f"{test}/dog/1.JPG")
+  source = data.load(f"folder:{tmp_path}")
+  assert labels_of(source) == [0, 1] and source.num_classes == 2
+  assert f"'{test}' is taken for another split and left out" in caplog.text
+  assert labels_of(data.load(f"folder:{tmp_path}", split=test)) == [1, 1]
+
+
+def test_only_other_splits_are_no_training_set(tmp_path):
+  touch(tmp_path, "val/a/0.png", "val/b/0.png", "test/a/0.png")
+  with pytest.raises(ConfigError, match="no split 'train', only 'test', 'val'"):
+    data.load(f"folder:{tmp_path}")
+
+
+def test_a_class_called_train_is_not_taken_for_all_in_silence(tmp_path, caplog):
+  touch(tmp_path, "car/0.png", "plane/0.png", "train/0.png")
+  assert len(data.load(f"folder:{tmp_path}")) == 1
+  assert "'train' is the split; 'car', 'plane' beside it is no part of it" in caplog.text
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("place", ["", "val"])
+def test_one_class_has_one_number_in_all_splits(tmp_path, caplog, empty, place):
+  touch(tmp_path, *(f"train/{name}/0.png" for name in ("ant", "bee", "cat")), "val/cat/0.png", "test/bee/0.png")
+  touch(tmp_path, "test/cat/0.png", "val/bee/0.png")
+  if empty:
+    (tmp_path / "val" / "ant").mkdir()
+  source = data.load(f"folder:{tmp_path}/val") if place else data.load(f"folder:{tmp_path}", split="val")
+  assert labels_of(source) == [1, 2] and source.num_classes == 3
+  assert "no image of 1 of its 3 classes: 'ant'" in caplog.text
+  assert labels_of(data.load(f"folder:{tmp_path}")) == [0, 1, 2]
+  assert labels_of(data.load(f"folder:{tmp_path}", split="test")) == [1, 2]
+
+
+def test_a_split_may_hold_one_class_and_classes_of_its_own(tmp_path):
+  touch(
+    tmp_path,
+    *(f"train/{name}/0.png" for name in "bcd"),
+    "val/c/0.png",
+    "test/images/0.png",
+    "extra/a/0.png",
+    "extra/b/0.png",
+  )
+  numbers = {split: labels_of(data.load(f"folder:{tmp_path}", split=split)) for split in ("train", "val", "extra")}
+  assert numbers == dict(train=[0, 1, 2], val=[1], extra=[3, 0])  # a class of `extra` alone moves no other one's number
+  assert data.load(f"folder:{tmp_path}", split="test").num_classes is None  # one folder of no class's name
+
+
+@pytest.mark.parametrize(
+  "hidden", [".ipynb_checkpoints", "cat/.ipynb_checkpoints", "__MACOSX", "dog/@eaDir", ".git/objects"]
+)
+def test_hidden_folders_are_no_classes_and_hold_no_images(tmp_path, hidden):
+  touch(tmp_path, "cat/0.png", "dog/0.png", f"{hidden}/0.png")
+  source = data.load(f"folder:{tmp_path}", canvas=8)
+  assert labels_of(source) == [0, 1] and source.num_classes == 2
+
+
+def test_a_hidden_folder_above_is_none_of_our_business(tmp_path):
+  touch(tmp_path / ".cache" / "set", "cat/0.png", "dog/0.png")
+  assert len(data.load(f"folder:{tmp_path}/.cache/set")) == 2
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path, caplog):
+  touch(tmp_path, "store/ant/0.png", "store/bee/0.png", "store/cat/0.png", "set/train/ant/0.png")
+  for name in ("bee", "cat"):
+    (tmp_path / "set" / "train" / name).symlink_to(tmp_path / "store" / name)
+  (tmp_path / "set" / "val").symlink_to(tmp_path / "store")
+  (tmp_path / "set" / "train" / "ant" / "1.png").symlink_to(tmp_path / "store" / "ant" / "0.png")
+  for split, expected in dict(train=[0, 0, 1, 2], val=[0, 1, 2]).items():
+    assert labels_of(data.load(f"folder:{tmp_path}/set", split=split)) == expected
+  assert not caplog.text
+  (tmp_path / "store" / "cat" / "again").symlink_to(tmp_path / "store")
+  (tmp_path / "store" / "bee" / "1.png").symlink_to(tmp_path / "nowhere.png")
+  assert labels_of(data.load(f"folder:{tmp_path}/set", split="val")) == [0, 1, 2]
+  assert "cannot follow the link" in caplog.text and "and 1 more" in caplog.text
+
+
+@pytest.mark.parametrize(
+  "names, message",
+  [
+    (["one/0.png", "one/1.png"], "they lie in one subfolder, 'one'; labels=True"),
+    (["a/0.png", "b/0.png", "c.png"], "c.png lies beside the subfolders"),
+    (["a/0.png", "b/0.png", "b/more/0.png"], "b/more/0.png lies deeper than in a class folder; labels=True"),
+  ],
+)
+def test_who_has_no_labels_is_told_why(tmp_path, caplog, names, message):
+  touch(tmp_path, *names)
+  assert data.load(f"folder:{tmp_path}").num_classes is None
+  assert message in caplog.text and len(caplog.records) == 1
+  caplog.clear()
+  assert data.load(f"folder:{tmp_path}", labels=False).num_classes is None and not caplog.text
+
+
+def test_one_image_a_class_and_capital_suffixes(tmp_path, caplog):
+  touch(tmp_path, "a/0.JPG", "b/0.JPEG", "c/0.Png", "d/0.jpeg")
+  source = data.load(f"folder:{tmp_path}", canvas=8)
+  assert labels_of(source) == [0, 1, 2, 3] and not caplog.text
+  assert source.get(range(4))["image"].max() > 200 and not source.unreadable
+  touch(tmp_path, "C/0.png")
+  assert data.load(f"folder:{tmp_path}").num_classes == 5
+  assert "the classes 'C' and 'c' differ in capital letters alone" in caplog.text
+
+
+def write_deep(path, largest: int) -> None:
+  values = np.linspace(0, largest, 4096).astype(np.uint16)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(values.reshape(64, 64)).save(path)
+
+
+def test_twelve_bits_of_sixteen_keep_their_greys(tmp_path, caplog):
+  for name, largest in (("dark.png", 1000), ("light.png", 4000), ("light.tif", 4095)):
+    write_deep(tmp_path / name, largest)
+  source = data.load(f"folder:{tmp_path}", canvas=64, channels=1)
+  assert "values up to 4095, so 4095 is taken for white" in caplog.text and len(caplog.records) == 1
+  images_of = source.get(range(3))["image"]
+  assert images_of.max((1, 2, 3)).tolist() == [62, 249, 255]  # dark stays dark: of 4095, not of its own largest value
+  assert np.unique(images_of[1]).size == 250 and len(caplog.records) == 1
+  assert data.load(f"folder:{tmp_path}", white=65535).get([1])["image"].max() == 16
+  with pytest.raises(ConfigError, match="white is 0"):
+    data.load(f"folder:{tmp_path}", white=0)
+
+
+def test_all_sixteen_bits_are_scaled_as_ever(tmp_path, caplog):
+  for name, largest in (("a.png", 65535), ("b.png", 700)):
+    write_deep(tmp_path / name, largest)
+  found = data.load(f"folder:{tmp_path}", canvas=64).get([0, 1])["image"]
+  assert found.max((1, 2, 3)).tolist() == [255, 3] and not caplog.text
+
+
+@pytest.mark.parametrize("largest, told", [(4000, True), (65535, False)])
+def test_dim_colours_of_sixteen_bits_are_told(tmp_path, caplog, largest, told):
+  chunk = lambda kind, body: struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+  row = b"\0" + np.linspace(0, largest, 24).astype(">u2").tobytes()
+  parts = (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(8 * row)), (b"IEND", b"")
+  (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+  assert data.load(f"folder:{tmp_path}").get([0])["image"].max() == largest >> 8
+  assert ("colour pictures of 16 bits use 16 of the 256 values" in caplog.text) == told
