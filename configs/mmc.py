@@ -79,10 +79,7 @@ def get_config(preset: str = "demo"):
   rec = common.gmml_reconstruction(VIEWS, patch=p.patch)
   config.targets = rec["targets"] | dict(
     md_target=dict(
-      fn="centered_softmax",
-      reads=(common.outputs("t", VIEWS, "trunk/patch_logits"),),
-      temp=p.teacher_temp,
-      momentum=0.9,
+      fn="centered_softmax", reads=(common.outputs("t", VIEWS, "trunk/patch_logits"),), temp=p.teacher_temp, momentum=0.9
     )
   )
   config.losses = rec["losses"] | dict(

@@ -276,7 +276,7 @@ def test_explain(capsys):
     "weight 1",
     "GFLOPs",
     "temporaries",
-    "s_a/trunk/patch_logits float32[8,16,256]",
+    "s_a/trunk/patch_logits float32[8,64,256]",
   ):
     assert part in text, part
 
