@@ -7,10 +7,13 @@ regular expressions that are searched in it (`re.search`). An expression that pi
     lamb    clip -> Adam -> + wd w -> trust ratio -> x lr
     sgd     clip -> + wd w -> momentum -> x lr      coupled decay, as torch has it
     lars    clip -> + wd w -> trust ratio -> momentum -> x lr
+    larc    the same with NVIDIA apex's trust ratio, eta |w| / (|g| + wd |w| + 1e-8), as SwAV has it
 
 Biases and parameters of one dimension (norms, scales) are neither decayed nor adapted by a trust ratio: a parameter
 counts as a bias by its name, since the biases of an attention are `[heads, head_dim]`. This is DINO's rule
-(facebookresearch/dino, utils.py), by which class tokens and position embeddings are decayed; `no_decay` adds to it.
+(facebookresearch/dino, utils.py), by which class tokens and position embeddings are decayed; `no_decay` adds to it, and
+`decay` takes from it what the authors keep in an array of two dimensions, or with `(".",)` everything, as torch does if
+it is given one list of parameters.
 
 Known deviations. LAMB leaves undecayed parameters unadapted, like You et al.'s code and unlike `optax.lamb`. Schedules
 move at every step where some official codes move once an epoch, and reach the peak at step `warmup`, one step after
@@ -29,7 +32,7 @@ import optax
 from jssl.errors import ConfigError, nearest
 from jssl.schedules import Horizon, is_schedule, UNITS
 
-NAMES = ("adamw", "lamb", "lars", "sgd")
+NAMES = ("adamw", "lamb", "larc", "lars", "sgd")
 _BLOCK = re.compile(r"(?:^|/)encoderblock_(\d+)/")
 _EMBEDDING = re.compile(r"(?:^|/)(embedding/\w+|pos_embedding|cls|registers|mask_token|mix_embedding)$")
 
@@ -37,7 +40,7 @@ _EMBEDDING = re.compile(r"(?:^|/)(embedding/\w+|pos_embedding|cls|registers|mask
 def default_optim_config() -> dict[str, Any]:
   """Every key of `config.optim` with its default; only `lr` has to be given."""
   return dict(
-    name="adamw",  # or "lamb", "lars", "sgd"
+    name="adamw",  # or "lamb", "larc", "lars", "sgd"
     lr=None,  # peak; or a whole schedule, in place of `schedule` to `step_factors`
     lr_scale=None,  # "linear": lr x batch / lr_scale_batch; "sqrt": lr x the root of it
     lr_scale_batch=256,
@@ -50,13 +53,14 @@ def default_optim_config() -> dict[str, Any]:
     **{f"boundaries_{unit}": None for unit in UNITS},  # of "step": factors after each boundary
     weight_decay=None,  # a number or a schedule
     no_decay=(),  # regexes beside biases and 1-D parameters
+    decay=(),  # regexes of biases and 1-D parameters that are decayed (and adapted) all the same
     b1=0.9,
     b2=0.999,
     eps=1e-8,  # adamw, lamb
     momentum=0.9,
-    nesterov=False,  # sgd, lars
-    eta=1e-3,
-    lars_clip=False,  # lars; lars_clip: solo-learn's form of the trust ratio
+    nesterov=False,  # sgd, lars, larc
+    eta=1e-3,  # lars, larc: of the trust ratio
+    lars_clip=False,  # lars, in solo-learn's form: larc, with rates of at most lr
     clip=None,  # dict(per_tensor=3.0) or dict(global_norm=1.0)
     lr_mults=(),  # (regex, factor or schedule); of several that fit, the first counts
     constant_lr=(),  # regexes: the lr of these stays at its peak throughout (SimSiam's predictor)
@@ -132,7 +136,7 @@ def make_optimizer(
   plan = _Plan(
     lr=lr,
     weight_decay=horizon.make(config["weight_decay"] or 0.0, "config.optim.weight_decay: "),
-    decayed=_fill(params, _decayed(config["no_decay"], paths)),
+    decayed=_fill(params, _decayed(config["no_decay"], config["decay"], paths)),
     rates=_fill(params, _rates(config, paths, horizon, lr, peak)),
     thaw=_fill(params, _thaw(config["freeze"], paths, horizon)),
   )
@@ -165,8 +169,11 @@ def _stages(config, plan: _Plan) -> list[optax.GradientTransformation]:
     "adamw": [memory, decay],
     "lamb": [memory, decay, trust(1.0)],
     "sgd": [decay, memory],
-    "lars": [_clipped_lars(config["eta"], plan), memory] if config["lars_clip"] else [decay, trust(config["eta"]), memory],
+    "lars": [_larc(config["eta"], plan, clip=True)] if config["lars_clip"] else [decay, trust(config["eta"])],
+    "larc": [_larc(config["eta"], plan)],
   }[config["name"]]
+  if config["name"] in ("lars", "larc"):
+    body.append(memory)
   frozen = _stage(lambda update, _, count, thaw: _zero_before(thaw, count, update), plan.thaw)
   scale = _stage(lambda update, _, count, rate: update * -rate(count).astype(update.dtype), plan.rates)
   return [frozen, *_clip(config["clip"]), *body, scale, frozen]
@@ -220,16 +227,23 @@ def _clip(clip) -> list[optax.GradientTransformation]:
   return [optax.clip_by_global_norm(clip["global_norm"])] if clip.get("global_norm") else []
 
 
-def _clipped_lars(eta: float, plan: _Plan) -> optax.GradientTransformationExtraArgs:
-  """`g + wd w` times `min(eta |w| / (|g| + wd |w| + 1e-8) / lr, 1)`: solo-learn, solo/utils/lars.py (clip_lr=True)."""
+def _larc(eta: float, plan: _Plan, *, clip: bool = False) -> optax.GradientTransformationExtraArgs:
+  """`g + wd w` times the trust ratio `eta |w| / (|g| + wd |w| + 1e-8)`.
+
+  References:
+    NVIDIA/apex, apex/parallel/LARC.py (its clip=False); with `clip`, the ratio over the learning rate is at most 1:
+    vturrisi/solo-learn, solo/utils/lars.py (clip_lr=True).
+  """
 
   def adapt(update, param, count, decayed, rate):
     if not decayed:
       return update
-    wd, lr = plan.weight_decay(count), rate(count)
+    wd = plan.weight_decay(count)
     w, g = optax.safe_norm(param, 0.0), optax.safe_norm(update, 0.0)
-    trust = jnp.minimum(eta * w / (g + wd * w + 1e-8) / lr, 1.0)
-    # Without a norm solo-learn neither adapts nor decays.
+    trust = eta * w / (g + wd * w + 1e-8)
+    if clip:
+      trust = jnp.minimum(trust / rate(count), 1.0)
+    # Without a norm neither code adapts or decays.
     return jnp.where((w > 0) & (g > 0), trust * (update + wd * param), update).astype(update.dtype)
 
   return _stage(adapt, plan.decayed, plan.rates)
@@ -310,9 +324,13 @@ def _pick(key: str, regex: str, paths: Mapping[str, Any]) -> list[str]:
   return picked
 
 
-def _decayed(no_decay: Sequence[str], paths) -> dict[str, bool]:
+def _decayed(no_decay: Sequence[str], decay: Sequence[str], paths) -> dict[str, bool]:
   kept = {path for regex in no_decay for path in _pick("no_decay", regex, paths)}
-  return {path: ndim > 1 and path.rsplit("/", 1)[-1] != "bias" and path not in kept for path, ndim in paths.items()}
+  taken = {path for regex in decay for path in _pick("decay", regex, paths)}
+  if both := kept & taken:
+    raise ConfigError(f"config.optim: both decay and no_decay pick '{min(both)}'")
+  rule = lambda path, ndim: ndim > 1 and path.rsplit("/", 1)[-1] != "bias"
+  return {path: path in taken or rule(path, ndim) and path not in kept for path, ndim in paths.items()}
 
 
 def _rates(config, paths, horizon: Horizon, lr: Callable, peak: float | None) -> dict[str, Callable]:

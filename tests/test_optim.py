@@ -156,6 +156,29 @@ def test_lars_follows_its_equations(clipped):
     np.testing.assert_allclose(value, want[name], rtol=1e-5, atol=2e-6, err_msg=name)
 
 
+def test_larc_is_swavs():
+  """apex's LARC (clip=False) around torch's SGD, on every parameter: norms and biases are decayed and adapted too."""
+  lr, wd = lr_by_hand(4.8, 4.8e-3, 5), 1e-2
+
+  def update(name, w, g, m, i):
+    g_norm, w_norm = np.linalg.norm(g), np.linalg.norm(w)
+    g = (g + wd * w) * 1e-3 * w_norm / (g_norm + w_norm * wd + 1e-8)
+    m = g if m is None else 0.9 * m + g
+    return w - lr[i] * m, m
+
+  config = dict(name="larc", lr=4.8, end_lr_fraction=1e-3, warmup_epochs=1, weight_decay=wd)
+  want = numpy_train(update)
+  history, info = train(config | dict(decay=(".",)))
+  assert info["decayed"] == 4 and info["undecayed"] == 0
+  for name, value in leaves(history[-1]).items():
+    np.testing.assert_allclose(value, want[name], rtol=1e-5, atol=2e-6, err_msg=name)
+  # Without `decay`, a vector moves by its whole gradient.
+  bare = leaves(train(config)[0][-1])
+  np.testing.assert_allclose(bare["head"], want["head"], rtol=1e-5, atol=2e-6)
+  start = leaves(tensors())["scale"]
+  assert np.linalg.norm(bare["scale"] - start) > 100 * np.linalg.norm(want["scale"] - start)
+
+
 def test_lamb_follows_its_equations_and_optax():
   lr, wd = lr_by_hand(0.05, 0.0, 5), 0.1
 
@@ -184,7 +207,7 @@ def test_lamb_follows_its_equations_and_optax():
 
 
 def test_zero_norms_leave_the_gradient_alone():
-  for config in (dict(name="lars"), dict(name="lars", lars_clip=True), dict(name="lamb")):
+  for config in (dict(name="lars"), dict(name="lars", lars_clip=True), dict(name="larc"), dict(name="lamb")):
     params = dict(kernel=jnp.zeros((2, 2)))
     tx, _ = make_optimizer(dict(lr=0.1, lr_schedule="constant", **config), params, **RUN)
     updates, _ = tx.update(dict(kernel=jnp.ones((2, 2))), tx.init(params), params)
@@ -273,6 +296,23 @@ def test_no_decay_adds_to_the_rule():
   assert not np.array_equal(leaves(history[-1])["query"], leaves(plain[-1])["query"])
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_all_are_decayed_when_asked_as_torch_does_with_one_list(name):
+  torch = pytest.importorskip("torch")
+  history, info = train(dict(name=name, lr=0.01, lr_schedule="constant", weight_decay=0.5, decay=(".",)))
+  assert (info["decayed"], info["undecayed"]) == (4, 0)
+  params = {name: torch.nn.Parameter(torch.tensor(value)) for name, value in leaves(tensors()).items()}
+  kinds = dict(adamw=(torch.optim.AdamW, {}), sgd=(torch.optim.SGD, dict(momentum=0.9)))
+  kind, numbers = kinds[name]
+  tx = kind(params.values(), lr=0.01, weight_decay=0.5, **numbers)
+  for i in range(STEPS):
+    for key, grad in leaves(tensors(i + 1)).items():
+      params[key].grad = torch.tensor(grad)
+    tx.step()
+  for key, value in leaves(history[-1]).items():
+    np.testing.assert_allclose(value, params[key].detach().numpy(), rtol=1e-5, atol=2e-6, err_msg=key)
+
+
 def test_layer_decay_has_maes_numbering():
   paths = [
     "student/backbone/cls",
@@ -323,7 +363,7 @@ def test_defaults_live_in_a_config_dict():
 
 def test_bfloat16_parameters_keep_their_dtype():
   params = dict(kernel=jnp.ones((2, 2), jnp.bfloat16))
-  for name in ("adamw", "lamb", "lars", "sgd"):
+  for name in optim.NAMES:
     tx, _ = make_optimizer(dict(name=name, lr=0.1, weight_decay=0.1, clip=dict(per_tensor=1.0)), params, **RUN)
     updates, _ = tx.update(params, tx.init(params), params)
     assert updates["kernel"].dtype == jnp.bfloat16
@@ -336,6 +376,8 @@ def test_bfloat16_parameters_keep_their_dtype():
     (dict(lr=1.0, name="adam"), "'adamw'"),
     (dict(lr=1.0, weight_decays=1), "'weight_decay'"),
     (dict(lr=1.0, no_decay=("hed",)), "'hed' picks no parameter; did you mean 'head'"),
+    (dict(lr=1.0, decay=("hed",)), "config.optim.decay: 'hed' picks no parameter"),
+    (dict(lr=1.0, decay=("head",), no_decay=("head",)), "both decay and no_decay pick 'head"),
     (dict(lr=1.0, freeze=("last_layer",)), "picks no parameter"),
     (dict(lr=1.0, freeze=(("head", dict(until_epoch=1)),)), "'until_epochs'"),
     (dict(lr=1.0, lr_mults=(("head|query", 1.0), ("head", 2.0))), "earlier entries"),
