@@ -20,13 +20,14 @@ Controls: `--config.views.style_a.fn=fourier_augment` (and `style_b`) gives ever
 """
 
 from jssl.configs import common, simclr
+from jssl.errors import UnknownPresetError
 
 RATIO = (0.02, 0.2)
 
 
 def get_config(preset: str = "demo"):
   if preset == "imagenet":
-    raise KeyError(f"'{preset}'; there are demo, cifar10")
+    raise UnknownPresetError(f"'{preset}'; there are demo, cifar10")
   config = simclr.get_config(preset)
   views = config.views.to_dict()
   for v in simclr.VIEWS:

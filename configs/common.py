@@ -6,6 +6,7 @@ import types
 import ml_collections
 
 from jssl.config import default_config
+from jssl.errors import UnknownPresetError
 from jssl.views import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD
 
 IMAGE = ("image", "extent=extent")
@@ -41,7 +42,7 @@ def base(preset: str) -> ml_collections.ConfigDict:
   tensorflow-datasets' `imagenet2012`, or `--config.data.name=folder:/path/to/train`.
 
   Raises:
-    KeyError: for another preset.
+    UnknownPresetError: for another preset.
   """
   config = default_config()
   evaluation = config.evaluation
@@ -58,7 +59,7 @@ def base(preset: str) -> ml_collections.ConfigDict:
     config.data.name = "tfds:imagenet2012"
     evaluation.update(dict(train=dict(name="tfds:imagenet2012"), test=dict(name="tfds:imagenet2012", split="validation")))
   else:
-    raise KeyError(f"'{preset}'; there are {', '.join(PRESETS)}")
+    raise UnknownPresetError(f"'{preset}'; there are {', '.join(PRESETS)}")
   return config
 
 
@@ -66,11 +67,11 @@ def pick(preset: str, **presets: Mapping) -> types.SimpleNamespace:
   """The numbers of one preset as fields: `p = pick(preset, demo=dict(size=32), imagenet=dict(size=224))`, then `p.size`.
 
   Raises:
-    KeyError: there is no such preset.
+    UnknownPresetError: there is no such preset.
     ValueError: a preset has other fields than the others have.
   """
   if preset not in presets:
-    raise KeyError(f"'{preset}'; there are {', '.join(presets)}")
+    raise UnknownPresetError(f"'{preset}'; there are {', '.join(presets)}")
   for name, fields in presets.items():
     if odd := set(fields) ^ set(presets[preset]):
       raise ValueError(f"presets '{name}' and '{preset}' do not have the same fields: {', '.join(sorted(odd))}")

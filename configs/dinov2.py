@@ -21,6 +21,7 @@ of the prototypes are trained, but not decayed. The last phase at 518 px and the
 """
 
 from jssl.configs import common
+from jssl.errors import UnknownPresetError
 from jssl.schedules import cosine, linear
 
 CHOICES = ("sinkhorn", "separate_heads")
@@ -29,7 +30,7 @@ CHOICES = ("sinkhorn", "separate_heads")
 def get_config(arg: str = "demo"):
   preset, *choices = arg.split(",")
   if unknown := [choice for choice in choices if choice not in CHOICES]:
-    raise KeyError(f"'{arg}'; after the preset there may come {' and '.join(CHOICES)}, not {unknown[0]}")
+    raise UnknownPresetError(f"'{arg}'; after the preset there may come {' and '.join(CHOICES)}, not {unknown[0]}")
   config = common.base(preset)
   size, patch, local_crops, head, net = dict(
     demo=(32, 4, 2, dict(common.TINY_HEAD, prototypes=128), dict(**common.TINY, layer_scale=1.0)),

@@ -11,11 +11,12 @@ of temperatures is logged as `con/temperature`; the tables are in the state, as 
 """
 
 from jssl.configs import sogclr
+from jssl.errors import UnknownPresetError
 
 
 def get_config(preset: str = "demo"):
   if preset == "imagenet":
-    raise KeyError(f"'{preset}'; there are demo, cifar10")
+    raise UnknownPresetError(f"'{preset}'; there are demo, cifar10")
   config = sogclr.get_config(preset)
   config.losses.con = dict(
     fn="isogclr_loss",

@@ -17,13 +17,14 @@ channel. See also `distort` and `alien_blocks`.
 """
 
 from jssl.configs import common
+from jssl.errors import UnknownPresetError
 
 VIEWS = ("a", "b")
 
 
 def get_config(preset: str = "demo"):
   if preset == "imagenet":
-    raise KeyError(f"'{preset}'; there are demo, cifar10")
+    raise UnknownPresetError(f"'{preset}'; there are demo, cifar10")
   config = common.base(preset)
   dim, net = dict(demo=(128, common.TINY), cifar10=(512, dict(width=192, depth=12, num_heads=3)))[preset]
   config.views = common.symmetric_pair(preset, size=32, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.0), jitter_prob=1.0) | {

@@ -8,6 +8,7 @@ complete. Networks are read from them by name, for evaluation and for warm start
 import contextlib
 import hashlib
 import json
+import math
 import pathlib
 import threading
 from typing import Any
@@ -20,9 +21,11 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as keeping
 
 from jssl import logging
 from jssl.errors import CheckpointError, ConfigError, nearest
-from jssl.files import write_whole
+from jssl.files import finite, user_path, write_whole
 
 FORMAT_VERSION = 2
+# Files without which a checkpoint cannot be read.
+_NEEDED = ("_CHECKPOINT_METADATA", "metadata/metadata", "state/_METADATA", "state/manifest.ocdbt")
 _NONE = -1
 
 
@@ -37,10 +40,14 @@ class Checkpoints:
 
   def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2, keep_best: str | None = None):
     policies = [keeping.LatestN(keep)]
+
+    def value(metrics):  # None where it was not finite
+      found = metrics.get(keep_best)
+      return math.inf if found is None else found
+
     if keep_best:
-      lowest = keeping.BestN(get_metric_fn=lambda m: m[keep_best], reverse=True, n=1, keep_checkpoints_without_metrics=False)
-      policies.append(lowest)
-    self.directory = pathlib.Path(workdir).absolute() / "checkpoints"
+      policies.append(keeping.BestN(get_metric_fn=value, reverse=True, n=1, keep_checkpoints_without_metrics=False))
+    self.directory = user_path(workdir).absolute() / "checkpoints"
     self._manager = ocp.CheckpointManager(
       self.directory,
       item_handlers=_handlers(),
@@ -49,7 +56,7 @@ class Checkpoints:
         cleanup_tmp_directories=True,
         # Otherwise, where a folder cannot be made, other threads wait twenty minutes for it.
         async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
-        best_fn=(lambda m: m[keep_best]) if keep_best else None,
+        best_fn=value if keep_best else None,
         best_mode="min",
       ),
     )
@@ -68,6 +75,7 @@ class Checkpoints:
     self.wait()
     if jax.process_index() == 0:
       checksums_path(self.directory, step).unlink(missing_ok=True)
+    metrics = finite(metrics)
     metadata = dict(format_version=FORMAT_VERSION, step=step, metrics=metrics)
     try:
       self._manager.save(
@@ -96,27 +104,23 @@ class Checkpoints:
     self._failed = f"the checkpoint of step {step} could not be written: {' '.join(str(error).split())[:300]}"
     logging.log.error("%s; last good checkpoint: step %s", self._failed, self.latest_step())
 
-  def restore_last(self, state):
-    """Reads the newest checkpoint that is whole into the layout of `state`; `state` itself if there is none at all.
+  def last_whole(self) -> int | None:
+    """The step of the newest checkpoint that is whole, the same in every process; None if there is none at all.
 
     Damaged ones are named and moved to `damaged/` beside the folder of the checkpoints.
 
     Raises:
-      ConfigError: if there are checkpoints and all are damaged, or the newest is not of this run's arrays.
+      ConfigError: if there are checkpoints and all are damaged.
     """
     self.wait()
-    step = int(multihost_utils.broadcast_one_to_all(np.int32(self._last_whole() if jax.process_index() == 0 else 0)))
+    step = int(multihost_utils.broadcast_one_to_all(np.int32(self._put_aside() if jax.process_index() == 0 else 0)))
     self._manager.reload()
-    if step == _NONE:
-      return state
-    state = self.restore(state, step)
-    logging.log.info("going on from step %d", step)
-    return state
+    return None if step == _NONE else step
 
-  def _last_whole(self) -> int:
+  def _put_aside(self) -> int:
     """The step of the newest checkpoint that is whole, from whose way the damaged ones have been moved; or `_NONE`."""
     damaged = {}
-    for step in sorted(self._manager.all_steps(), reverse=True):
+    for step in reversed(known_steps(self.directory)):
       damage = find_damage(self.directory, step)
       if not damage:
         break
@@ -134,21 +138,20 @@ class Checkpoints:
       (self.directory / str(bad)).rename(place / f"{bad}-{len(list(place.iterdir()))}")
     return step
 
-  def restore(self, state, step: int | None = None):
-    """Reads a checkpoint into the layout of `state` (arrays, whose values do not matter).
+  def restore(self, spec, step: int):
+    """Reads a checkpoint into the shapes, types and shardings of `spec`, a state of arrays or `jax.ShapeDtypeStruct`s.
 
     Raises:
       ConfigError: if it was written by another format, or for other arrays; says which.
     """
-    step = self.latest_step() if step is None else step
     metadata = self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())).metadata
     if metadata["format_version"] != FORMAT_VERSION:
       raise ConfigError(f"{self.directory}/{step} has format {metadata['format_version']}, this jssl reads {FORMAT_VERSION}")
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), named_leaves(state))
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), named_leaves(spec))
     saved = _saved_spec(self._manager, step)
     require_same(f"{self.directory}/{step}", saved, "this run", target)
     restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
-    return jax.tree.unflatten(jax.tree.structure(state), [restored[name] for name in named_leaves(state)])
+    return jax.tree.unflatten(jax.tree.structure(spec), [restored[name] for name in named_leaves(spec)])
 
   def wait(self) -> None:
     """Returns when all that was saved is on disk, or has failed to get there."""
@@ -192,14 +195,21 @@ def write_checksums(directory: pathlib.Path, step: int) -> None:
       kept.unlink()
 
 
+def known_steps(directory: pathlib.Path) -> list[int]:
+  """The steps of the checkpoints in a folder, whole or not, the newest last; none if there is no such folder."""
+  found = directory.iterdir() if directory.is_dir() else ()
+  return sorted(int(path.name) for path in found if path.name.isdigit() and path.is_dir())
+
+
 def find_damage(directory: pathlib.Path, step: int) -> str:
   """What differs in a checkpoint from what was written, in one line; "" if nothing does.
 
-  A process that was killed in the moment between has left a complete checkpoint without checksums: that passes.
+  A process that was killed in the moment between has left a complete checkpoint without checksums, and a copy may lack
+  them: such a checkpoint passes if it can be read.
   """
   record = checksums_path(directory, step)
   if not record.exists():
-    return ""
+    return _find_missing(directory, step)
   try:
     expected, found = json.loads(record.read_text()), _checksums(directory / str(step))
     if not isinstance(expected, dict):
@@ -213,6 +223,21 @@ def find_damage(directory: pathlib.Path, step: int) -> str:
   return (
     f"the checkpoint of step {step} is damaged: {names[0]} {what}{f' ({len(names)} files in all)' if len(names) > 1 else ''}"
   )
+
+
+def _find_missing(directory: pathlib.Path, step: int) -> str:
+  """Like `find_damage` without checksums: whether what every checkpoint has is there, and the arrays can be read."""
+  for name in _NEEDED:
+    path = directory / str(step) / name
+    if not path.is_file() or not path.stat().st_size:
+      return f"the checkpoint of step {step} is damaged: {name} is {'empty' if path.is_file() else 'missing'}"
+  if jax.process_count() > 1:  # where orbax reads with all processes at once
+    return ""
+  try:
+    _read(directory, step)
+  except Exception as error:  # pylint: disable=broad-except  # whatever orbax makes of a part of its files
+    return f"the checkpoint of step {step} is damaged: {' '.join(str(error).split())[:200]}"
+  return ""
 
 
 def _checksums(folder: pathlib.Path) -> dict[str, str]:
@@ -251,21 +276,25 @@ def load_variables(workdir: str | pathlib.Path, step: int | None = None) -> dict
   Raises:
     ConfigError: if the workdir holds no checkpoint, or a damaged one.
   """
-  directory = pathlib.Path(workdir).absolute() / "checkpoints"
-  with ocp.CheckpointManager(
-    directory, item_handlers=_handlers(), options=ocp.CheckpointManagerOptions(create=False, read_only=True)
-  ) as manager:
-    step = manager.latest_step() if step is None else step
-    if step is None:
-      raise ConfigError(f"{workdir} holds no checkpoint")
-    if step not in manager.all_steps():
-      raise ConfigError(f"{workdir} holds no checkpoint of step {step}; known: {sorted(manager.all_steps())}")
-    if damage := find_damage(directory, step):
-      raise ConfigError(f"{workdir}: {damage}; known steps: {sorted(manager.all_steps())}")
-    target = {name: np.zeros(spec.shape, spec.dtype) for name, spec in _saved_spec(manager, step).items()}
-    state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
+  directory = user_path(workdir).absolute() / "checkpoints"
+  known = known_steps(directory)
+  if not known:
+    raise ConfigError(f"{workdir} holds no checkpoint")
+  step = known[-1] if step is None else step
+  if step not in known:
+    raise ConfigError(f"{workdir} holds no checkpoint of step {step}; known: {known}")
+  if damage := find_damage(directory, step):
+    raise ConfigError(f"{workdir}: {damage}; known steps: {known}")
   prefix = "variables/"
-  return {name[len(prefix) :]: np.asarray(x) for name, x in state.items() if name.startswith(prefix)}
+  return {name[len(prefix) :]: np.asarray(x) for name, x in _read(directory, step).items() if name.startswith(prefix)}
+
+
+def _read(directory: pathlib.Path, step: int) -> dict[str, Any]:
+  """All arrays of a checkpoint."""
+  options = ocp.CheckpointManagerOptions(create=False, read_only=True)
+  with ocp.CheckpointManager(directory, item_handlers=_handlers(), options=options) as manager:
+    target = {name: np.zeros(spec.shape, spec.dtype) for name, spec in _saved_spec(manager, step).items()}
+    return dict(manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state)
 
 
 def network_arrays(variables: dict[str, np.ndarray], network: str) -> tuple[dict, dict]:

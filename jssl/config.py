@@ -11,13 +11,15 @@ import importlib.util
 import json
 import math
 import numbers
+import os
 import pathlib
 from typing import Any
 
 import ml_collections
 
 from jssl import optim
-from jssl.errors import ConfigError, nearest
+from jssl.errors import ConfigError, nearest, UnknownPresetError
+from jssl.files import user_path
 
 # Stages and tables whose keys are names of the user's own; their contents are checked by `jssl.method`.
 OPEN = ("views", "masking", "networks", "passes", "targets", "losses", "phases", "refresh")
@@ -92,17 +94,27 @@ def load_config(spec: str) -> ml_collections.ConfigDict:
 
   Raises:
     ConfigError: if there is no such config or no such preset.
+
+  Whatever else goes wrong inside `get_config` is raised as it is.
   """
   name, _, arg = spec.partition(":")
-  get_config = _config_module(name).get_config
+  module = _config_module(name)
+  if not hasattr(module, "get_config"):
+    raise ConfigError(f"--config {name}: it has no function get_config")
   try:
-    return get_config(arg) if arg else get_config()
+    config = module.get_config(arg) if arg else module.get_config()
   except KeyError as error:
+    # Any other KeyError is a fault in the config, which its traceback shows best.
+    if not isinstance(error, UnknownPresetError) and error.args != (arg,):
+      raise
     raise ConfigError(f"--config {spec}: {name} has no preset {error}") from error
+  if not isinstance(config, ml_collections.ConfigDict):
+    raise ConfigError(f"--config {spec}: get_config returned a {type(config).__name__}, not an ml_collections.ConfigDict")
+  return config
 
 
 def _config_module(name: str):
-  path = pathlib.Path(name)
+  path = user_path(name)
   if path.suffix == ".py":
     if not path.exists():
       raise ConfigError(f"--config {name}: there is no such file")
@@ -123,6 +135,9 @@ def _config_module(name: str):
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Raises `ConfigError` for a key that the loop does not know, a value that it cannot use, and none or two durations."""
   _check_keys(config.to_dict(), default_config().to_dict(), "config")
+  missing = sorted(flatten(with_defaults(config)).keys() - flatten(config).keys())
+  if missing:
+    raise ConfigError(f"config.{missing[0]} is missing: begin with jssl.config.default_config()")
   flat = flatten(config)
   for key, least in LEAST.items():
     if flat[key] < least:
@@ -198,11 +213,49 @@ def tuples(value: Any) -> Any:
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
-  return json.dumps(config.to_dict(), indent=2, sort_keys=True)
+  """The config as JSON, NumPy's numbers as Python's.
+
+  Raises:
+    ConfigError: for what JSON cannot hold, by its place: a function, for one, that is not given by its name.
+  """
+  return json.dumps(_plain(config.to_dict(), "config"), indent=2, sort_keys=True, allow_nan=False)
+
+
+def _plain(value: Any, where: str) -> Any:
+  if isinstance(value, dict):
+    return {key: _plain(inner, f"{where}.{key}") for key, inner in value.items()}
+  if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+    return [_plain(inner, where) for inner in value]
+  if hasattr(value, "tolist"):
+    return _plain(value.tolist(), where)
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  if value is None or isinstance(value, (str, numbers.Integral)) or isinstance(value, float) and math.isfinite(value):
+    return value
+  if callable(value) or hasattr(value, "_fields"):
+    name = f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '<')}"
+    write = f"'{name}'" if "<" not in name else "'module:name', after defining it at the top of a module"
+    raise ConfigError(f"{where}: a workdir's config.json cannot hold a function (only Method takes one); write {write}")
+  raise ConfigError(f"{where}={value!r}: a workdir's config.json cannot hold a {type(value).__name__} of this value")
 
 
 def from_json(text: str) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(tuples(json.loads(text)))
+
+
+def with_defaults(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """A config with today's defaults for keys that it lacks: those that its version did not have yet."""
+  return ml_collections.ConfigDict(_filled(config.to_dict(), default_config().to_dict()))
+
+
+def _filled(given: dict, defaults: dict) -> dict:
+  found = dict(given)
+  for key, default in defaults.items():
+    if key not in given:
+      found[key] = default
+    elif default and isinstance(default, dict) and isinstance(given[key], dict):
+      found[key] = _filled(given[key], default)
+  return found
 
 
 def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[str, Any]:
@@ -219,7 +272,9 @@ def flatten(config: ml_collections.ConfigDict | dict, prefix: str = "") -> dict[
 def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_collections.ConfigDict:
   """Applies `--config.key=value` arguments in place; a duration takes the place of the one that the config gave.
 
-  A value is a Python literal (`1e-3`, `(0.2, 1.0)`, `None`), or else a string.
+  A value is a Python literal (`1e-3`, `(0.2, 1.0)`, `None`), in which `true`, `false`, `none` and `null` are what they
+  are in YAML and JSON, or else a string; in quotes it is a string always. A key that holds a string takes a number as a
+  string, one that holds a whole number takes `1e3`.
 
   Raises:
     ConfigError: for a key that the config does not have, or a value of another type.
@@ -240,7 +295,7 @@ def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_coll
     if path in DURATIONS:
       for duration in DURATIONS:
         _assign(config, duration, None, f"config.{duration}")
-    _assign(place, key, _literal(text), f"{where}.{key}")
+    _assign(place, key, _literal(text, f"{where}.{key}"), f"{where}.{key}", text)
   return config
 
 
@@ -250,15 +305,41 @@ def _require_key(place: Any, name: str, where: str) -> None:
     raise ConfigError(f"{where}.{name}: unknown key; {nearest(name, known)}")
 
 
-def _literal(text: str) -> Any:
+# As YAML and JSON write them; Python's own are literals already.
+_WORDS = {"true": True, "false": False, "none": None, "null": None}
+
+
+def _literal(text: str, where: str) -> Any:
+  """The value that a text of the command line stands for; a string if it stands for no other."""
   try:
-    return tuples(ast.literal_eval(text))
-  except (SyntaxError, ValueError):
+    tree = ast.parse(text.strip(), mode="eval")
+    return tuples(ast.literal_eval(_Words().visit(tree)))
+  except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
+    if text.strip()[:1] in ("(", "[", "{"):
+      raise ConfigError(f"{where}={text}: cannot be read; strings in it, and strings like it, need quotes") from error
     return text
 
 
-def _assign(place: ml_collections.ConfigDict, key: str, value: Any, where: str) -> None:
+class _Words(ast.NodeTransformer):
+  """Puts constants in the place of `_WORDS`, wherever they stand."""
+
+  def visit_Name(self, node):  # pylint: disable=invalid-name
+    word = node.id.lower()
+    return ast.Constant(_WORDS[word]) if word in _WORDS else node
+
+
+def _assign(place: ml_collections.ConfigDict, key: str, value: Any, where: str, text: str | None = None) -> None:
+  """Sets a key to a value, or to the text that it was read from where the key holds strings and the text is a number."""
   before = place.get(key)
+  number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  if isinstance(before, str) and number and text is not None:
+    value = text
+  elif isinstance(before, int) and not isinstance(before, bool) and isinstance(value, float) and value.is_integer():
+    value = int(value)
+  if isinstance(before, bool) and not isinstance(value, (bool, type(None))):
+    raise ConfigError(f"{where}={value!r}: write True or False")
+  if isinstance(value, bool) and isinstance(before, (int, float)) and not isinstance(before, bool):
+    raise ConfigError(f"{where}={value!r}: write a number")
   # A schedule may become a number, and anything nothing.
   free = value is None or before is None or (hasattr(before, "keys") and ("schedule" in before or not before))
   try:

@@ -8,6 +8,10 @@ class ConfigError(ValueError):
   """A config, a data set or a workdir that cannot be used. The message is one line and names the place."""
 
 
+class UnknownPresetError(KeyError):
+  """A config without the preset that was asked for; the message names it and those that there are."""
+
+
 class NonFiniteError(RuntimeError):
   """A run's loss or gradient is no longer finite."""
 

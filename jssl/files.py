@@ -1,6 +1,38 @@
-"""Files that others may read while they are written."""
+"""Paths and files: how a user's path is read, numbers that JSON does not have, files that others read while they are written."""
 
+import json
+import math
+import os
 import pathlib
+from typing import Any
+
+from jssl.errors import ConfigError
+
+
+def user_path(path: str | os.PathLike) -> pathlib.Path:
+  """A path as a user writes it, `~` and `~name` being home folders, also where no shell has seen to it.
+
+  Raises:
+    ConfigError: if there is no such user.
+  """
+  try:
+    return pathlib.Path(path).expanduser()
+  except RuntimeError as error:
+    raise ConfigError(f"{path}: {error}") from error
+
+
+def finite(value: Any) -> Any:
+  """The value with None in place of every float that is not finite, at any depth: JSON has no NaN and no infinity."""
+  if isinstance(value, dict):
+    return {key: finite(inner) for key, inner in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [finite(inner) for inner in value]
+  return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def dump_json(value: Any, **options) -> str:
+  """JSON as the standard has it (RFC 8259), see `finite`; options are those of `json.dumps`."""
+  return json.dumps(finite(value), allow_nan=False, **options)
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:

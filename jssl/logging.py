@@ -2,13 +2,14 @@
 
 import json
 import logging
+import math
 import pathlib
 import sys
 import time
 
 import jax
 
-from jssl.files import write_whole
+from jssl.files import dump_json, user_path, write_whole
 
 log = logging.getLogger("jssl")
 
@@ -37,10 +38,10 @@ class MetricsWriter:
     self._silent = jax.process_index() > 0
     if self._silent:
       return
-    workdir = pathlib.Path(workdir)
+    workdir = user_path(workdir)
     self._path = workdir / "metrics.jsonl"
     kept = [row for row in read_metrics(workdir) if row["step"] <= step]
-    write_whole(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+    write_whole(self._path, "".join(dump_json(row) + "\n" for row in kept))
     self._file = self._path.open("a", buffering=1)
     self._events = _summary_writer(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 
@@ -49,7 +50,7 @@ class MetricsWriter:
     if self._silent:
       return
     try:
-      self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+      self._file.write(dump_json({"step": step, **metrics}) + "\n")
     except OSError as error:
       log.error("step %d: the metrics could not be written: %s", step, error.strerror)
     for name, value in metrics.items():
@@ -76,16 +77,22 @@ def _summary_writer(*args, **kwargs):
 
 
 def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
-  """The rows of a run's `metrics.jsonl`; a line that a killed process or a full disk left half written is dropped."""
-  path = pathlib.Path(workdir) / "metrics.jsonl"
+  """The rows of a run's `metrics.jsonl`.
+
+  A line that a killed process or a full disk left half written is dropped. A number that was not finite is null in the
+  file, since JSON has none, and NaN here.
+  """
+  path = user_path(workdir) / "metrics.jsonl"
   if not path.exists():
     return []
   rows = []
   for line in path.read_text().splitlines():
     try:
-      rows.append(json.loads(line))
+      row = json.loads(line)
     except json.JSONDecodeError:
       continue
+    if isinstance(row, dict) and isinstance(row.get("step"), int):
+      rows.append({name: math.nan if value is None else value for name, value in row.items()})
   return rows
 
 

@@ -166,6 +166,12 @@ class Parallel:
     """The state as arrays of all processes, which is what checkpoints hold; the same memory."""
     return self._seen_by(state, NamedSharding(self.mesh, PartitionSpec()))
 
+  def layout(self, spec):
+    """The shapes of a state with the shardings that `shared` gives it: what a checkpoint is read into."""
+    of_all = NamedSharding(self.mesh, PartitionSpec())
+    shared = (lambda x: of_all) if self.process_count > 1 and self.axis_name else self.state_sharding
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shared(x)), spec)
+
   def own(self, state):
     """The inverse of `shared`."""
     return self._seen_by(state, self._replicated)

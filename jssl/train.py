@@ -6,106 +6,21 @@ It knows steps, devices, checkpoints and logs; what is trained is the config's a
 import argparse
 import contextlib
 import os
-import pathlib
 import sys
-from typing import Any
 
-from flax import struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jssl import checkpoint, data, logging, optim, phases, processes, workdirs
 from jssl import config as configs
 from jssl.environment import run_key
 from jssl.errors import CheckpointError, ConfigError, NonFiniteError
+from jssl.files import user_path
 from jssl.method import Method, Variables
 from jssl.parallel import Parallel
 from jssl.schedules import Horizon
-
-
-@struct.dataclass
-class TrainState:
-  """Everything that changes from step to step; everything that a checkpoint holds.
-
-  Attributes:
-    step: updates done, int32.
-    variables: the method's.
-    opt_state: the optimizer's.
-    nonfinite: updates whose loss or gradient was not finite, int32: counted here, so that watching costs no transfer.
-    rollbacks: how often the run has gone back to a checkpoint, int32; each time the examples come in another order.
-  """
-
-  step: jax.Array
-  variables: Variables
-  opt_state: Any
-  nonfinite: jax.Array = np.int32(0)
-  rollbacks: jax.Array = np.int32(0)
-
-
-def make_train_step(
-  method: Method,
-  optimizer: optax.GradientTransformation,
-  parallel: Parallel,
-  *,
-  seed: int,
-  accumulate: int = 1,
-  skip: bool = False,
-):
-  """One update as a function `(state, arrays, batch) -> (state, metrics)`, to be compiled by `parallel`.
-
-  `arrays` is a data set that lives on the device, or empty; `batch` then only holds each example's `index`. With `skip`
-  an update whose loss or gradient is not finite leaves everything as it was but the numbers of steps.
-  """
-
-  def loss(params, variables, batch, positions, step):
-    return method.loss(params, variables, batch, key=run_key(seed), step=step, positions=positions)
-
-  differentiate = _accumulated(parallel.value_and_grad(loss), accumulate)
-
-  def train_step(state: TrainState, arrays, batch):
-    batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
-    params = state.variables.params
-    (value, (variables, metrics)), gradients = differentiate(
-      params, state.variables, batch, parallel.positions(), state.step
-    )
-    updates, opt_state = optimizer.update(gradients, state.opt_state, params)
-    params = optax.apply_updates(params, updates)
-    teachers = method.update_teachers(variables.teachers, params, state.step)
-    gradient_norm = optax.tree.norm(gradients)
-    finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
-    updated = (variables.replace(params=params, teachers=teachers), opt_state)
-    if skip:
-      updated = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, (state.variables, state.opt_state))
-    state = TrainState(state.step + 1, *updated, state.nonfinite + ~finite, state.rollbacks)
-    return state, metrics | {"gradient_norm": gradient_norm, "nonfinite": state.nonfinite}
-
-  return train_step
-
-
-def _accumulated(differentiate, parts: int):
-  """The same gradient from `parts` smaller batches, one after the other; only where the loss is a mean over examples."""
-  if parts == 1:
-    return differentiate
-
-  def split(x):  # Every part takes an equal share of each device's examples.
-    return jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0)
-
-  def accumulated(params, variables, batch, positions, step):
-    def one_part(total, part):
-      (value, (_, metrics)), gradients = differentiate(params, variables, *part, step)
-      return jax.tree.map(jnp.add, total, (value, metrics, gradients)), None
-
-    batch, positions = jax.tree.map(split, (batch, positions))
-    first = jax.tree.map(lambda x: x[0], (batch, positions))
-    (value, (_, metrics)), gradients = jax.eval_shape(differentiate, params, variables, *first, step)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (value, metrics, gradients))
-    total, _ = jax.lax.scan(one_part, zeros, (batch, positions))
-    value, metrics, gradients = jax.tree.map(lambda x: x / parts, total)
-    return (value, (variables, metrics)), gradients
-
-  return accumulated
+from jssl.step import make_train_step, TrainState
 
 
 class Trainer:
@@ -268,8 +183,10 @@ def train_and_evaluate(config, workdir, *, source: data.Source | None = None, de
     NonFiniteError: when the loss or a gradient stops being finite; the last good checkpoint stays.
     CheckpointError: when the last checkpoint cannot be written.
   """
+  workdir = user_path(workdir)
+  configs.to_json(config)  # what a workdir cannot keep is told before anything is loaded
   trainer = Trainer(config, source, devices=devices)
-  with workdirs.claimed(workdir, config):
+  with workdirs.claimed(workdir, config, trainer.source, given=source is not None):
     saved = checkpoint.Checkpoints(workdir, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best)
     logging.log.info(trainer.optim_info["summary"])
     with processes.Interrupt() as interrupt, contextlib.closing(saved):
@@ -285,8 +202,13 @@ def train_and_evaluate(config, workdir, *, source: data.Source | None = None, de
 
 
 def _restored(trainer: Trainer, saved) -> TrainState:
-  """The state of the last checkpoint, or the first one."""
-  return trainer.parallel.own(saved.restore_last(trainer.parallel.shared(trainer.init_state())))
+  """The state of the last checkpoint, or the first one, for which alone warm starts are read."""
+  step = saved.last_whole()
+  if step is None:
+    return trainer.parallel.own(trainer.parallel.shared(trainer.init_state()))
+  state = trainer.parallel.own(saved.restore(trainer.parallel.layout(trainer.step_spec()[0]), step))
+  logging.log.info("going on from step %d", step)
+  return state
 
 
 def _roll_back(trainer: Trainer, saved, error: NonFiniteError, rollbacks: int) -> TrainState:
@@ -412,7 +334,7 @@ def main(argv: list[str] | None = None) -> int:
     elif not arguments.workdir:
       raise ConfigError("--workdir is missing")
     else:
-      train_and_evaluate(config, pathlib.Path(arguments.workdir))
+      train_and_evaluate(config, arguments.workdir)
   except (CheckpointError, ConfigError, NonFiniteError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -4,19 +4,22 @@ from collections.abc import Iterator, Sequence
 import contextlib
 import fcntl
 import importlib.metadata
+import inspect
 import json
 import os
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import ml_collections
 
 from jssl import config as configs
-from jssl import logging
+from jssl import data, graph, logging
 from jssl.errors import ConfigError
-from jssl.files import write_whole
+from jssl.files import dump_json, user_path, write_whole
+from jssl.stateful import Stateful
 
 # What may differ between the start of a run and its continuation: it changes what is reported, not what is learnt.
 FREE = (
@@ -31,24 +34,36 @@ FREE = (
   "parallel.",
 )
 
+# What an entry's options are where it does not give them; its numbers' defaults stand in its function's signature.
+_OPTION_DEFAULTS = dict(scope="example", weight=1.0, frozen=False, load=None, near=None, join=None)
+_ABSENT = object()
+
 _PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "numpy", "grain")
 
 
 @contextlib.contextmanager
-def claimed(workdir: str | pathlib.Path, config: ml_collections.ConfigDict):
-  """Keeps `workdir` for this process and this config: makes it, locks it, and writes or checks `config.json`.
+def claimed(
+  workdir: str | pathlib.Path, config: ml_collections.ConfigDict, source: data.Source | None = None, *, given: bool = False
+):
+  """Keeps `workdir` for this process, this config and these data: makes it, locks it, writes or checks `config.json`.
 
   The lock is the system's: it is free as soon as the process has ended, however it ended. To read needs no lock. Of
   several processes that train together the first one keeps it.
 
+  Args:
+    workdir: of the run.
+    config: whose keys must be those of the run that is there, but for those in `FREE`.
+    source: whose fingerprint must be that of the run that is there, if that run has one.
+    given: whether the user handed the source over, rather than that `config.data` names it.
+
   Raises:
-    ConfigError: if another process trains there, if it holds a run of another config, with the keys that differ, or if
-      it cannot be a folder of a run.
+    ConfigError: if another process trains there, if it holds a run of another config or of other data, with what
+      differs, or if it cannot be a folder of a run.
   """
   if jax.process_index() > 0:
     yield
     return
-  workdir = pathlib.Path(workdir)
+  workdir = user_path(workdir)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     lock = (workdir / "lock").open("a+")
@@ -56,7 +71,11 @@ def claimed(workdir: str | pathlib.Path, config: ml_collections.ConfigDict):
     raise ConfigError(f"{workdir} cannot be a workdir: {error.strerror}") from error
   with lock:
     _lock(workdir, lock)
-    _check_or_write(workdir, config)
+    about = None if source is None else dict(given=given, **data.fingerprint(source))
+    if (workdir / "config.json").exists():
+      _check(workdir, config, about)
+    else:
+      _write(workdir, config, about)
     yield
 
 
@@ -73,34 +92,109 @@ def _lock(workdir, file) -> None:
   file.flush()
 
 
-def _check_or_write(workdir, config) -> None:
-  path = workdir / "config.json"
-  if path.exists():
-    before, now = configs.flatten(read_config(workdir)), configs.flatten(configs.from_json(configs.to_json(config)))
-    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not key.startswith(FREE)]
-    if changed:
-      shown = "; ".join(f"{key}: {before.get(key)} there, {now.get(key)} now" for key in changed[:5])
-      raise ConfigError(
-        f"{workdir} holds a run of another config ({len(changed)} keys differ: {shown}); name another workdir"
-      )
-    return
-  record = dict(config=json.loads(configs.to_json(config)), versions=versions(), commit=commit())
-  write_whole(path, json.dumps(record, indent=2))
+def _write(workdir, config, about) -> None:
+  checkpoints = workdir / "checkpoints"
+  if checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir()):
+    raise ConfigError(
+      f"{workdir} holds checkpoints but no config.json, so that nobody can tell of which run they are: copy config.json "
+      "there too, or name another workdir"
+    )
+  record = dict(config=json.loads(configs.to_json(config)), data=about, versions=versions(), commit=commit())
+  write_whole(workdir / "config.json", dump_json(record, indent=2))
+
+
+def _check(workdir, config, about) -> None:
+  before, now = configs.flatten(read_config(workdir)), configs.flatten(configs.from_json(configs.to_json(config)))
+  changed = [key for key in sorted({*before, *now}) if not key.startswith(FREE) and _differs(key, before, now, config)]
+  if changed:
+    show = lambda flat, key: flat.get(key, "absent")
+    shown = "; ".join(f"{key}: {show(before, key)} there, {show(now, key)} now" for key in changed[:5])
+    raise ConfigError(f"{workdir} holds a run of another config ({len(changed)} keys differ: {shown}); name another workdir")
+  record = read_record(workdir)
+  if about and record.get("data"):
+    _check_data(workdir, record["data"], about)
+  _report_code(record)
+
+
+def _differs(key: str, before: dict[str, Any], now: dict[str, Any], config) -> bool:
+  """Whether two flat configs differ at a key; one that either lacks counts as what its entry's function takes then."""
+  if key in before and key in now:
+    return before[key] != now[key]
+  return {**before, **now}[key] != configs.tuples(_default(config.to_dict(), key.split(".")))
+
+
+def _default(entry: Any, path: list[str]) -> Any:
+  """What an entry takes for a number that it does not give; `_ABSENT` where that cannot be told."""
+  room = {"networks": "models"}.get(path[0], path[0])
+  for name in path[:-1]:
+    entry = entry.get(name) if isinstance(entry, dict) else None
+  key = path[-1]
+  if path[0] not in configs.OPEN or not isinstance(entry, dict) or not ({"fn", "net", "ema"} & entry.keys()):
+    return _ABSENT
+  if key in _OPTION_DEFAULTS or "fn" not in entry:
+    return _OPTION_DEFAULTS.get(key, _ABSENT)
+  fn = graph.resolve(".".join(path), entry["fn"], room)
+  for part in fn if isinstance(fn, Stateful) else (fn,):
+    parameter = inspect.signature(part).parameters.get(key)
+    if parameter and parameter.default is not parameter.empty:
+      return parameter.default
+  return _ABSENT
+
+
+def _check_data(workdir, before, now) -> None:
+  """Compares two fingerprints. An iterator's first batch may well differ from call to call: that is only told."""
+  arrays = {name: (before["arrays"].get(name), now["arrays"].get(name)) for name in {*before["arrays"], *now["arrays"]}}
+  pairs = {key: (before[key], now[key]) for key in ("name", "examples")} | dict(sorted(arrays.items()))
+  changed = [f"{key}: {there} there, {here} now" for key, (there, here) in pairs.items() if there != here]
+  same = lambda key: before.get(key) is None or now.get(key) is None or before[key] == now[key]
+  if not changed and not same("sha256"):
+    changed = ["as many of the same shapes, with other contents"]
+  if changed:
+    raise ConfigError(
+      f"{workdir} holds a run on other data ({'; '.join(changed)}); name another workdir (or, if you know that they are "
+      "the same, remove 'data' from its config.json)"
+    )
+  if not same("first_batch"):
+    logging.log.warning("%s: the iterator's first batch is not the one that the run began with: other data?", workdir)
+
+
+def _report_code(record) -> None:
+  """Tells in one line if the run goes on with other versions or another commit than it began with."""
+  before = {**record.get("versions", {}), "commit": record.get("commit")}
+  now = {**versions(), "commit": commit()}
+  changed = [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
+  if changed:
+    logging.log.warning("the run began with other code, so it goes on, but not bit for bit: %s", "; ".join(changed))
+
+
+def read_record(workdir: str | pathlib.Path) -> dict[str, Any]:
+  """All that `config.json` holds: `config`, `versions`, `commit`, and `data`, which runs of older versions do not have.
+
+  `data` is the data's `fingerprint`, and `given`: whether it was handed to `train_and_evaluate` as a source, so that
+  `config.data` says nothing of it.
+
+  Raises:
+    ConfigError: if there is none, or it is damaged.
+  """
+  path = user_path(workdir) / "config.json"
+  if not path.exists():
+    raise ConfigError(f"{workdir} holds no run (no config.json)")
+  try:
+    record = json.loads(path.read_text())
+    return record | dict(config=dict(record["config"]))
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    raise ConfigError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
 def read_config(workdir: str | pathlib.Path) -> ml_collections.ConfigDict:
   """The config of the run in `workdir`, as data: nothing that it names is imported.
 
+  Keys that its version did not have yet have today's defaults.
+
   Raises:
     ConfigError: if there is none.
   """
-  path = pathlib.Path(workdir) / "config.json"
-  if not path.exists():
-    raise ConfigError(f"{workdir} holds no run (no config.json)")
-  try:
-    return configs.from_json(json.dumps(dict(json.loads(path.read_text())["config"])))
-  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-    raise ConfigError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+  return configs.with_defaults(configs.from_json(json.dumps(read_record(workdir)["config"])))
 
 
 def trusted_config(workdir: str | pathlib.Path, modules: Sequence[str] = ()) -> ml_collections.ConfigDict:

@@ -99,6 +99,98 @@ def test_values_that_cannot_be_used(argument, message):
     build(config)
 
 
+@pytest.mark.parametrize(
+  "argument, value",
+  [
+    ("optim.nesterov=true", True),
+    ("optim.nesterov=false", False),
+    ("networks.student.qkv_bias=false", False),  # the config does not have the key: nothing tells its type
+    ("networks.student.qkv_bias=FALSE", False),
+    ("optim.clip=null", None),
+    ("optim.clip=none", None),
+    ("views.a.scale=(0.5, none)", (0.5, None)),
+    ('optim.clip={"per_tensor": 1e-3}', {"per_tensor": 1e-3}),
+    ("networks.student.codes=(true, (false, 1_000))", (True, (False, 1000))),
+    ("batch_size=1e3", 1000),
+    ("batch_size=1_024", 1024),
+    ("optim.lr=1", 1.0),
+    ("optim.lr=-1e-3", -1e-3),
+    ("data.name=2024", "2024"),
+    ("data.name=1e3", "1e3"),
+    ("data.name='none'", "none"),
+    ("data.name=folder:~/none", "folder:~/none"),
+    ("data.name=~", "~"),
+    ("data.name=null_set", "null_set"),
+    ("networks.student.load=runs/a@3:teacher", "runs/a@3:teacher"),
+  ],
+)
+def test_what_texts_of_the_command_line_mean(argument, value):
+  config = configs.override(configs.load_config("mmc:demo"), [f"--config.{argument}"])
+  *parents, key = argument.partition("=")[0].split(".")
+  place = config
+  for parent in parents:
+    place = place[parent]
+  found = place.to_dict()[key]
+  assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("text", ["no", "off", "1", "0", "'false'", "falsch", "(false,)"])
+def test_a_boolean_takes_nothing_else(text):
+  with pytest.raises(ConfigError, match=r"config\.optim\.nesterov=.*: write True or False"):
+    configs.override(configs.load_config("mmc:demo"), [f"--config.optim.nesterov={text}"])
+
+
+@pytest.mark.parametrize(
+  "argument, message",
+  [
+    ("batch_size=true", r"config\.batch_size=True: "),
+    ("batch_size=1.5", r"config\.batch_size=1\.5: "),
+    ("losses.md.weight=true", r"config\.losses\.md\.weight=True: "),
+    ("data.split=true", r"config\.data\.split=True: "),
+    ("views.a.scale=(0.5, x)", r"config\.views\.a\.scale=\(0\.5, x\): cannot be read"),
+    ("optim.clip={per_tensor: 1}", r"config\.optim\.clip=\{per_tensor: 1\}: cannot be read"),
+  ],
+)
+def test_texts_that_mean_nothing_there(argument, message):
+  with pytest.raises(ConfigError, match=message):
+    configs.override(configs.load_config("mmc:demo"), [f"--config.{argument}"])
+
+
+def test_a_fault_inside_of_a_config_is_shown_as_it_is(tmp_path, monkeypatch):
+  path = tmp_path / "mine.py"
+  path.write_text(
+    "from jssl.configs import mae\n"
+    "def get_config(preset='demo'):\n"
+    "  config = mae.get_config('demo')\n"
+    "  size = dict(small=32)[preset]\n"
+    "  return dict(views=config.views)[['encoder', 'views', 'nothing'][size // 32]] if size else config\n"
+  )
+  with pytest.raises(ConfigError, match="has no preset 'large'"):
+    configs.load_config(f"{path}:large")
+  with pytest.raises(KeyError, match="demo") as error:
+    configs.load_config(str(path))
+  assert error.traceback[-1].path == path
+  path.write_text("def get_config(preset='demo'):\n  return dict(encoder=1)['encodr']\n")
+  with pytest.raises(KeyError, match="encodr"):
+    configs.load_config(f"{path}:demo")
+  path.write_text("def get_config(preset='demo'):\n  pass\n")
+  with pytest.raises(ConfigError, match="get_config returned a NoneType"):
+    configs.load_config(f"{path}:demo")
+  path.write_text("config = 3\n")
+  with pytest.raises(ConfigError, match="no function get_config"):
+    configs.load_config(str(path))
+  monkeypatch.setenv("HOME", str(tmp_path))
+  with pytest.raises(ConfigError, match="no function get_config"):
+    configs.load_config("~/mine.py")
+
+
+def test_a_config_that_lacks_keys_of_the_loop():
+  config = methods.small("mae")
+  del config.nonfinite.limit
+  with pytest.raises(ConfigError, match=r"config\.nonfinite\.limit is missing: begin with"):
+    configs.check_config(config)
+
+
 def test_unknown_configs_presets_and_keys():
   with pytest.raises(ConfigError, match="no such config; did you mean 'mae'"):
     configs.load_config("maee")

@@ -3,6 +3,7 @@
 import inspect
 
 from jssl.data import scenes
+from jssl.data.fingerprint import fingerprint
 from jssl.data.folder import load_folder
 from jssl.data.idx import load_fashion_mnist, read_idx
 from jssl.data.pipeline import batches
@@ -20,6 +21,7 @@ __all__ = [
   "digit_sprites",
   "epoch_permutation",
   "fashion_sprites",
+  "fingerprint",
   "from_arrays",
   "from_iterator",
   "load",

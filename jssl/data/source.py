@@ -7,6 +7,7 @@ import types
 import jax
 import numpy as np
 
+from jssl.data.fingerprint import digest
 from jssl.errors import ConfigError, nearest
 
 
@@ -31,6 +32,7 @@ class Source:
     num_classes: number of labels, or None.
     unreadable: path or index -> reason, for every image that could not be read so far; it grows while reading.
     make_iterator: for sources that can only be read in order (`from_iterator`); `read` is None then.
+    first_batch: of such a source, the hash of its first batch if that was drawn.
   """
 
   name: str
@@ -41,6 +43,7 @@ class Source:
   num_classes: int | None = None
   unreadable: Mapping[str, str] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
   make_iterator: Callable[[int], Iterator[Mapping[str, np.ndarray]]] | None = None
+  first_batch: str | None = None
 
   def __len__(self) -> int:
     return self.num_examples
@@ -190,11 +193,13 @@ def from_iterator(
   """
   if num_examples < 1:
     raise ValueError(f"num_examples is {num_examples}; it must be at least 1")
+  first_batch = None
   if element_spec is None:
     first = complete_batch(next(iter(make_iterator(0))), name)
     element_spec = {
       key: jax.ShapeDtypeStruct(value.shape[1:], value.dtype) for key, value in first.items() if key != "index"
     }
+    first_batch = digest(first)
   return Source(
     name=name,
     num_examples=num_examples,
@@ -202,6 +207,7 @@ def from_iterator(
     read=None,
     num_classes=num_classes,
     make_iterator=make_iterator,
+    first_batch=first_batch,
   )
 
 
