@@ -1,4 +1,4 @@
-"""Paths and files: how a user's path is read, numbers that JSON does not have, files that others read while they are written."""
+"""Users' paths, numbers that JSON does not have, and files that others may read while they are written."""
 
 import json
 import math

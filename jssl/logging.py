@@ -120,21 +120,39 @@ class CollapseWatch:
         log.warning("step %d: collapse? %s is %.4f: %s", step, name, value, trouble)
 
 
+class _CompileClock:
+  """The time that this process has spent tracing and compiling, as JAX tells it."""
+
+  def __init__(self):
+    self._spans: list[tuple[float, float]] = []
+    jax.monitoring.register_event_duration_secs_listener(self._add)
+
+  def _add(self, event: str, duration: float, **_) -> None:
+    if event.startswith("/jax/core/compile/"):
+      end = time.monotonic()
+      while self._spans and self._spans[-1][0] >= end - duration:  # which was a part of this
+        self._spans.pop()
+      self._spans.append((end - duration, end))
+
+  def since(self, moment: float) -> float:
+    """Seconds of it after `moment`."""
+    return sum(end - max(start, moment) for start, end in self._spans if end > moment)
+
+
+_compiling = _CompileClock()
+
+
 class Progress:
-  """Speed and the time that is left, between log steps."""
+  """Speed, without what was spent on compiling, and the time that is left, between log steps."""
 
   def __init__(self, step: int, total_steps: int, batch_size: int):
     self._total, self._batch = total_steps, batch_size
     self._step, self._time = step, time.monotonic()
 
-  def restart(self, step: int) -> None:
-    """Leaves out what was not training, such as compiling."""
-    self._step, self._time = step, time.monotonic()
-
   def update(self, step: int) -> float:
     """Images per second since the last call."""
     now = time.monotonic()
-    speed = (step - self._step) * self._batch / max(now - self._time, 1e-9)
+    speed = (step - self._step) * self._batch / max(now - self._time - _compiling.since(self._time), 1e-9)
     self._step, self._time = step, now
     return speed
 

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl import checkpoint, data, logging, optim, phases, processes, workdirs
+from jssl import checkpoint, data, durations, logging, optim, phases, processes, workdirs
 from jssl import config as configs
 from jssl.environment import run_key
-from jssl.errors import CheckpointError, ConfigError, NonFiniteError
+from jssl.errors import CheckpointError, ConfigError, nearest, NonFiniteError
 from jssl.files import user_path
 from jssl.method import Method, Variables
 from jssl.parallel import Parallel
@@ -59,16 +59,31 @@ class Trainer:
     self.arrays = {}
     self.phase = None
     self._check_phases()
+    for message in durations.unreachable(config, self.horizon):
+      logging.log.warning(message)
 
   def _check_phases(self) -> None:
     """Starts every phase, the first one last, so that what cannot work at step 400,000 is told before step 1."""
     later = expected = None
     for phase in reversed(self.phases):
       self.start_phase(phase.start)
-      found = checkpoint.named_leaves(self.abstract)
-      if expected is not None:
-        checkpoint.require_same(f"config.phases: the state before '{later}'", found, "the one after", expected)
-      later, expected = phase.name, found
+      phases.check_refresh(phase.config, self.horizon, self.source)
+      if len(self.phases) > 1:
+        found, _ = self.step_spec()
+        if later is not None:
+          phases.check_same_state(phase, found, later, expected)
+        later, expected = phase, found
+      if self.config.checkpoint.keep_best:
+        self._check_metric(self.config.checkpoint.keep_best)
+
+  def _check_metric(self, name: str) -> None:
+    step = self.make_step(self.single_method, Parallel("jit", self.config.batch_size, devices=self.parallel.devices[:1]))
+    state, batch = self.step_spec()
+    known = jax.eval_shape(step, state, {}, batch)[1]
+    if name not in known:
+      raise ConfigError(
+        f"config.checkpoint.keep_best='{name}': the steps report no such metric; {nearest(str(name), known)}"
+      )
 
   def start_phase(self, step: int) -> None:
     """Builds what the phase of `step` trains, unless it is there; its step is compiled at its first call."""
@@ -115,24 +130,21 @@ class Trainer:
     variables = self.single_method.init(run_key(self.config.seed), self.spec)
     return variables.replace(tables=phases.initial_tables(self.single_method, self.spec))
 
+  def make_step(self, method: Method, parallel: Parallel):
+    """The update of this phase, see `make_train_step`."""
+    config = self.config
+    skip = config.nonfinite.policy == "skip"
+    return make_train_step(method, self.optimizer, parallel, seed=config.seed, accumulate=config.accumulate, skip=skip)
+
   def compile_step(self, state: TrainState):
-    step = make_train_step(
-      self.method,
-      self.optimizer,
-      self.parallel,
-      seed=self.config.seed,
-      accumulate=self.config.accumulate,
-      skip=self.config.nonfinite.policy == "skip",
-    )
+    step = self.make_step(self.method, self.parallel)
     return self.parallel.compile(step, donate=True, state=state if self.parallel.shard_state else None)
 
   def lower_single(self):
     """The step on one device, traced for the global batch but not compiled: for costs."""
-    config = self.config
-    parallel = Parallel("jit", config.batch_size, devices=self.parallel.devices[:1])
-    step = make_train_step(self.single_method, self.optimizer, parallel, seed=config.seed, accumulate=config.accumulate)
+    parallel = Parallel("jit", self.config.batch_size, devices=self.parallel.devices[:1])
     state, batch = self.step_spec()
-    return jax.jit(step, donate_argnums=0).lower(state, {}, batch)
+    return jax.jit(self.make_step(self.single_method, parallel), donate_argnums=0).lower(state, {}, batch)
 
   def step_spec(self):
     """The shapes of a step's state and of its global batch."""
