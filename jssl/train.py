@@ -217,6 +217,8 @@ def _restored(trainer: Trainer, saved) -> TrainState:
   """The state of the last checkpoint, or the first one, for which alone warm starts are read."""
   step = saved.last_whole()
   if step is None:
+    if lost := logging.read_metrics(saved.directory.parent):
+      logging.log.warning("no checkpoint there: begins anew, though metrics.jsonl goes up to step %d", lost[-1]["step"])
     return trainer.parallel.own(trainer.parallel.shared(trainer.init_state()))
   state = trainer.parallel.own(saved.restore(trainer.parallel.layout(trainer.step_spec()[0]), step))
   logging.log.info("going on from step %d", step)

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import time
 
@@ -54,6 +55,71 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, tmp_pa
   assert [p.name for p in (tmp_path / "damaged").iterdir()] == ["8-0"]
   assert checkpoint.load_variables(tmp_path).keys()
   assert [row["step"] for row in logging.read_metrics(tmp_path)] == list(range(1, 9))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """A run with checkpoints of steps 1 and 2, of whose checksums a copy knows nothing."""
+  workdir = tmp_path_factory.mktemp("finished")
+  run(small(depth=1, total_steps=2, checkpoint_every_steps=1), workdir)
+  shutil.rmtree(workdir / "checksums")
+  return workdir
+
+
+def empty(path):
+  path.write_text("")
+
+
+def lose_arrays(folder):
+  for path in folder.rglob("d/*"):
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+  "damage, name",
+  [
+    (shutil.rmtree, "state"),
+    (shutil.rmtree, "metadata"),
+    (os.remove, "_CHECKPOINT_METADATA"),
+    (os.remove, "state/_METADATA"),
+    (empty, "state/_METADATA"),
+    (empty, "metadata/metadata"),
+    (os.remove, "state/manifest.ocdbt"),
+    (lose_arrays, "state"),
+    (shutil.rmtree, "state/ocdbt.process_0"),
+  ],
+)
+def test_of_a_partly_copied_run_the_last_whole_checkpoint_is_used(damage, name, finished, tmp_path, caplog):
+  workdir = shutil.copytree(finished, tmp_path / "copy")
+  damage(workdir / "checkpoints" / "2" / name)
+  with pytest.raises(ConfigError, match=r"the checkpoint of step 2 is damaged: .*; known steps: \[1, 2\]") as error:
+    checkpoint.load_variables(workdir)
+  assert "\n" not in str(error.value)
+  assert checkpoint.load_variables(workdir, 1)
+  saved = checkpoint.Checkpoints(workdir)
+  assert saved.last_whole() == 1 and "step 2 is damaged" in caplog.text
+  saved.close()
+  assert [path.name for path in (workdir / "damaged").iterdir()] == ["2-0"]
+
+
+def test_a_copy_without_checkpoints(finished, tmp_path):
+  workdir = shutil.copytree(finished, tmp_path / "copy")
+  for step in "12":
+    shutil.rmtree(workdir / "checkpoints" / step)
+  with pytest.raises(ConfigError, match="holds no checkpoint"):
+    checkpoint.load_variables(workdir)
+  shutil.rmtree(workdir / "checkpoints")
+  with pytest.raises(ConfigError, match="holds no checkpoint"):
+    checkpoint.load_variables(workdir)
+
+
+def test_the_lowest_finite_value_is_the_best(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path, keep=1, keep_best="loss")
+  for step, loss in ((1, 3.0), (2, 2.0), (3, np.nan), (4, -np.inf), (5, 4.0)):
+    saved.save(step, {"x": jax.numpy.ones(3)}, {"loss": loss})
+  saved.finish()
+  saved.close()
+  assert checkpoint.known_steps(tmp_path / "checkpoints") == [2, 5]
 
 
 def test_without_a_whole_checkpoint_nothing_is_begun_anew(tmp_path):
@@ -140,6 +206,22 @@ def test_a_skipped_update_changes_nothing_but_the_counts(tmp_path):
   assert int(state.nonfinite) == 1
   for name in before:
     np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+
+
+def test_the_learning_rate_of_a_step_is_the_schedules_however_many_were_left_out(tmp_path):
+  """Its rate is 0 from step 5 on, and step 3 is left out; counted in updates made, the rate of step 5 were not 0 yet."""
+  config = exploding(3, 4, total_steps=6)
+  config.nonfinite.policy = "skip"
+  config.optim.update(dict(name="sgd", lr_scale=None, weight_decay=None, momentum=0.0, warmup_fraction=None, end_lr=None))
+  with config.optim.ignore_type():
+    config.optim.lr = dict(schedule="step", values=(0.1, 0.0), boundaries_steps=(5,))
+  config.checkpoint.keep = 3
+  config.checkpoint_every_steps = 1
+  state = run(config, tmp_path)
+  assert int(state.nonfinite) == 1 and int(state.opt_state.count) == int(state.step) == 6
+  weights = [checkpoint.load_variables(tmp_path, step)["params/decoder/backbone/embedding/kernel"] for step in (4, 5, 6)]
+  assert np.abs(weights[1] - weights[0]).max() > 0  # by the fifth update
+  np.testing.assert_array_equal(weights[2], weights[1])
 
 
 def test_a_run_rolls_back_and_takes_the_examples_in_another_order(tmp_path, caplog):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,32 @@ def test_a_workdir_keeps_to_its_config(tmp_path):
   config.optim.lr = 0.123
   with pytest.raises(ConfigError, match=r"holds a run of another config \(1 keys differ: optim\.lr: .* there, 0\.123 now"):
     run(config, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["los", "images_per_second", "rec/los", True])
+def test_the_best_of_an_unknown_metric(name):
+  config = methods.small("mae", depth=1)
+  with config.checkpoint.ignore_type():
+    config.checkpoint.keep_best = name
+  with pytest.raises(ConfigError, match=rf"config\.checkpoint\.keep_best='{name}': the steps report no such metric; "):
+    Trainer(config, methods.source(), devices=jax.devices()[:1])
+  for known in ("loss", "rec", "gradient_norm"):
+    config.checkpoint.keep_best = known
+    Trainer(config, methods.source(), devices=jax.devices()[:1])
+
+
+def test_speed_is_that_of_training_alone(monkeypatch):
+  """The first interval holds the compiling of the step, here by far the longer part."""
+  monkeypatch.setattr(logging, "_compiling", logging._CompileClock())
+  progress = logging.Progress(0, 10, 8)
+  clock = logging.time.monotonic()
+  for event, start, duration in (("jaxpr_trace", 1, 1), ("jaxpr_trace", 0, 4), ("backend_compile", 4, 94)):
+    monkeypatch.setattr(logging.time, "monotonic", lambda end=clock + start + duration: end)
+    jax.monitoring.record_event_duration_secs(f"/jax/core/compile/{event}_duration", duration)
+  monkeypatch.setattr(logging.time, "monotonic", lambda: clock + 100)
+  assert progress.update(1) == pytest.approx(8 / 2, rel=0.01)
+  monkeypatch.setattr(logging.time, "monotonic", lambda: clock + 110)
+  assert progress.update(6) == pytest.approx(5 * 8 / 10, rel=0.01)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
@@ -166,6 +193,21 @@ def test_accumulation_where_it_is_exact_and_only_there():
   ):
     with pytest.raises(ConfigError, match=f"accumulate=2 would change the loss: .*{reason}"):
       Trainer(methods.small(name, accumulate=2), methods.source())
+
+
+def test_a_run_that_goes_on_does_not_need_what_it_started_from(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  monkeypatch.chdir(tmp_path)
+  config = methods.small("mae", depth=1, total_steps=2)
+  run(config, "~/first")
+  config.networks.encoder.load = "~/first:encoder"
+  config.seed = 1
+  state = run(config, "~/second")
+  shutil.rmtree(tmp_path / "first")
+  assert_identical(run(config, "~/second"), state)
+  with pytest.raises(ConfigError, match="first holds no checkpoint"):
+    run(config, "~/third")
+  assert {path.name for path in tmp_path.iterdir()} == {"second", "third"}  # and no folder "~"
 
 
 def test_warm_start_is_strict(tmp_path):

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import gzip
-import pathlib
 import struct
 import zlib
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from jssl.data.source import DataError, from_arrays, Source
 from jssl.errors import ConfigError, nearest
+from jssl.files import user_path
 
 SYSTEM_FOLDER = "/usr/share/datasets/fashion-mnist"  # of Debian's package dataset-fashion-mnist
 FILES = {"train": "train", "test": "t10k"}
@@ -30,7 +30,7 @@ def read_idx(path) -> np.ndarray:
   Raises:
     DataError: if the file is missing, no IDX file of bytes, cut off, or longer than it says.
   """
-  path = pathlib.Path(path)
+  path = user_path(path)
   try:
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
@@ -58,7 +58,7 @@ def read_fashion_mnist(split: str, idx_dir: str = SYSTEM_FOLDER) -> tuple[np.nda
   Raises:
     DataError: if the files are missing, damaged or do not fit together.
   """
-  folder = pathlib.Path(idx_dir)
+  folder = user_path(idx_dir)
   arrays = []
   for kind in ("images-idx3", "labels-idx1"):
     names = [f"{FILES[split]}-{kind}-ubyte{suffix}" for suffix in (".gz", "")]

@@ -1,6 +1,6 @@
 """A source of examples: named arrays by random access. Everything that jssl reads is turned into one of these."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import types
 
@@ -160,12 +160,26 @@ def _complete_images(arrays: dict[str, np.ndarray]) -> None:
   if image.ndim != 4 or 0 in image.shape:
     hint = " (grey images need a last axis of 1: image[..., None])" if image.ndim == 3 else ""
     raise ValueError(f"image must be [n, height, width, channels], none of them 0; got {list(image.shape)}{hint}")
+  if error := channels_first(image.shape):
+    raise ValueError(f"image {error}")
   size = np.asarray(image.shape[1:3], np.int32)
   extent = arrays.setdefault("extent", np.tile(size, (len(image), 1)))
   if extent.shape != (len(image), 2) or extent.dtype != np.int32:
     raise ValueError(f"extent must hold integers [n, 2], height and width; got {extent.dtype} {list(extent.shape)}")
   if extent.min() < 1 or (extent > size).any():
     raise ValueError(f"extent must lie within 1 and the images' height and width {size.tolist()}")
+
+
+def channels_first(shape: Sequence[int]) -> str:
+  """What is wrong with images whose channels stand where torch has them, and what to write; "" if nothing is.
+
+  Args:
+    shape: `[n, height, width, channels]`, or that of `[n, channels, height, width]`: 1, 3 or 4 of what is first, and
+      more of what is last than any image has channels.
+  """
+  if len(shape) == 4 and shape[1] in (1, 3, 4) and shape[3] > 4 and shape[2] > 4:
+    return f"looks like [n, channels, height, width], {list(shape)}; give image.transpose(0, 2, 3, 1)"
+  return ""
 
 
 def from_iterator(

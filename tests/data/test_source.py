@@ -100,3 +100,17 @@ def test_importing_needs_no_tensorflow():
 @pytest.mark.parametrize("module", [data, source_module])
 def test_examples_in_docstrings(module):
   assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_that_come_first(channels):
+  images = np.zeros((2, channels, 32, 24), np.uint8)
+  message = (
+    rf"image looks like \[n, channels, height, width\], \[2, {channels}, 32, 24\]; give image\.transpose\(0, 2, 3, 1\)"
+  )
+  with pytest.raises(ValueError, match=message):
+    data.from_arrays(image=images)
+  with pytest.raises(ValueError, match=message):
+    data.from_iterator(lambda start: iter([{"image": images}]), num_examples=2)
+  assert data.from_arrays(image=images.transpose(0, 2, 3, 1)).element_spec["image"].shape == (32, 24, channels)
+  assert len(data.from_arrays(image=np.zeros((2, 3, 4, 3), np.uint8))) == 2  # few rows of few pixels
