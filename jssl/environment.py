@@ -1,15 +1,23 @@
-"""One evaluation of a method's graph: named arrays, filled from left to right."""
+"""Running a method's graph: named arrays, filled from left to right.
+
+`start` puts a batch into an `Environment`, and `run_graph` takes it through every unit of a graph; each kind of node has
+a function `(nodes, environment, graph) -> environment`. `jssl.tracing` does the same on shapes alone.
+"""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 from typing import Any
 import zlib
 
+from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jssl import graph
 from jssl.batch_axis import global_mean
 from jssl.errors import ConfigError
+from jssl.graph import fetch, Graph, owner, store
+from jssl.nodes import call, Drawn, Loss, Mask, Node, Pass, Refresh, Target
+from jssl.pictures import as_float
 from jssl.stateful import Stateful
 
 
@@ -23,239 +31,243 @@ def name_key(key: jax.Array, name: str) -> jax.Array:
   return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
+@struct.dataclass
 class Environment:
-  """Runs every unit of `method` on one batch. Lives within one trace.
+  """What the units of a graph read and write in one step.
 
   Attributes:
+    step: steps taken so far.
+    step_key: the key of what is drawn for the whole batch, the same on all devices.
+    example_keys: `[batch]`, the key of each example.
+    params: network -> parameters, trained or not.
+    stats: network -> BatchNorm's running statistics; after a pass the new ones.
+    memory: target or loss -> its state; after its turn the new one.
     arrays: name -> array; whatever is not a table has the example as its first axis.
     losses: name -> (float32 loss, what it adds to the total).
     metrics: scalars by name: what the losses report, and the value of each scheduled number.
-    stats, memory: the statistics and the state after this step.
   """
 
-  def __init__(self, method, variables, batch: Mapping[str, Any], *, key, step, positions=None):
-    self.method = method
-    self.variables = variables
-    self.step = step
-    self.stats = dict(variables.stats)
-    self.memory = dict(variables.memory)
-    self.losses: dict[str, tuple[Any, jax.Array]] = {}
-    self.metrics: dict[str, Any] = {}
-    self.arrays = {name: as_float(batch[name]) for name in method.batch_names} | dict(variables.tables)
-    if positions is None:
-      positions = jnp.arange(len(next(iter(batch.values()))))
-    self.step_key = jax.random.fold_in(key, step)
-    self.example_keys = jax.vmap(jax.random.fold_in, (None, 0))(self.step_key, positions)
-    kinds = {
-      "views": self._run_drawn,
-      "masking": self._run_drawn,
-      "passes": self._run_passes,
-      "refresh": self._run_refresh,
-      "targets": self._run_target,
-      "losses": self._run_loss,
-    }
-    for unit in method.units:
-      kinds[unit[0].stage](unit)
+  step: Any
+  step_key: jax.Array
+  example_keys: jax.Array
+  params: dict[str, Any]
+  stats: dict[str, Any]
+  memory: dict[str, Any]
+  arrays: dict[str, Any]
+  losses: dict[str, tuple[Any, jax.Array]]
+  metrics: dict[str, Any]
 
-  def apply(self, network: str, args: Sequence, kwargs: Mapping[str, Any], *, keys, train: bool) -> dict[str, Any]:
-    """Calls a network and keeps its new statistics."""
-    spec = self.method.networks[network]
-    params = (self.variables.params if spec.trained else self.variables.teachers)[network]
-    variables = {"params": params, "batch_stats": self.stats[network]}
-    outputs, changed = spec.module.apply(variables, *args, **kwargs, keys=keys, train=train, mutable=["batch_stats"])
-    self.stats[network] = changed.get("batch_stats", self.stats[network])
-    return outputs if spec.trained else jax.lax.stop_gradient(outputs)
+  def write(self, node: Node, output) -> "Environment":
+    """With the output of a node among the arrays."""
+    arrays = dict(self.arrays)
+    store(arrays, node.name, output)
+    return self.replace(arrays=arrays)
 
-  def remember(self, node, args: Sequence, kwargs: Mapping[str, Any], numbers: Mapping[str, Any]):
-    """Applies a `Stateful` and keeps its new state."""
-    output, self.memory[node.name] = self._call(node, node.fn.apply, self.memory[node.name], *args, **kwargs, **numbers)
-    return output
+  def report(self, node: Node, metrics: Mapping[str, Any]) -> "Environment":
+    """With metrics of a node."""
+    return self.replace(metrics=self.metrics | {f"{node.name}/{key}": value for key, value in metrics.items()})
 
-  def keys(self, name: str) -> jax.Array:
-    """One key for each example, of the stream of `name`: `[batch]`."""
-    return jax.vmap(lambda key: name_key(key, name))(self.example_keys)
+  def keys(self, node: Node) -> jax.Array:
+    """One key for each example, of the node's stream: `[batch]`."""
+    return jax.vmap(lambda key: name_key(key, node.name))(self.example_keys)
 
-  def _batch_key(self, node) -> jax.Array:
-    """The step's key of a node that sees the whole batch, the same on all devices."""
+  def batch_key(self, node: Node) -> jax.Array:
+    """The key of a node that sees the whole batch."""
     return name_key(jax.random.fold_in(self.step_key, 0xFFFFFFFF), node.name)
 
-  def _reads(self, node, reads=None):
-    fetch = lambda read: graph.fetch(self.arrays, node.where, read)
-    reads = node.reads if reads is None else reads
-    return [fetch(read) for read in reads], {key: fetch(read) for key, read in node.keywords.items()}
 
-  def _numbers(self, node):
-    numbers = dict(node.numbers)
-    for name, schedule in node.schedules.items():
-      numbers[name] = self.metrics[f"{node.name}/{name}"] = schedule(self.step)
-    grid = node.options.get("grid")
-    if grid and isinstance(grid[0], str):
-      shape = graph.fetch(self.arrays, node.where, grid[0]).shape[1:]
-      numbers["grid"] = self._checked(node, self.method.networks[grid[1]].module.grid, shape)
-    elif grid:
-      numbers["grid"] = tuple(grid)
-    return numbers
+def start(graph: Graph, variables, batch: Mapping[str, Any], *, key, step, positions=None) -> Environment:
+  """The environment before the first unit: the batch, the tables, and the step's keys. Arguments as `Method.loss`."""
+  arrays = {name: as_float(name, batch[name]) for name in graph.batch_names} | dict(variables.tables)
+  if positions is None:
+    positions = jnp.arange(len(next(iter(batch.values()))))
+  step_key = jax.random.fold_in(key, step)
+  return Environment(
+    step=step,
+    step_key=step_key,
+    example_keys=jax.vmap(jax.random.fold_in, (None, 0))(step_key, positions),
+    params={**variables.params, **variables.teachers},
+    stats=dict(variables.stats),
+    memory=dict(variables.memory),
+    arrays=arrays,
+    losses={},
+    metrics={},
+  )
 
-  def _call(self, node, fn, *args, **kwargs):
-    return self._checked(node, lambda: graph.call(fn, *args, engine=self.method.engine, **kwargs))
 
-  @staticmethod
-  def _checked(node, fn, *args):
-    """Calls `fn`; what it finds wrong with its arguments is told with the entry's place."""
-    try:
-      return fn(*args)
-    except ConfigError:
-      raise
-    except jax.errors.ConcretizationTypeError as error:
-      scheduled = ", ".join(node.schedules) or "no number"
+def run_graph(graph: Graph, env: Environment) -> Environment:
+  """Runs every unit of a graph, in their order."""
+  for unit in graph.units:
+    env = run_unit(unit, env, graph)
+  return env
+
+
+def run_unit(unit: Sequence[Node], env: Environment, graph: Graph) -> Environment:
+  """Runs the nodes of one unit: several views or passes, or one node of another kind."""
+  match unit[0]:
+    case Drawn():
+      return run_drawn(unit, env, graph)
+    case Pass():
+      return run_passes(unit, env, graph)
+    case Refresh():
+      return env  # Its tables are written between steps, and are there from the start.
+    case Target():
+      return run_target(unit[0], env, graph)
+    case Loss():
+      return run_loss(unit[0], env, graph)
+  raise TypeError(f"no node of a graph: {unit[0]}")
+
+
+def run_drawn(unit: Sequence[Drawn], env: Environment, graph: Graph) -> Environment:
+  """Views and masks draw from one key an example, or one for the batch. A unit's nodes differ in their keys only."""
+  node = unit[0]
+  args, kwargs = read(node, env)
+  numbers, env = numbers_at_step(node, env, graph)
+  if node.scope == "batch":
+    with told_by(node):
+      return env.write(node, call(node.fn, env.batch_key(node), *args, engine=graph.engine, **kwargs, **numbers))
+
+  def one_example(key, args, kwargs):
+    with told_by(node):
+      return call(node.fn, key, *args, engine=graph.engine, **kwargs, **numbers)
+
+  examples = jax.vmap(one_example, (0, *_example_axes(node, graph)))
+  if len(unit) == 1:
+    return env.write(node, examples(env.keys(node), args, kwargs))
+  # One after the other: compiled once, and no more memory than one of them needs.
+  keys = jnp.stack([env.keys(member) for member in unit])
+  outputs = jax.lax.map(lambda keys: examples(keys, args, kwargs), keys)
+  for i, member in enumerate(unit):
+    env = env.write(member, jax.tree.map(lambda x, i=i: x[i], outputs))
+  return env
+
+
+def _example_axes(node: Drawn, graph: Graph):
+  """The mapped axis of each argument: 0, or None for a table, which every example sees whole."""
+
+  def axis(read):
+    if not isinstance(read, str):
+      return [axis(r) for r in read]
+    writer = owner(read, graph.nodes)
+    return None if writer and isinstance(graph.nodes[writer], Refresh) else 0
+
+  return [axis(read) for read in node.reads], {key: axis(read) for key, read in node.keywords.items()}
+
+
+def run_passes(unit: Sequence[Pass], env: Environment, graph: Graph) -> Environment:
+  """Calls one network; joined passes are one call on the concatenation of their batches."""
+  node, network = unit[0], graph.networks[unit[0].net]
+  train = node.train if node.train is not None else network.trained or network.ema_of is not None
+  keys = [env.keys(member) for member in unit] if network.trained and train else None
+  args, kwargs = pass_arguments(unit, env)
+  keys = keys and _joined(keys)
+  variables = {"params": env.params[node.net], "batch_stats": env.stats[node.net]}
+  with told_by(node):
+    outputs, changed = network.module.apply(variables, *args, **kwargs, keys=keys, train=train, mutable=["batch_stats"])
+  env = env.replace(stats=env.stats | {node.net: changed.get("batch_stats", env.stats[node.net])})
+  return write_outputs(unit, env, outputs if network.trained else jax.lax.stop_gradient(outputs))
+
+
+def pass_arguments(unit: Sequence[Pass], env: Environment):
+  """`(args, kwargs)` of a unit's call."""
+  reads = [read(node, env) for node in unit]
+  shapes = [jax.tree.map(lambda x: x.shape, r) for r in reads]
+  for node, shape in zip(unit, shapes, strict=True):
+    if shape != shapes[0]:
       raise ConfigError(
-        f"{node.where}: a number that sets a shape or a choice cannot be a schedule ({scheduled} is one); "
-        "change it by config.phases"
-      ) from error
-    except (TypeError, ValueError) as error:
-      raise ConfigError(f"{node.where}: {' '.join(str(error).split())}") from error
-
-  def _run_drawn(self, unit):
-    """Views and masks draw from one key an example, or one for the batch. A unit's nodes differ in their keys only."""
-    node = unit[0]
-    args, kwargs = self._reads(node)
-    numbers = self._numbers(node)
-    if node.options.get("scope", "example") == "batch":
-      output = self._call(node, node.fn, self._batch_key(node), *args, **kwargs, **numbers)
-      graph.store(self.arrays, node.name, output)
-      return
-
-    def one_example(key, args, kwargs):
-      return self._call(node, node.fn, key, *args, **kwargs, **numbers)
-
-    axes = self._example_axes(node)
-    examples = jax.vmap(one_example, (0, *axes))
-    if len(unit) == 1:
-      graph.store(self.arrays, node.name, examples(self.keys(node.name), args, kwargs))
-      return
-    # One after the other: compiled once, and no more memory than one of them needs.
-    keys = jnp.stack([self.keys(member.name) for member in unit])
-    outputs = jax.lax.map(lambda keys: examples(keys, args, kwargs), keys)
-    for i, member in enumerate(unit):
-      graph.store(self.arrays, member.name, jax.tree.map(lambda x: x[i], outputs))
-
-  def _example_axes(self, node):
-    """The mapped axis of each argument: 0, or None for a table, which every example sees whole."""
-    nodes = self.method.nodes
-
-    def axis(read):
-      if not isinstance(read, str):
-        return [axis(r) for r in read]
-      owner = graph.owner(read, nodes)
-      return None if owner and nodes[owner].stage == "refresh" else 0
-
-    return [axis(read) for read in node.reads], {key: axis(read) for key, read in node.keywords.items()}
-
-  def _run_passes(self, unit):
-    """Calls one network; joined passes are one call on the concatenation of their batches."""
-    name = unit[0].options["net"]
-    reads = [self._reads(node) for node in unit]
-    spec = self.method.networks[name]
-    train = unit[0].options.get("train", spec.trained or spec.ema_of is not None)
-    keys = [self.keys(node.name) for node in unit] if spec.trained and train else None
-    if len(unit) == 1:
-      args, kwargs = reads[0]
-      keys = keys and keys[0]
-    else:
-      self._check_joinable(unit, reads)
-      args, kwargs = jax.tree.map(lambda *x: jnp.concatenate(x), *reads)
-      keys = keys and jnp.concatenate(keys)
-    call = lambda: self.apply(name, args, kwargs, keys=keys, train=train)
-    outputs: dict[str, Any] = {}
-    graph.store(outputs, "", self._checked(unit[0], call))
-    for output, value in outputs.items():
-      for node, part in zip(unit, jnp.split(value, len(unit)) if len(unit) > 1 else [value]):
-        self.arrays[node.name + output] = part
-
-  @staticmethod
-  def _check_joinable(unit, reads):
-    shapes = [jax.tree.map(lambda x: x.shape, r) for r in reads]
-    for node, shape in zip(unit, shapes):
-      if shape != shapes[0]:
-        raise ConfigError(
-          f"{node.where}: join='{node.options['join']}' needs equal shapes; {unit[0].where} reads "
-          f"{shapes[0]}, this one {shape}"
-        )
-
-  def _run_refresh(self, unit):
-    """Tables are written between epochs and are there from the start."""
-
-  def _run_target(self, unit):
-    (node,) = unit
-    args, kwargs = jax.lax.stop_gradient(self._reads(node))
-    numbers = self._numbers(node) | dict(rng=self._batch_key(node))
-    if isinstance(node.fn, Stateful):
-      output = self.remember(node, args, kwargs, numbers)
-    else:
-      output = self._call(node, node.fn, *args, **kwargs, **numbers)
-    graph.store(self.arrays, node.name, jax.lax.stop_gradient(output))
-
-  def _run_loss(self, unit):
-    (node,) = unit
-    numbers = self._numbers(node) | dict(rng=self._batch_key(node))
-    results = []
-    for reads in node.options.get("terms", (node.reads,)):
-      args, kwargs = self._reads(node, reads)
-      if isinstance(node.fn, Stateful):
-        results.append(self.remember(node, args, kwargs, numbers))
-      else:
-        results.append(self._call(node, node.fn, *args, **kwargs, **numbers))
-    loss = sum(value for value, _ in results)
-    metrics = jax.tree.map(lambda *values: sum(values) / len(values), *[found for _, found in results])
-    weight = node.options.get("weight", 1.0)
-    if callable(weight):
-      weight = self.metrics[f"{node.name}/weight"] = weight(self.step)
-    total = weight * loss
-    if "log_variance" in node.options:
-      s = jnp.mean(graph.fetch(self.arrays, node.where, node.options["log_variance"]))
-      self.metrics[f"{node.name}/log_variance"] = s
-      total = jnp.exp(-s) * total + s / 2
-    self.losses[node.name] = (loss, total)
-    self.metrics |= {f"{node.name}/{key}": value for key, value in metrics.items()}
-    self._watch(node)
-
-  def _watch(self, node):
-    """Reports how far apart the embeddings are that a loss reads: 0 when all examples have collapsed into one."""
-    for name in node.names():
-      owner = graph.owner(name, self.method.nodes)
-      if owner and self.method.nodes[owner].stage == "passes" and self.arrays[name].ndim == 2:
-        self.metrics[f"spread/{name}"] = spread(self.arrays[name], axis_name=self.method.engine["axis_name"])
+        f"{node.where}: join='{node.join}' needs equal shapes; {unit[0].where} reads {shapes[0]}, this one {shape}"
+      )
+  return _joined(reads)
 
 
-class AbstractEnvironment(Environment):
-  """Runs the graph before there are parameters, under `jax.eval_shape`: finds the shapes of what is called first.
+def write_outputs(unit: Sequence[Pass], env: Environment, outputs) -> Environment:
+  """With each pass's part of a call's outputs among the arrays."""
+  named: dict[str, Any] = {}
+  store(named, "", outputs)
+  arrays = dict(env.arrays)
+  for name, value in named.items():
+    for node, part in zip(unit, jnp.split(value, len(unit)) if len(unit) > 1 else [value], strict=True):
+      arrays[node.name + name] = part
+  return env.replace(arrays=arrays)
 
-  Attributes:
-    calls: network -> `(args, kwargs)` of its first call.
-    initial: target or loss -> `(args, kwargs)` that its state is initialised from.
+
+def _joined(trees):
+  return trees[0] if len(trees) == 1 else jax.tree.map(lambda *x: jnp.concatenate(x), *trees)
+
+
+def run_target(node: Target, env: Environment, graph: Graph) -> Environment:
+  """Calls a target's function on what it reads; no gradient enters or leaves."""
+  args, kwargs = jax.lax.stop_gradient(read(node, env))
+  numbers, env = numbers_at_step(node, env, graph)
+  numbers["rng"] = env.batch_key(node)
+  output, env = call_once(node, args, kwargs, numbers, env, graph)
+  return env.write(node, jax.lax.stop_gradient(output))
+
+
+def run_loss(node: Loss, env: Environment, graph: Graph) -> Environment:
+  """Calls a loss's function on each of its terms, and adds their weighted sum to the losses."""
+  numbers, env = numbers_at_step(node, env, graph)
+  numbers["rng"] = env.batch_key(node)
+  results = []
+  for term in node.terms or (node.reads,):
+    args, kwargs = read(node, env, term)
+    result, env = call_once(node, args, kwargs, numbers, env, graph)
+    results.append(loss_and_metrics(node, result))
+  loss = sum(value for value, _ in results)
+  metrics = jax.tree.map(lambda *values: sum(values) / len(values), *[found for _, found in results])
+  weight = node.weight
+  if callable(weight):
+    weight = weight(env.step)
+    env = env.report(node, {"weight": weight})
+  total = weight * loss
+  if node.log_variance:
+    s = jnp.mean(fetch(env.arrays, node.where, node.log_variance))
+    env = env.report(node, {"log_variance": s})
+    total = jnp.exp(-s) * total + s / 2
+  env = env.replace(losses=env.losses | {node.name: (loss, total)}).report(node, metrics)
+  return env.replace(metrics=env.metrics | spreads(node, env, graph))
+
+
+def loss_and_metrics(node: Loss, result) -> tuple[Any, dict[str, Any]]:
+  """What a loss's function returned.
+
+  Raises:
+    ConfigError: unless it is a scalar and a dict of scalars.
   """
+  wanted = "return a pair of a scalar and a dict of scalars by name: `return loss, {}`"
+  if not isinstance(result, (tuple, list)) or len(result) != 2 or not isinstance(result[1], Mapping):
+    raise ConfigError(f"{node.where}: its function returns {_described(result)}; {wanted}")
+  loss, metrics = result
+  if not _is_scalar(loss):
+    raise ConfigError(f"{node.where}: its loss is {_described(loss)}; {wanted}, the mean over the batch for example")
+  for name, value in metrics.items():
+    if not _is_scalar(value):
+      raise ConfigError(f"{node.where}: its metric '{name}' is {_described(value)}; {wanted}")
+  return loss, dict(metrics)
 
-  def __init__(self, method, variables, batch):
-    self.calls: dict[str, Any] = {}
-    self.initial: dict[str, Any] = {}
-    super().__init__(method, variables, batch, key=jax.random.key(0), step=0)
 
-  def apply(self, network, args, kwargs, *, keys, train):
-    spec = self.method.networks[network]
-    self.calls.setdefault(spec.ema_of or network, specs((args, kwargs)))
-    return spec.module.init_with_output(jax.random.key(0), *args, **kwargs)[0]
+def _is_scalar(value) -> bool:
+  return isinstance(value, (bool, int, float)) or getattr(value, "shape", None) == ()
 
-  def remember(self, node, args, kwargs, numbers):
-    self.initial[node.name] = specs((args, kwargs))
-    self.memory[node.name] = self._call(node, node.fn.init, *args, **kwargs, **numbers)
-    return super().remember(node, args, kwargs, numbers)
 
-  def _run_refresh(self, unit):
-    (node,) = unit
-    count = self.method.engine["num_examples"]
-    args, kwargs = jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape[1:]), x.dtype), self._reads(node))
-    tables = jax.eval_shape(lambda a, k: self._call(node, node.fn, jax.random.key(0), *a, **k, **node.numbers), args, kwargs)
-    graph.store(self.arrays, node.name, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tables))
+def _described(value) -> str:
+  if hasattr(value, "shape") and hasattr(value, "dtype"):
+    return f"an array {value.dtype}[{','.join(map(str, value.shape))}]" if value.shape else "a scalar alone"
+  if isinstance(value, (tuple, list)):
+    return f"a {type(value).__name__} of {len(value)} ({', '.join(map(_described, value))})"
+  if isinstance(value, Mapping):
+    return f"a dict ({', '.join(map(str, value))})" if value else "an empty dict"
+  return "a scalar alone" if _is_scalar(value) else f"a {type(value).__name__}"
+
+
+def spreads(node: Loss, env: Environment, graph: Graph) -> dict[str, jax.Array]:
+  """How far apart the embeddings are that a loss reads: 0 when all examples have collapsed into one."""
+  found = {}
+  for name in node.names():
+    writer = owner(name, graph.nodes)
+    if writer and isinstance(graph.nodes[writer], Pass) and env.arrays[name].ndim == 2:
+      found[f"spread/{name}"] = spread(env.arrays[name], axis_name=graph.engine["axis_name"])
+  return found
 
 
 def spread(embeddings: jax.Array, *, axis_name: str | None = None) -> jax.Array:
@@ -270,10 +282,67 @@ def spread(embeddings: jax.Array, *, axis_name: str | None = None) -> jax.Array:
   return jnp.sqrt(mean(jnp.sum((x - mean(x)) ** 2, axis=-1)))
 
 
-def specs(tree):
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+def read(node: Node, env: Environment, reads=None):
+  """`(args, kwargs)`: the arrays that a node reads; `reads` in the place of its own for one of several terms."""
+  found = lambda name: fetch(env.arrays, node.where, name)
+  reads = node.reads if reads is None else reads
+  return [found(name) for name in reads], {key: found(name) for key, name in node.keywords.items()}
 
 
-def as_float(array):
-  """Images travel as uint8; on the device they are float32 in [0, 1]."""
-  return array.astype(jnp.float32) / 255 if array.dtype == jnp.uint8 else array
+def numbers_at_step(node: Node, env: Environment, graph: Graph) -> tuple[dict[str, Any], Environment]:
+  """A node's numbers, and the environment with the scheduled ones among the metrics."""
+  scheduled = {name: schedule(env.step) for name, schedule in node.schedules.items()}
+  numbers = node.numbers | scheduled
+  if isinstance(node, Mask) and node.grid_of:
+    view, network = node.grid_of
+    shape = fetch(env.arrays, node.where, view).shape[1:]
+    with told_by(node):
+      numbers["grid"] = graph.networks[network].module.grid(shape)
+  elif isinstance(node, Mask) and node.grid:
+    numbers["grid"] = node.grid
+  return numbers, env.report(node, scheduled)
+
+
+def call_once(node: Node, args, kwargs, numbers, env: Environment, graph: Graph):
+  """The output of a target's or a loss's function, and the environment with its new state if it is a `Stateful`."""
+  with told_by(node):
+    if not isinstance(node.fn, Stateful):
+      return call(node.fn, *args, engine=graph.engine, **kwargs, **numbers), env
+    output, state = call(node.fn.apply, env.memory[node.name], *args, engine=graph.engine, **kwargs, **numbers)
+  return output, env.replace(memory=env.memory | {node.name: state})
+
+
+def initial_state(node: Node, arguments, rng: jax.Array, graph: Graph):
+  """The state of a `Stateful` before the first step.
+
+  Args:
+    node: a target or a loss.
+    arguments: `(args, kwargs)` of `jax.ShapeDtypeStruct`s.
+    rng: the key of what it draws.
+    graph: the node's.
+  """
+  args, kwargs = arguments
+  with told_by(node):
+    return call(node.fn.init, *args, engine=graph.engine, **kwargs, **numbers_at_start(node), rng=rng)
+
+
+def numbers_at_start(node: Node) -> dict[str, Any]:
+  """A node's numbers at step 0."""
+  return node.numbers | {name: schedule(0) for name, schedule in node.schedules.items()}
+
+
+@contextlib.contextmanager
+def told_by(node: Node):
+  """What a node's function finds wrong with its arguments is told with the entry's place."""
+  try:
+    yield
+  except ConfigError:
+    raise
+  except jax.errors.ConcretizationTypeError as error:
+    scheduled = ", ".join(node.schedules) or "no number"
+    raise ConfigError(
+      f"{node.where}: a number that sets a shape or a choice cannot be a schedule ({scheduled} is one); "
+      "change it by config.phases"
+    ) from error
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f"{node.where}: {' '.join(str(error).split())}") from error

@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl import checkpoint, data, environment, logging, networks, views, workdirs
+from jssl import checkpoint, data, environment, logging, networks, pictures, views, workdirs
 from jssl.errors import ConfigError, nearest, NonFiniteError
 from jssl.evaluation import format_table, protocols
 from jssl.evaluation.features import extract_features
-from jssl.graph import flat_names, owner
+from jssl.graph import owner
+from jssl.nodes import flat_names
 from jssl.schedules import Horizon
 
 _OF_PLACES = {"position only": protocols.position_model, "everything foreground": protocols.foreground_model}
@@ -72,7 +73,7 @@ def _outputs(frozen: Frozen, variables, images):
   view = lambda image: views.resize_view(
     None, image, size=frozen.size, grayscale=frozen.grayscale, mean=frozen.mean, std=frozen.std
   )
-  return frozen.module.apply(variables, jax.vmap(view)(environment.as_float(images)), train=False)
+  return frozen.module.apply(variables, jax.vmap(view)(pictures.as_float("image", images)), train=False)
 
 
 def default_network(config) -> str:

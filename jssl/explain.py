@@ -1,6 +1,7 @@
 """What a config is, before a step is run: every name, shape, network, and the cost of a step."""
 
 from jssl.models.network import count_parameters
+from jssl.nodes import Loss, Pass
 
 
 def explain(trainer) -> str:
@@ -34,7 +35,7 @@ def _networks(trainer) -> str:
     params = {**trainer.abstract.params, **trainer.abstract.teachers}[name]
     note = "trained" if network.trained else (f"EMA of {network.ema_of}" if network.ema_of else "frozen")
     note += f", from {network.load}" if network.load else ""
-    note += f", starts near {network.near[0]}" if network.near else ""
+    note += f", starts near {network.interpolated[0]}" if network.interpolated else ""
     rows.append((name, f"{count_parameters(params):,}", note))
   return _table(rows)
 
@@ -43,15 +44,14 @@ def _graph(method, arrays) -> str:
   rows = [("stage", "name", "function", "reads", "writes")]
   for unit in method.units:
     for node in unit:
-      function = node.options.get("net") or getattr(node.fn, "__name__", None) or "stateful"
-      terms = node.options.get("terms", (node.reads,))
+      function = node.net if isinstance(node, Pass) else getattr(node.fn, "__name__", None) or "stateful"
+      terms = isinstance(node, Loss) and node.terms or (node.reads,)
       reads = "; ".join(", ".join(_name(read) for read in term) for term in terms)
       reads += "".join(f", {key}={_name(read)}" for key, read in node.keywords.items())
       written = [name for name in arrays if name.partition("/")[0] == node.name]
-      shown = [f"{name} {_shape(arrays[name])}" for name in written if node.stage != "passes" or _is_read(name, method)]
-      weight = node.options.get("weight", 1.0)
-      if node.stage == "losses":
-        shown = [f"weight {'scheduled' if callable(weight) else f'{weight:g}'}"]
+      shown = [f"{name} {_shape(arrays[name])}" for name in written if not isinstance(node, Pass) or _is_read(name, method)]
+      if isinstance(node, Loss):
+        shown = [f"weight {'scheduled' if callable(node.weight) else f'{node.weight:g}'}"]
       rows.append((node.stage, node.name, function, reads, "; ".join(shown)))
   return _table(rows)
 

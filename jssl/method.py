@@ -12,11 +12,11 @@ from typing import Any
 
 from flax import struct
 import jax
-import jax.numpy as jnp
 
-from jssl import graph, networks
-from jssl.environment import AbstractEnvironment, Environment, name_key, specs
+from jssl import graph, networks, tracing
+from jssl.environment import Environment, initial_state, name_key, run_graph, start
 from jssl.errors import ConfigError, nearest
+from jssl.nodes import accepts, Drawn, make_node, Mask, Node, Pass, STAGES
 from jssl.schedules import Horizon
 from jssl.stateful import Stateful
 
@@ -53,9 +53,11 @@ class Method:
     ConfigError: for anything in the config that cannot work, by its place.
 
   Attributes:
+    graph: all of the following.
     nodes: the entries of all stages by name, resolved.
     units: the same in the order in which they run.
     networks: name -> `NetworkSpec`.
+    engine: what functions are given without a config's doing.
     batch_names: the arrays of the data set that the method reads.
   """
 
@@ -68,6 +70,7 @@ class Method:
     self.units = graph.order(self.nodes)
     reads = {name for node in self.nodes.values() for name in node.names()}
     self.batch_names = tuple(sorted(name for name in reads if not graph.owner(name, self.nodes)))
+    self.graph = graph.Graph(self.nodes, self.units, self.networks, self.engine, self.batch_names)
 
   def init(self, key: jax.Array, batch: Mapping[str, Any]) -> Variables:
     """Initialises networks and state.
@@ -76,50 +79,39 @@ class Method:
       key: typed PRNG key; each network draws from its own name's stream.
       batch: arrays or `jax.ShapeDtypeStruct`s `[batch, ...]` by name. Only shapes and dtypes are used.
     """
-    abstract = self.abstract_environment(batch)
-    params, teachers, stats = {}, {}, {}
-    for name, network in self.networks.items():
-      if not network.ema_of:
-        variables = networks.initialise(network.module, name_key(key, name), abstract.calls[name])
-        (params if network.trained else teachers)[name] = variables.get("params", {})
-        stats[name] = variables.get("batch_stats", {})
-    for name, network in self.networks.items():
-      if network.near:
-        own = params if network.trained else teachers
-        own[name] = networks.start_near(network, own[name], {**params, **teachers})
-    for name, network in self.networks.items():
-      if network.ema_of:
-        teachers[name] = jax.tree.map(jnp.copy, params[network.ema_of])
-        stats[name] = jax.tree.map(jnp.copy, stats[network.ema_of])
-    memory = {}
-    for name, (args, kwargs) in abstract.initial.items():
-      node = self.nodes[name]
-      numbers = node.numbers | dict(rng=name_key(key, name))
-      memory[name] = graph.call(node.fn.init, *args, **kwargs, **numbers, engine=self.engine)
-    return Variables(params, teachers, stats, memory, {})
+    traced = self.abstract_environment(batch)
+    params, stats = networks.initial_variables(self.networks, key, traced.calls)
+    memory = {
+      name: initial_state(self.nodes[name], arguments, name_key(key, name), self.graph)
+      for name, arguments in traced.states.items()
+    }
+    trained = {name: params[name] for name, network in self.networks.items() if network.trained}
+    teachers = {name: params[name] for name, network in self.networks.items() if not network.trained}
+    return Variables(trained, teachers, stats, memory, {})
 
-  def abstract_environment(self, batch: Mapping[str, Any]) -> AbstractEnvironment:
+  def abstract_environment(self, batch: Mapping[str, Any]) -> tracing.Traced:
     """Traces the graph on shapes alone; `.arrays` holds the shape of every name."""
+    self._check_batch(batch)
     spec = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in batch.items()}
+    return tracing.trace_graph(self.graph, Variables({}, {}, dict.fromkeys(self.networks, {}), {}, {}), spec)
+
+  def _check_batch(self, batch: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` for an array that an entry reads and the batch does not have."""
     for name in self.batch_names:
-      if name not in spec:
+      if name not in batch:
         readers = [node.where for node in self.nodes.values() if name in node.names()]
         raise ConfigError(
           f"{readers[0]} reads '{name}', which neither an entry nor the data set writes; "
-          f"{nearest(name, [*spec, *self.nodes])}"
+          f"{_HINTS.get(name) or nearest(name, [*batch, *self.nodes])}"
         )
-    seen = []
-
-    def run(batch):
-      seen.append(AbstractEnvironment(self, Variables({}, {}, dict.fromkeys(self.networks, {}), {}, {}), batch))
-      seen[0].arrays = specs(seen[0].arrays)
-
-    jax.eval_shape(run, spec)
-    return seen[0]
 
   def environment(self, variables: Variables, batch, *, key, step, positions=None) -> dict[str, jax.Array]:
     """Every named array of one step: for notebooks, reports and `refresh`. Arguments as `loss`."""
-    return Environment(self, variables, batch, key=key, step=step, positions=positions).arrays
+    return self._run(variables, batch, key=key, step=step, positions=positions).arrays
+
+  def _run(self, variables: Variables, batch, **draw) -> Environment:
+    self._check_batch(batch)
+    return run_graph(self.graph, start(self.graph, variables, batch, **draw))
 
   def loss(self, params, variables: Variables, batch, *, key, step, positions=None):
     """The method's loss on one batch.
@@ -137,7 +129,7 @@ class Method:
       memory; `params` and `teachers` are as they were.
     """
     variables = variables.replace(params=params)
-    run = Environment(self, variables, batch, key=key, step=step, positions=positions)
+    run = self._run(variables, batch, key=key, step=step, positions=positions)
     total = sum(weighted for _, weighted in run.losses.values())
     metrics = {name: loss for name, (loss, _) in run.losses.items()} | run.metrics | {"loss": total}
     return total, (variables.replace(stats=run.stats, memory=run.memory), metrics)
@@ -148,7 +140,9 @@ class Method:
     for name, network in self.networks.items():
       if network.ema_of:
         decay = network.decay_at(step)
-        moved[name] = jax.tree.map(lambda t, s: t * decay + s * (1 - decay), teachers[name], params[network.ema_of])
+        moved[name] = jax.tree.map(
+          lambda t, s, decay=decay: t * decay + s * (1 - decay), teachers[name], params[network.ema_of]
+        )
     return moved
 
   def coupled(self, variables: Variables) -> list[str]:
@@ -157,33 +151,42 @@ class Method:
     for node in self.nodes.values():
       if isinstance(node.fn, Stateful):
         reasons.append(f"{node.where} keeps state that is updated once a step")
-      elif node.options.get("scope") == "batch" or (node.fn and graph.accepts(node.fn, "axis_name")):
+      elif isinstance(node, Drawn) and node.scope == "batch" or (node.fn and accepts(node.fn, "axis_name")):
         reasons.append(f"{node.where} looks at the whole batch")
     return reasons
 
 
-def _make_nodes(config, horizon) -> dict[str, graph.Node]:
-  nodes: dict[str, graph.Node] = {}
-  for stage in graph.STAGES:
-    for name, spec in config[stage].items():
-      node = graph.make_node(stage, name, spec, horizon)
+# What to do about an array that presets for images read.
+_HINTS = {
+  "extent": "give the batch `extent`, int32 [batch, 2], each image's valid height and width, as data.from_arrays does",
+  "index": "give the batch `index`, int32 [batch], the number of each example in the data set",
+}
+
+
+def _make_nodes(config, horizon) -> dict[str, Node]:
+  nodes: dict[str, Node] = {}
+  for stage in STAGES:
+    for name, entry in config[stage].items():
+      node = make_node(stage, name, entry, horizon)
       if name in nodes:
         raise ConfigError(f"{node.where}: another entry is called '{name}' too; all stages share their names")
       nodes[name] = node
   return nodes
 
 
-def _check_networks(nodes, specs: Mapping[str, networks.NetworkSpec]) -> None:
+def _check_networks(nodes: Mapping[str, Node], specs: Mapping[str, networks.NetworkSpec]) -> None:
   used = set()
   for node in nodes.values():
-    grid = node.options.get("grid")
-    if node.stage == "passes" and "net" not in node.options:
-      raise ConfigError(f"{node.where}: 'net' is missing")
-    for name in (node.options.get("net"), grid[1] if grid and isinstance(grid[0], str) else None):
-      if name is not None and name not in specs:
-        raise ConfigError(f"{node.where}: no network '{name}'; {nearest(name, specs)}")
-    if node.stage == "passes":
-      used |= {node.options["net"], specs[node.options["net"]].ema_of}
+    if isinstance(node, Pass):
+      name = node.net
+    elif isinstance(node, Mask) and node.grid_of:
+      name = node.grid_of[1]
+    else:
+      continue
+    if name not in specs:
+      raise ConfigError(f"{node.where}: no network '{name}'; {nearest(name, specs)}")
+    if isinstance(node, Pass):
+      used |= {name, specs[name].ema_of}
   for name in specs:
     if name not in used:
       raise ConfigError(f"config.networks.{name}: no pass uses it")

@@ -8,7 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jssl import graph, schedules
+from jssl import nodes, schedules
+from jssl.environment import name_key
 from jssl.errors import ConfigError, nearest
 from jssl.models.network import Network
 
@@ -25,7 +26,8 @@ class NetworkSpec(NamedTuple):
     ema_of: the network that it follows, or None.
     decay: of the moving average: a number, or a function of the step.
     load: `"workdir:network"` or `"workdir@step:network"`, whose parameters it starts from, or None.
-    near: `(network, alpha)`: it starts between that network and a draw of its own, see `interpolate`; or None.
+    interpolated: `(network, alpha)`, the config's `near`: it starts between that network and a draw of its own, see
+      `interpolate`; or None.
   """
 
   name: str
@@ -34,7 +36,7 @@ class NetworkSpec(NamedTuple):
   ema_of: str | None = None
   decay: float | Callable = 0.0
   load: str | None = None
-  near: tuple[str, float] | None = None
+  interpolated: tuple[str, float] | None = None
 
   def decay_at(self, step):
     return self.decay(step) if callable(self.decay) else self.decay
@@ -45,16 +47,16 @@ def build(config: Mapping[str, Any], horizon: schedules.Horizon, engine: Mapping
   specs: dict[str, NetworkSpec] = {}
   for name, entry in config.items():
     if "ema" not in entry:
-      specs[name] = _own_network(name, dict(entry), engine)
+      specs[name] = _drawn_network(name, dict(entry), engine)
   for name, entry in config.items():
     if "ema" in entry:
       specs[name] = _ema_network(name, dict(entry), specs, horizon)
   for spec in specs.values():
-    _check_near(spec, specs)
+    _check_interpolated(spec, specs)
   return specs
 
 
-def _own_network(name, entry, engine) -> NetworkSpec:
+def _drawn_network(name, entry, engine) -> NetworkSpec:
   where = f"config.networks.{name}"
   heads = {
     head: _module(f"{where}.heads.{head}", dict(spec), engine, ("fn", "reads"))
@@ -62,15 +64,16 @@ def _own_network(name, entry, engine) -> NetworkSpec:
   }
   reads = {head: tuple(spec.get("reads", ("features",))) for head, spec in entry.get("heads", {}).items()}
   module = Network(_module(where, entry, engine, _OPTIONS), heads, reads)
-  return NetworkSpec(name, module, trained=not entry.get("frozen", False), load=entry.get("load"), near=entry.get("near"))
+  trained = not entry.get("frozen", False)
+  return NetworkSpec(name, module, trained, load=entry.get("load"), interpolated=entry.get("near"))
 
 
-def _check_near(spec: NetworkSpec, specs: Mapping[str, NetworkSpec]) -> None:
+def _check_interpolated(spec: NetworkSpec, specs: Mapping[str, NetworkSpec]) -> None:
   """The other network must be drawn, not follow from something else, when this one starts near it."""
-  if spec.near is None:
+  if spec.interpolated is None:
     return
-  where, (source, alpha) = f"config.networks.{spec.name}.near", spec.near
-  drawn = [n for n, s in specs.items() if n != spec.name and not (s.ema_of or s.near or s.load)]
+  where, (source, alpha) = f"config.networks.{spec.name}.near", spec.interpolated
+  drawn = [n for n, s in specs.items() if n != spec.name and not (s.ema_of or s.interpolated or s.load)]
   if source not in drawn:
     raise ConfigError(f"{where}: '{source}' is not a network with a random start of its own; {nearest(source, drawn)}")
   if spec.load or not 0 <= alpha <= 1:
@@ -95,11 +98,11 @@ def _ema_network(name, entry, specs, horizon) -> NetworkSpec:
 def _module(where, entry, engine, options) -> nn.Module:
   if "fn" not in entry:
     raise ConfigError(f"{where}: 'fn' is missing")
-  fn = graph.resolve(where, entry["fn"], "models")
+  fn = nodes.resolve(where, entry["fn"], "models")
   numbers = {key: value for key, value in entry.items() if key not in options}
-  graph.check_numbers(where, fn, numbers)
+  nodes.check_numbers(where, fn, numbers)
   try:
-    return graph.call(fn, engine=engine, **numbers)
+    return nodes.call(fn, engine=engine, **numbers)
   except (TypeError, ValueError) as error:
     raise ConfigError(f"{where}: {error}") from error
 
@@ -114,20 +117,32 @@ def initialise(module: nn.Module, key: jax.Array, arguments) -> dict[str, Any]:
   return jax.jit(lambda key: module.init(key, *args, **kwargs))(key)
 
 
-def start_near(spec: NetworkSpec, own: Any, drawn: Mapping[str, Any]) -> Any:
-  """The parameters from which a network with `near` starts.
+def initial_variables(specs: Mapping[str, NetworkSpec], key: jax.Array, calls: Mapping[str, Any]):
+  """`(params, stats)` of every network at the start of a run, warm starts left out.
 
   Args:
-    own: its own draw.
-    drawn: network -> parameters; the other network's among them.
+    specs: as `build` returns them.
+    key: each network draws from its own name's stream.
+    calls: network -> `(args, kwargs)` of its first call.
 
   Raises:
-    ConfigError: if the two are of different architectures.
+    ConfigError: if a network starts near one of another architecture.
   """
-  source, alpha = spec.near
-  if jax.tree.map(jnp.shape, drawn[source]) != jax.tree.map(jnp.shape, own):
-    raise ConfigError(f"config.networks.{spec.name}.near: '{source}' has parameters of other names or shapes")
-  return interpolate(drawn[source], own, alpha)
+  drawn = {
+    name: initialise(spec.module, name_key(key, name), calls[name]) for name, spec in specs.items() if not spec.ema_of
+  }
+  params = {name: variables.get("params", {}) for name, variables in drawn.items()}
+  stats = {name: variables.get("batch_stats", {}) for name, variables in drawn.items()}
+  for name, spec in specs.items():
+    if spec.interpolated:
+      source, alpha = spec.interpolated
+      if jax.tree.map(jnp.shape, params[source]) != jax.tree.map(jnp.shape, params[name]):
+        raise ConfigError(f"config.networks.{name}.near: '{source}' has parameters of other names or shapes")
+      params[name] = interpolate(params[source], params[name], alpha)
+  for name, spec in specs.items():
+    if spec.ema_of:
+      params[name], stats[name] = jax.tree.map(jnp.copy, (params[spec.ema_of], stats[spec.ema_of]))
+  return params, stats
 
 
 def interpolate(a: Any, b: Any, alpha: float) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from jssl import checkpoint, graph
+from jssl import checkpoint, graph, nodes
 from jssl.config import flatten
 from jssl.data.sampling import epoch_permutation
 from jssl.environment import name_key, run_key
@@ -115,7 +115,7 @@ def _update(config, changes: Mapping, where: str) -> None:
 
 def initial_tables(method, spec) -> dict[str, jax.Array]:
   """Zeros in the shapes of what the config's `refresh` functions write."""
-  tables = [name for name, node in method.nodes.items() if node.stage == "refresh"]
+  tables = [name for name, node in method.nodes.items() if isinstance(node, nodes.Refresh)]
   arrays = method.abstract_environment(spec).arrays if tables else {}
   return {name: jnp.zeros(x.shape, x.dtype) for name, x in arrays.items() if graph.owner(name, method.nodes) in tables}
 
@@ -137,11 +137,10 @@ def refresh(trainer, state, step: int):
   data's order; it is due before the first step, and again every `every_epochs`, `every_steps`, `every_examples` or
   `every_fraction` of the run (1.0: once only). How the arrays are worked out: `collect`.
   """
-  config = trainer.phase.config
   due = [
     node
-    for name, node in trainer.single_method.nodes.items()
-    if node.stage == "refresh" and step % trainer.horizon.steps(config.refresh[name], "every") == 0
+    for node in trainer.single_method.nodes.values()
+    if isinstance(node, nodes.Refresh) and step % trainer.horizon.steps(node.every, "every") == 0
   ]
   for node in due:
     reads = sorted(set(node.names()))
@@ -152,7 +151,7 @@ def refresh(trainer, state, step: int):
     graph.store(
       tables,
       node.name,
-      graph.call(
+      nodes.call(
         node.fn,
         key,
         *map(fetch, node.reads),

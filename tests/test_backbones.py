@@ -67,7 +67,7 @@ def test_a_forward_pass(method, backbone, numbers):
   run = trainer(method, backbone, **numbers)
   arrays = run.single_method.abstract_environment(run.spec).arrays
   node = next(node for node in run.single_method.nodes.values() if node.stage == "passes")
-  grid = run.single_method.networks[node.options["net"]].module.grid((16, 16, 3))
+  grid = run.single_method.networks[node.net].module.grid((16, 16, 3))
   assert arrays[f"{node.name}/patch_tokens"].shape[1] == grid[0] * grid[1]
   assert arrays[f"{node.name}/mean"].shape == arrays[f"{node.name}/features"].shape
 

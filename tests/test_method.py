@@ -173,3 +173,94 @@ def test_spread_of_embeddings():
   x = jax.random.normal(KEY, (8, 4)) + 1
   split = jax.vmap(lambda x: spread(x, axis_name="batch"), axis_name="batch")(x.reshape(4, 2, 4))
   np.testing.assert_allclose(split, spread(x), rtol=1e-5)
+
+
+def table_view(rng, image, *, table):
+  return image + jnp.asarray(table).sum() + 0 * jax.random.normal(rng, image.shape)
+
+
+def test_views_with_different_long_arrays_are_not_merged():
+  """NumPy prints arrays of more than 1,000 numbers alike when they differ in the middle."""
+  table = np.zeros(2000)
+  other = table.copy()
+  other[1000] = 3
+  assert repr(table) == repr(other)
+  view = lambda table: dict(fn=table_view, reads=("image",), table=table)
+  method = make(dict(views_only(), views=dict(a=view(table), b=view(other))))
+  assert len(method.units) == 3
+  env = method.environment(method.init(KEY, batch_of()), batch_of(), key=KEY, step=0)
+  np.testing.assert_allclose(env["b"] - env["a"], 3, rtol=1e-5)
+  assert len(make(dict(views_only(), views=dict(a=view(table), b=view(table.copy())))).units) == 2
+
+
+@pytest.mark.parametrize("numbers", [(1, True), (1, 1.0), ((1,), [1]), (np.float32(1), np.float64(1)), (jnp.sin, jnp.cos)])
+def test_views_are_merged_only_if_their_numbers_are_the_same(numbers):
+  view = lambda number: dict(fn=table_view, reads=("image",), table=number)
+  apart = make(dict(views_only(), views=dict(a=view(numbers[0]), b=view(numbers[1]))))
+  same = make(dict(views_only(), views=dict(a=view(numbers[0]), b=view(numbers[0]))))
+  assert (len(apart.units), len(same.units)) == (3, 2)
+
+
+def returns(value):
+  return lambda a, b: value(jnp.mean((a - b) ** 2))
+
+
+@pytest.mark.parametrize(
+  "value, message",
+  [
+    (lambda loss: loss, r"returns a scalar alone; .*`return loss, \{\}`"),
+    (lambda loss: {"loss": loss}, r"returns a dict \(loss\); .*`return loss, \{\}`"),
+    (lambda loss: (loss, loss), r"returns a tuple of 2 \(a scalar alone, a scalar alone\)"),
+    (lambda loss: (loss, {}, loss), "returns a tuple of 3"),
+    (lambda loss: None, "returns a NoneType"),
+    (lambda loss: (jnp.ones(8) * loss, {}), r"its loss is an array float32\[8\]; .*the mean over the batch"),
+    (lambda loss: (loss, {"each": jnp.ones(8) * loss}), r"its metric 'each' is an array float32\[8\]"),
+  ],
+)
+def test_what_a_loss_must_return(value, message):
+  method = make(dict(views_only(), losses=dict(mine=dict(fn=returns(value), reads=("a", "b")))))
+  with pytest.raises(ConfigError, match=r"^config\.losses\.mine: " + ".*" + message):
+    method.init(KEY, batch_of())
+
+
+def test_a_loss_may_return_plain_numbers():
+  method = make(dict(views_only(), losses=dict(l=dict(fn=returns(lambda loss: [loss, {"one": 1.0}]), reads=("a", "b")))))
+  loss, (_, metrics) = method.loss({}, method.init(KEY, batch_of()), batch_of(), key=KEY, step=0)
+  assert metrics["l/one"] == 1 and metrics["loss"] == loss == metrics["l"]
+
+
+def test_what_is_told_of_an_entry():
+  image = ("image",)
+  for views, message in (
+    (dict(a=dict(fn=noise_view, reads=image, strength=1.0, scope="bach")), r"config\.views\.a\.scope='bach'.*'batch'"),
+    (dict(a=dict(fn=noise_view, reads=(*image, "strenth=image"))), r"config\.views\.a: .*no argument 'strenth'.*'strength'"),
+    (dict(a=dict(fn=noise_view, reads=(*image, "strength=image"), strength=1.0)), "'strength' is a number and also read"),
+  ):
+    with pytest.raises(ConfigError, match=message):
+      make(dict(views_only(), views=dict(views_only()["views"], **views)))
+
+
+def test_a_state_keeps_its_shape():
+  growing = Stateful(lambda x: jnp.zeros(1), lambda state, x: ((0.0 * jnp.mean(x), {}), jnp.concatenate([state, state])))
+  losses = dict(views_only()["losses"], c=dict(fn=growing, reads=("a",)))
+  with pytest.raises(ConfigError, match=r"config\.losses\.c: its state must stay of the same shapes"):
+    make(dict(views_only(), losses=losses)).init(KEY, batch_of())
+
+
+def test_a_batch_without_extent_is_told_at_init_and_later():
+  config = methods.small("mmc", depth=1)
+  method = Method(config, num_examples=64, horizon=Horizon(20, 4, 8))
+  arrays = methods.source(8).arrays
+  for call in (
+    lambda batch: method.init(KEY, batch),
+    lambda batch: method.loss({}, method.init(KEY, arrays), batch, key=KEY, step=0),
+  ):
+    with pytest.raises(ConfigError, match=r"^config\.views\.\w+ reads 'extent', .*int32 \[batch, 2\].*data\.from_arrays"):
+      call({"image": arrays["image"]})
+
+
+def test_a_number_of_a_state_may_be_a_schedule():
+  losses = dict(
+    views_only()["losses"], c=dict(fn=Stateful(counter_init, counter_apply), reads=("a",), start=linear(3.0, 4.0))
+  )
+  assert make(dict(views_only(), losses=losses)).init(KEY, batch_of()).memory == {"c": 3.0}

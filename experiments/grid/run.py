@@ -26,6 +26,7 @@ import numpy as np
 from jssl import config as configs
 from jssl import data, evaluate, explain, graph, logging, workdirs
 from jssl.errors import ConfigError, nearest
+from jssl.nodes import make_node, Pass, STAGES
 from jssl.schedules import Horizon
 from jssl.train import train_and_evaluate, Trainer
 
@@ -46,7 +47,7 @@ CELLS = {
     "--config.passes.s_a.reads=('hidden_a/image',)",
   ),
 }
-PARTS = (*graph.STAGES, "networks")
+PARTS = (*STAGES, "networks")
 _NAMES = ("reads", "terms", "grid", "net", "ema", "log_variance")  # keys whose values are names
 
 
@@ -103,9 +104,7 @@ def renamed(entry: dict, renames: dict[str, str]) -> dict:
 def prune(config) -> None:
   """Leaves out, in place, entries from which no path leads to a loss, and networks that no pass uses."""
   nodes = {
-    name: graph.make_node(stage, name, entry, Horizon(1 << 30, 1, 1))
-    for stage in graph.STAGES
-    for name, entry in config[stage].items()
+    name: make_node(stage, name, entry, Horizon(1 << 30, 1, 1)) for stage in STAGES for name, entry in config[stage].items()
   }
   used, frontier = set(), [name for name in nodes if name in config.losses]
   while frontier:
@@ -113,9 +112,9 @@ def prune(config) -> None:
     if name not in used:
       used.add(name)
       frontier += [owner for owner in (graph.owner(read, nodes) for read in nodes[name].names()) if owner]
-  nets = {nodes[name].options["net"] for name in used if nodes[name].stage == "passes"}
+  nets = {node.net for node in map(nodes.get, used) if isinstance(node, Pass)}
   nets |= {config.networks[name].ema for name in nets if "ema" in config.networks.get(name, {})}
-  for stage, kept in (*((stage, used) for stage in graph.STAGES), ("networks", nets)):
+  for stage, kept in (*((stage, used) for stage in STAGES), ("networks", nets)):
     for name in [name for name in config[stage] if name not in kept]:
       del config[stage][name]
 

@@ -101,7 +101,9 @@ def from_arrays(image=None, label=None, **more) -> Source:
     image: uint8 `[n, height, width, channels]` in [0, 255], any number of channels. Without it there is no `extent`.
     label: integers `[n]` in [0, classes); the number of classes is the largest label + 1.
     **more: any other arrays `[n, ...]`, by name (`waveform`, `fields`, `segments`). float64 becomes float32 and int64
-      int32, JAX's own types. `extent` `[n, 2]`, if given, is the valid height and width of each image.
+      int32, JAX's own types. `extent` `[n, 2]`, if given, is the valid height and width of each image. Of uint8 arrays
+      those become float32 in [0, 1] on the device that are pictures: `[n, height, width, channels]` and more axes, or
+      `[n, height, width]` with `image` in the name (see `jssl.pictures`). Labels, tokens and fields stay integers.
 
   Raises:
     ValueError: if a length, type, rank or range is wrong; the message names the array.

@@ -14,6 +14,7 @@ from jssl.evaluation.scenes import belonging_patches, objects_of
 from jssl.evaluation.similarity import cosine_similarity
 from jssl.graph import owner
 from jssl.method import Method
+from jssl.nodes import Loss, Refresh
 from jssl.report.figures import reconstruction_grid, similarity_figure
 from jssl.report.page import write_report
 from jssl.schedules import Horizon
@@ -54,12 +55,12 @@ def reconstruction_figures(workdir, config):
   method = Method(config, num_examples=len(source), horizon=Horizon(configs.total_steps(config, len(source)), 1, 1))
   key = run_key(config.seed)
   abstract = jax.eval_shape(lambda: method.init(key, batch))
-  if any(node.stage == "refresh" for node in method.nodes.values()):
+  if any(isinstance(node, Refresh) for node in method.nodes.values()):
     return  # What the tables hold belongs to the training set, of which these images are a part.
   variables = checkpoint.fill(str(workdir), abstract, checkpoint.load_variables(workdir))
   env = jax.jit(lambda v, b: method.environment(v, b, key=key, step=0))(variables, batch)
   for loss in method.nodes.values():
-    names = list(loss.names()) if loss.stage == "losses" else []
+    names = list(loss.names()) if isinstance(loss, Loss) else []
     predictions = [name for name in names if name.endswith("/pixels")]
     targets = [name for name in names if getattr(method.nodes.get(name), "fn", None) is patch_pixels]
     for prediction, target in list(zip(predictions, targets))[:1]:

@@ -1,0 +1,94 @@
+"""Running a graph on shapes alone, before there are parameters: what is there, and what is initialised from what."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from jssl import environment
+from jssl.environment import Environment
+from jssl.errors import ConfigError
+from jssl.graph import Graph
+from jssl.nodes import call, Node, Pass, Refresh
+from jssl.stateful import Stateful
+
+
+class Traced(NamedTuple):
+  """A graph run on shapes alone.
+
+  Attributes:
+    arrays: name -> `jax.ShapeDtypeStruct`.
+    calls: network -> `(args, kwargs)` of its first call, from which it is initialised.
+    states: target or loss -> `(args, kwargs)` that its state is initialised from.
+  """
+
+  arrays: dict[str, jax.ShapeDtypeStruct]
+  calls: dict[str, Any]
+  states: dict[str, Any]
+
+
+def trace_graph(graph: Graph, variables, batch: Mapping[str, jax.ShapeDtypeStruct]) -> Traced:
+  """Runs a graph as `environment.run_graph` does, with arrays that have a shape and a type only.
+
+  Args:
+    graph: what to run.
+    variables: empty ones.
+    batch: name -> `[batch, ...]`.
+  """
+  begin = lambda batch: environment.start(graph, variables, batch, key=environment.run_key(0), step=0)
+  env = jax.eval_shape(begin, batch)
+  traced = Traced({}, {}, {})
+  outputs: dict[Any, Any] = {}
+  for unit in graph.units:
+    match unit[0]:
+      case Pass():
+        env = _trace_passes(unit, env, graph, traced.calls, outputs)
+      case Refresh():
+        env = env.write(unit[0], _table_shapes(unit[0], env, graph))
+      case Node(fn=Stateful()):
+        env = _trace_stateful(unit[0], env, graph, traced.states)
+      case _:
+        env = _trace(unit, env, graph)
+  return traced._replace(arrays=env.arrays)
+
+
+def _trace(unit: Sequence[Node], env: Environment, graph: Graph) -> Environment:
+  return jax.eval_shape(lambda env: environment.run_unit(unit, env, graph), env)
+
+
+def _trace_passes(unit: Sequence[Pass], env: Environment, graph: Graph, calls, outputs) -> Environment:
+  """Notes what a network is first called with; `outputs` holds what it gives for each shape of arguments."""
+  node, network = unit[0], graph.networks[unit[0].net]
+  source = network.ema_of or node.net
+  arguments = jax.eval_shape(lambda env: environment.pass_arguments(unit, env), env)
+  calls.setdefault(source, arguments)
+  key = (source, jax.tree.structure(arguments), *jax.tree.leaves(arguments))
+  if key not in outputs:
+    run = lambda args, kwargs: network.module.init_with_output(environment.run_key(0), *args, **kwargs)[0]
+    with environment.told_by(node):
+      outputs[key] = jax.eval_shape(run, *arguments)
+  return jax.eval_shape(lambda env, outputs: environment.write_outputs(unit, env, outputs), env, outputs[key])
+
+
+def _table_shapes(node: Refresh, env: Environment, graph: Graph):
+  """What a `refresh` function writes when it sees the whole data set."""
+  of_all = lambda x: jax.ShapeDtypeStruct((graph.engine["num_examples"], *x.shape[1:]), x.dtype)
+  args, kwargs = jax.tree.map(of_all, environment.read(node, env))
+  numbers = environment.numbers_at_start(node)
+  run = lambda key, args, kwargs: call(node.fn, key, *args, engine=graph.engine, **kwargs, **numbers)
+  with environment.told_by(node):
+    return jax.eval_shape(run, env.step_key, args, kwargs)
+
+
+def _trace_stateful(node: Node, env: Environment, graph: Graph, states) -> Environment:
+  """Notes what a state is initialised from, and runs the node on that state.
+
+  Raises:
+    ConfigError: if the state after a step has other shapes or types than before.
+  """
+  arguments = states[node.name] = environment.read(node, env)
+  state = jax.eval_shape(lambda key: environment.initial_state(node, arguments, key, graph), env.step_key)
+  env = _trace((node,), env.replace(memory=env.memory | {node.name: state}), graph)
+  if (after := env.memory[node.name]) != state:
+    raise ConfigError(f"{node.where}: its state must stay of the same shapes and types; it is {state}, then {after}")
+  return env
