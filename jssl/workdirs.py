@@ -16,7 +16,7 @@ import jax
 import ml_collections
 
 from jssl import config as configs
-from jssl import data, graph, logging
+from jssl import data, logging, nodes
 from jssl.errors import ConfigError
 from jssl.files import dump_json, user_path, write_whole
 from jssl.stateful import Stateful
@@ -133,7 +133,7 @@ def _default(entry: Any, path: list[str]) -> Any:
     return _ABSENT
   if key in _OPTION_DEFAULTS or "fn" not in entry:
     return _OPTION_DEFAULTS.get(key, _ABSENT)
-  fn = graph.resolve(".".join(path), entry["fn"], room)
+  fn = nodes.resolve(".".join(path), entry["fn"], room)
   for part in fn if isinstance(fn, Stateful) else (fn,):
     parameter = inspect.signature(part).parameters.get(key)
     if parameter and parameter.default is not parameter.empty:
