@@ -22,6 +22,7 @@ from jssl.files import dump_json, user_path, write_whole
 from jssl.stateful import Stateful
 
 # What may differ between the start of a run and its continuation: it changes what is reported, not what is learnt.
+# `config.json` takes the newest.
 FREE = (
   "log_every_steps",
   "checkpoint_every_steps",
@@ -99,7 +100,10 @@ def _write(workdir, config, about) -> None:
       f"{workdir} holds checkpoints but no config.json, so that nobody can tell of which run they are: copy config.json "
       "there too, or name another workdir"
     )
-  record = dict(config=json.loads(configs.to_json(config)), data=about, versions=versions(), commit=commit())
+  _replace(workdir, dict(config=json.loads(configs.to_json(config)), data=about, versions=versions(), commit=commit()))
+
+
+def _replace(workdir, record) -> None:
   write_whole(workdir / "config.json", dump_json(record, indent=2))
 
 
@@ -114,6 +118,10 @@ def _check(workdir, config, about) -> None:
   if about and record.get("data"):
     _check_data(workdir, record["data"], about)
   _report_code(record)
+  taken = [f"{key}={value}" for key, value in now.items() if value != before.get(key, _ABSENT) and key.startswith(FREE)]
+  if taken:
+    logging.log.info("%s/config.json takes %s", workdir, ", ".join(taken))
+    _replace(workdir, record | dict(config=json.loads(configs.to_json(config))))
 
 
 def _differs(key: str, before: dict[str, Any], now: dict[str, Any], config) -> bool:
@@ -183,7 +191,9 @@ def read_record(workdir: str | pathlib.Path) -> dict[str, Any]:
     record = json.loads(path.read_text())
     return record | dict(config=dict(record["config"]))
   except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-    raise ConfigError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    raise ConfigError(
+      f"{path} is damaged ({type(error).__name__}: {error}); copy it again, or name another workdir"
+    ) from error
 
 
 def read_config(workdir: str | pathlib.Path) -> ml_collections.ConfigDict:

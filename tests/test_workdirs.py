@@ -145,6 +145,23 @@ def test_options_that_say_what_holds_without_them_are_no_difference(tmp_path):
     claim(tmp_path, config)
 
 
+def test_what_may_change_is_taken_over(tmp_path):
+  """Evaluation reads `config.json`: keys of a later call, as of a finished run, count."""
+  config = methods.small("mae")
+  before = claim(tmp_path, config, images())
+  config.evaluation.train.options = dict(num_examples=64)
+  config.log_every_steps = 7
+  after = claim(tmp_path, config, images())
+  found = workdirs.read_config(tmp_path)
+  assert found.evaluation.train.options.num_examples == 64 and found.log_every_steps == 7
+  assert {**after, "config": None} == {**before, "config": None}
+  config.optim.lr = 0.5
+  config.log_every_steps = 8
+  with pytest.raises(ConfigError, match="1 keys differ: optim.lr"):
+    claim(tmp_path, config, images())
+  assert workdirs.read_config(tmp_path).log_every_steps == 7
+
+
 def test_checkpoints_without_a_config_belong_to_nobody(tmp_path):
   (tmp_path / "checkpoints" / "4").mkdir(parents=True)
   with pytest.raises(ConfigError, match="holds checkpoints but no config.json"):
