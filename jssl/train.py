@@ -73,17 +73,17 @@ class Trainer:
         if later is not None:
           phases.check_same_state(phase, found, later, expected)
         later, expected = phase, found
-      if self.config.checkpoint.keep_best:
-        self._check_metric(self.config.checkpoint.keep_best)
+      best = self.config.checkpoint.keep_best
+      if best and best not in (known := self.metric_names()):
+        raise ConfigError(
+          f"config.checkpoint.keep_best='{best}': the steps report no such metric; {nearest(str(best), known)}"
+        )
 
-  def _check_metric(self, name: str) -> None:
-    step = self.make_step(self.single_method, Parallel("jit", self.config.batch_size, devices=self.parallel.devices[:1]))
+  def metric_names(self) -> set[str]:
+    """What a step of this phase reports."""
+    parallel = Parallel("jit", self.config.batch_size, devices=self.parallel.devices[:1])
     state, batch = self.step_spec()
-    known = jax.eval_shape(step, state, {}, batch)[1]
-    if name not in known:
-      raise ConfigError(
-        f"config.checkpoint.keep_best='{name}': the steps report no such metric; {nearest(str(name), known)}"
-      )
+    return set(jax.eval_shape(self.make_step(self.single_method, parallel), state, {}, batch)[1])
 
   def start_phase(self, step: int) -> None:
     """Builds what the phase of `step` trains, unless it is there; its step is compiled at its first call."""

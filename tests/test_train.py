@@ -77,16 +77,15 @@ def test_a_workdir_keeps_to_its_config(tmp_path):
     run(config, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["los", "images_per_second", "rec/los", True])
-def test_the_best_of_an_unknown_metric(name):
+def test_the_best_of_an_unknown_metric():
   config = methods.small("mae", depth=1)
-  with config.checkpoint.ignore_type():
-    config.checkpoint.keep_best = name
-  with pytest.raises(ConfigError, match=rf"config\.checkpoint\.keep_best='{name}': the steps report no such metric; "):
+  config.checkpoint.keep_best = "los"
+  message = r"config\.checkpoint\.keep_best='los': the steps report no such metric; did you mean 'loss'"
+  with pytest.raises(ConfigError, match=message):
     Trainer(config, methods.source(), devices=jax.devices()[:1])
-  for known in ("loss", "rec", "gradient_norm"):
-    config.checkpoint.keep_best = known
-    Trainer(config, methods.source(), devices=jax.devices()[:1])
+  config.checkpoint.keep_best = None
+  known = Trainer(config, methods.source(), devices=jax.devices()[:1]).metric_names()
+  assert {"loss", "rec", "gradient_norm"} <= known and "images_per_second" not in known
 
 
 def test_speed_is_that_of_training_alone(monkeypatch):
