@@ -14,9 +14,11 @@ from flax import struct
 import jax
 
 from jssl import graph, networks, tracing
+from jssl.data.source import channels_first
 from jssl.environment import Environment, initial_state, name_key, run_graph, start
 from jssl.errors import ConfigError, nearest
 from jssl.nodes import accepts, Drawn, make_node, Mask, Node, Pass, STAGES
+from jssl.pictures import is_picture
 from jssl.schedules import Horizon
 from jssl.stateful import Stateful
 
@@ -96,10 +98,12 @@ class Method:
     return tracing.trace_graph(self.graph, Variables({}, {}, dict.fromkeys(self.networks, {}), {}, {}), spec)
 
   def _check_batch(self, batch: Mapping[str, Any]) -> None:
-    """Raises `ConfigError` for an array that an entry reads and the batch does not have."""
+    """Raises `ConfigError` for an array that an entry reads and the batch does not have, or has with channels first."""
     for name in self.batch_names:
+      readers = [node.where for node in self.nodes.values() if name in node.names()]
+      if name in batch and is_picture(name, batch[name]) and (wrong := channels_first(batch[name].shape)):
+        raise ConfigError(f"{readers[0]} reads '{name}', which {wrong}")
       if name not in batch:
-        readers = [node.where for node in self.nodes.values() if name in node.names()]
         raise ConfigError(
           f"{readers[0]} reads '{name}', which neither an entry nor the data set writes; "
           f"{_HINTS.get(name) or nearest(name, [*batch, *self.nodes])}"

@@ -64,6 +64,7 @@ def _drawn_network(name, entry, engine) -> NetworkSpec:
   }
   reads = {head: tuple(spec.get("reads", ("features",))) for head, spec in entry.get("heads", {}).items()}
   module = Network(_module(where, entry, engine, _OPTIONS), heads, reads)
+  nodes.check_boolean(f"{where}.frozen", entry.get("frozen", False))
   trained = not entry.get("frozen", False)
   return NetworkSpec(name, module, trained, load=entry.get("load"), interpolated=entry.get("near"))
 

@@ -138,6 +138,7 @@ class Pass(Node):
   def fields(cls, where, options, horizon):
     if "net" not in options:
       raise ConfigError(f"{where}: 'net' is missing")
+    check_boolean(f"{where}.train", options.get("train"))
     return options
 
 
@@ -283,12 +284,21 @@ def check_numbers(
     for name in given:
       if name not in settable:
         raise ConfigError(f"{where}: {title} has no {kind} '{name}'; {nearest(name, settable)}")
+  for name, value in numbers.items():
+    if isinstance(parameters[name].default, bool) and "str" not in str(parameters[name].annotation):
+      check_boolean(f"{where}.{name}", value)
   if twice := sorted(set(numbers) & set(keywords)):
     raise ConfigError(f"{where}: '{twice[0]}' is a number and also read as '{twice[0]}={keywords[twice[0]]}'; leave one out")
   for name, parameter in parameters.items():
     required = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
     if required and name not in (*numbers, *keywords, *filled, *ENGINE):
       raise ConfigError(f"{where}: '{name}' is missing")
+
+
+def check_boolean(where: str, value: Any) -> None:
+  """Raises `ConfigError` for a string, such as "false", which would count as True."""
+  if isinstance(value, str):
+    raise ConfigError(f"{where}={value!r}: write True or False")
 
 
 def parse_reads(where: str, reads) -> tuple[tuple, dict[str, Any]]:

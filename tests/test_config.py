@@ -140,6 +140,14 @@ def test_a_boolean_takes_nothing_else(text):
     configs.override(configs.load_config("mmc:demo"), [f"--config.optim.nesterov={text}"])
 
 
+@pytest.mark.parametrize("text", ["no", "off", "'false'"])
+def test_a_boolean_of_a_function_takes_nothing_else(text):
+  """The config does not have the key, so that only the function tells its type."""
+  for key in ("networks.encoder.qkv_bias", "networks.encoder.frozen", "passes.e.train", "targets.y.normalize"):
+    with pytest.raises(ConfigError, match=rf"config\.{key}='{text.strip(chr(39))}': write True or False"):
+      build(configs.override(configs.load_config("mae:demo"), [f"--config.{key}={text}"]))
+
+
 @pytest.mark.parametrize(
   "argument, message",
   [

@@ -264,3 +264,11 @@ def test_a_number_of_a_state_may_be_a_schedule():
     views_only()["losses"], c=dict(fn=Stateful(counter_init, counter_apply), reads=("a",), start=linear(3.0, 4.0))
   )
   assert make(dict(views_only(), losses=losses)).init(KEY, batch_of()).memory == {"c": 3.0}
+
+
+def test_channels_that_come_first_are_told_with_the_entry_that_reads_them():
+  method = make(views_only())
+  batch = dict(image=np.zeros((8, 3, 32, 32), np.uint8))
+  message = r"config\.views\.a reads 'image', which looks like \[n, channels, height, width\].*transpose\(0, 2, 3, 1\)"
+  with pytest.raises(ConfigError, match=message):
+    method.init(KEY, batch)
