@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jssl.batch_axis import gather, global_mean, global_sum
+from jssl.batch_axis import gather, global_mean, global_size, global_sum
 from jssl.losses.arrays import l2_normalize, precise
 
 
@@ -14,6 +14,7 @@ def barlow_twins_loss(
   lambd: float,
   scale: float = 1.0,
   normalize: bool = False,
+  unbiased: bool = False,
   eps: float = 1e-5,
   axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -21,8 +22,9 @@ def barlow_twins_loss(
 
       C_ij = 1/B sum_b a^_bi b^_bj,    L = scale * ( sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2 )
 
-  where `a^`, `b^` are standardised in each dimension over the global batch (biased variance plus eps). There is no
-  factor 1 / dim, so losses compare only at equal batch and dimension.
+  where `a^`, `b^` are standardised in each dimension over the global batch, by the root of the variance plus eps. The
+  variance divides by B, as the BatchNorm of the authors' code does in training. There is no factor 1 / dim, so losses
+  compare only at equal batch and dimension.
 
   Args:
     a, b: `[batch, dim]`, embeddings of two views of the same images, not normalised.
@@ -30,6 +32,8 @@ def barlow_twins_loss(
     scale: factor of the loss: 1 for the authors, 0.1 in solo-learn's CIFAR settings.
     normalize: L2-normalise each embedding before all else, as the code of Mixed Barlow Twins does on small data. The
       variances are then about 1 / dim; mind `eps`.
+    unbiased: divide the variances by B - 1, as both scripts of Mixed Barlow Twins do; the best diagonal is then
+      (B - 1) / B.
     eps: added to the variances.
     axis_name: mapped axis over which the batch is split; one [dim, dim] matrix is summed over it.
 
@@ -46,7 +50,7 @@ def barlow_twins_loss(
     >>> print(f"{loss:.4f} {metrics['diagonal']:.2f}")
     0.0000 1.00
   """
-  a, b = (_standardize(z, normalize, eps, axis_name) for z in (a, b))
+  a, b = (_standardize(z, normalize, unbiased, eps, axis_name) for z in (a, b))
   correlation = _correlation(a, b, axis_name)
   diagonal = jnp.diagonal(correlation)
   others = jnp.sum(_off_diagonal(correlation) ** 2)
@@ -73,7 +77,8 @@ def mixed_barlow_twins_loss(
       M^_a = lam a^ + (1 - lam) b^[perm],    M^_b = lam b^ + (1 - lam) b^[perm]
       L = || (mix^T a - M^_a^T a) / B ||^2 + || (mix^T b - M^_b^T b) / B ||^2
 
-  over all entries, diagonals included, with `a`, `b`, `mix` standardised as in `barlow_twins_loss`. The mixed image of
+  over all entries, diagonals included, with `a`, `b`, `mix` standardised as in `barlow_twins_loss` with `unbiased`: both
+  of the authors' scripts divide variances by B - 1, in what they add and in Barlow Twins itself. The mixed image of
   example i is lam a_i + (1 - lam) b_perm(i), so M^_a is what mixing in feature space gives, and the form "small" takes
   it in both terms, as the authors' code for small data and their README do. The form "imagenet" is that of their
   ImageNet script, with M^_b in the second.
@@ -108,12 +113,12 @@ def mixed_barlow_twins_loss(
     >>> lam, perm = jnp.ones(4), jnp.array([1, 0, 3, 2])        # nothing is mixed in
     >>> loss, _ = mixed_barlow_twins_loss(a, a, a, lam, perm)
     >>> worse, _ = mixed_barlow_twins_loss(a, a, -a, lam, perm)
-    >>> print(f"{loss:.1f} {worse:.1f}")
-    0.0 16.0
+    >>> print(f"{loss:.1f} {worse:.1f}")                        # each of four entries is 2 x 3/4 off
+    0.0 9.0
   """
   if form not in ("small", "imagenet"):
     raise ValueError(f"mixed_barlow_twins_loss: form must be 'small' or 'imagenet', not {form!r}")
-  a, b, mix = (_standardize(z, normalize, eps, axis_name) for z in (a, b, mix))
+  a, b, mix = (_standardize(z, normalize, True, eps, axis_name) for z in (a, b, mix))
   share, partner = lam[:, None].astype(a.dtype), gather(b, axis_name)[perm]
   total = 0.0
   for z, first in ((a, a), (b, a if form == "small" else b)):
@@ -176,10 +181,12 @@ def vicreg_loss(
   return loss, {"invariance": invariance, "variance": variance, "covariance": covariance}
 
 
-def _standardize(z, normalize, eps, axis_name):
+def _standardize(z, normalize, unbiased, eps, axis_name):
   z = l2_normalize(precise(z)) if normalize else precise(z)
   z = z - global_mean(jnp.mean(z, axis=0), axis_name)
-  return z * jax.lax.rsqrt(global_mean(jnp.mean(z * z, axis=0), axis_name) + eps)
+  count = global_size(len(z), axis_name)
+  variance = global_mean(jnp.mean(z * z, axis=0), axis_name) * (count / max(count - 1, 1) if unbiased else 1)
+  return z * jax.lax.rsqrt(variance + eps)
 
 
 def _correlation(a, b, axis_name):

@@ -87,7 +87,7 @@ def _seed(rng, x, clusters):
     seed = x[jax.random.categorical(jax.random.fold_in(rng, i), logits)]
     return centers.at[i].set(seed), jnp.minimum(distances, jnp.sum((x - seed) ** 2, axis=-1))
 
-  empty = jnp.zeros((clusters, x.shape[1])), jnp.ones(len(x))
+  empty = jnp.zeros((clusters, x.shape[1]), x.dtype), jnp.ones(len(x), x.dtype)
   centers, _ = add(0, empty)
   distances = jnp.sum((x - centers[0]) ** 2, axis=-1)
   return jax.lax.fori_loop(1, clusters, add, (centers, distances))[0]
@@ -97,7 +97,7 @@ def _move(x, centers):
   """Each center to the mean of the rows that it is nearest to."""
   nearest = _nearest(x, centers)
   sums = jax.ops.segment_sum(x, nearest, len(centers))
-  counts = jax.ops.segment_sum(jnp.ones(len(x)), nearest, len(centers))[:, None]
+  counts = jax.ops.segment_sum(jnp.ones(len(x), x.dtype), nearest, len(centers))[:, None]
   return jnp.where(counts > 0, sums / jnp.maximum(counts, 1), centers)
 
 

@@ -42,7 +42,7 @@ def sinkhorn(
     axis_name: mapped axis over which the batch is split.
 
   Returns:
-    float32 of the logits' shape, each row a distribution; a list for a sequence of views.
+    float32 (float64 of float64) of the logits' shape, each row a distribution; a list for a sequence of views.
 
   References:
     Cuturi 2013, arXiv 1306.0895. Caron et al. 2020 (SwAV), arXiv 2006.09882, section 3.1; facebookresearch/swav,
@@ -61,7 +61,7 @@ def sinkhorn(
   scores = jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in views])
   scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32)) / temp
   if mask is None:
-    counts = jnp.zeros(len(scores))
+    counts = jnp.zeros(len(scores), scores.dtype)
   else:
     counts = jnp.where(jnp.concatenate([m.reshape(-1) for m in (mask if several else [mask])]), 0.0, -jnp.inf)
   examples = counts - jax.nn.logsumexp(scores, axis=-1) if rows_first else counts

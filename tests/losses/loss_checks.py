@@ -50,7 +50,10 @@ def close(got, want, tolerance):
 
 
 def cast(arrays, moving, dtype):
-  return [jnp.asarray(a, dtype) if i in moving else jnp.asarray(a) for i, a in enumerate(arrays)]
+  """The arrays that move in `dtype`; other numbers are at least float32, integers as they are."""
+  other = jnp.promote_types(dtype, jnp.float32)
+  kind = lambda i, a: dtype if i in moving else other if np.issubdtype(np.asarray(a).dtype, np.floating) else None
+  return [jnp.asarray(a, kind(i, a)) for i, a in enumerate(arrays)]
 
 
 def finite(loss, arrays, moving=None):
@@ -73,6 +76,8 @@ def check_loss(loss, reference, arrays, moving=None, shards=4):
   with jax.enable_x64(True):
     (value, metrics), gradients = value_and_grad(local, cast(arrays, moving, jnp.float64), moving)
     assert value.dtype == jnp.float64
+    # x64 alone changes nothing: float32 arrays still give a float32 loss.
+    assert jax.eval_shape(local, *cast(arrays, moving, jnp.float32))[0].dtype == jnp.float32
     close(value, want, 1e-9)
     for got, gradient in zip(gradients, want_gradients, strict=True):
       close(got, gradient, 1e-9)

@@ -11,8 +11,8 @@ import pytest
 from jssl.losses import barlow_twins_loss, decorrelation, mixed_barlow_twins_loss, vicreg_loss
 
 
-def barlow(a, b, lambd, scale=1.0, eps=1e-5):
-  hat = lambda z: (z - z.mean(0)) / np.sqrt(((z - z.mean(0)) ** 2).mean(0) + eps)
+def barlow(a, b, lambd, scale=1.0, eps=1e-5, ddof=0):
+  hat = lambda z: (z - z.mean(0)) / np.sqrt(((z - z.mean(0)) ** 2).sum(0) / (len(z) - ddof) + eps)
   c = hat(a).T @ hat(b) / len(a)
   loss = 0
   for i, j in np.ndindex(c.shape):
@@ -21,8 +21,8 @@ def barlow(a, b, lambd, scale=1.0, eps=1e-5):
 
 
 def mixed_barlow(a, b, m, lam, perm, form, normalize, stop):
-  """The four matrices as the authors' two scripts write them."""
-  hat = lambda z: (z - z.mean(0)) / np.sqrt(((z - z.mean(0)) ** 2).mean(0) + 1e-12)
+  """The four matrices as the authors' two scripts write them; torch's `std` divides by one less than the batch."""
+  hat = lambda z: (z - z.mean(0)) / np.sqrt(((z - z.mean(0)) ** 2).sum(0) / (len(z) - 1))
   a, b, m = (hat(unit(z) if normalize else z) for z in (a, b, m))
   batch, lam = len(a), lam[0]
   target_a = lam * a.T @ a / batch + (1 - lam) * b[perm].T @ a / batch
@@ -55,6 +55,26 @@ def test_barlow_twins_of_directions():
   check_loss(loss, lambda a, b: barlow(unit(a), unit(b), 0.1), normals((8, 3), (8, 3)))
 
 
+def test_barlow_twins_of_the_mixed_scripts_divides_by_one_less():
+  loss = functools.partial(barlow_twins_loss, lambd=0.1, unbiased=True, eps=0.0)
+  check_loss(loss, lambda a, b: barlow(a, b, 0.1, eps=0, ddof=1), normals((8, 3), (8, 3)))
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_standardised_as_torch_does(unbiased):
+  """Barlow Twins is standardised by a BatchNorm in training, its mixed form by `std(dim=0)`."""
+  torch = pytest.importorskip("torch")
+  a, b = (torch.tensor(z) for z in normals((8, 3), (8, 3)))
+  if unbiased:
+    hat, eps = lambda z: (z - z.mean(dim=0)) / z.std(dim=0), 0.0
+  else:
+    hat, eps = torch.nn.BatchNorm1d(3, affine=False, dtype=torch.float64), 1e-5
+  c = (hat(a).T @ hat(b) / 8).numpy()
+  want = ((1 - np.diag(c)) ** 2).sum() + 0.1 * ((c - np.diag(np.diag(c))) ** 2).sum()
+  got, _ = barlow_twins_loss(jnp.asarray(a.numpy()), jnp.asarray(b.numpy()), lambd=0.1, unbiased=unbiased, eps=eps)
+  np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
 PERM = np.array([3, 1, 7, 0, 5, 2, 4, 6])
 
 
@@ -72,7 +92,7 @@ def test_mixed_barlow_twins(form, normalize, stop):
 @pytest.mark.parametrize("form, nothing", [("small", True), ("imagenet", False)])
 def test_mixed_embeddings_that_are_mixtures_cost_nothing_in_the_form_of_small_data(form, nothing):
   a, b = (jnp.asarray(x, jnp.float32) for x in normals((8, 3), (8, 3)))
-  hat = lambda z: (z - z.mean(0)) / z.std(0)
+  hat = lambda z: (z - z.mean(0)) / z.std(0, ddof=1)
   # What is mixed must be standardised as it is.
   a, b = hat(a), hat(b)
   loss, _ = mixed_barlow_twins_loss(a, b, a, jnp.ones(8), PERM, form=form)
