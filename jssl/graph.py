@@ -20,7 +20,7 @@ class Graph(NamedTuple):
     nodes: the entries of all stages by name, resolved.
     units: the same in the order in which they run; those of one unit run together.
     networks: name -> `jssl.networks.NetworkSpec`.
-    engine: what functions are given without a config's doing: `axis_name`, `num_examples`, `dtype`.
+    engine: what functions are given without a config's doing: `axis_name`, `num_examples`, `batch_size`, `dtype`.
     batch_names: the arrays of the data set that the nodes read.
   """
 

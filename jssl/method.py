@@ -64,7 +64,9 @@ class Method:
   """
 
   def __init__(self, config, *, num_examples: int, horizon: Horizon, axis_name: str | None = None):
-    self.engine = dict(axis_name=axis_name, num_examples=num_examples, dtype=config.dtype)
+    self.engine = dict(
+      axis_name=axis_name, num_examples=num_examples, batch_size=config.get("batch_size"), dtype=config.dtype
+    )
     self.networks = networks.build(config.networks, horizon, self.engine)
     self.nodes = _make_nodes(config, horizon)
     _check_networks(self.nodes, self.networks)

@@ -17,7 +17,7 @@ from jssl.stateful import Stateful
 
 # Keyword arguments that the engine fills where a signature has them; a config cannot. `rng` is a key that is new in
 # each step and the same on all devices, for targets and losses that draw.
-ENGINE = ("axis_name", "num_examples", "dtype", "rng")
+ENGINE = ("axis_name", "num_examples", "batch_size", "dtype", "rng")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl.models import parts
+from jssl.models.batch_norm import check_group
 
 
 class MLPHead(nn.Module):
@@ -24,6 +25,8 @@ class MLPHead(nn.Module):
   last_bias: bool = True
   scheme: str = "torch"
   axis_name: str | None = None
+  batch_norm_group: int | None = None
+  batch_size: int | None = None
   dtype: str = "float32"
 
   @nn.compact
@@ -41,7 +44,7 @@ class MLPHead(nn.Module):
       x = parts.Projection(
         (fan,),
         (width,),
-        parts.uniform_bound(fan) if torch else parts.kernel_init(self.scheme),
+        parts.uniform_bound(fan) if torch else parts.CODE_INITS.get(self.scheme) or parts.kernel_init(self.scheme),
         self.last_bias if last else self.bias,
         parts.uniform_bound(fan) if torch else nn.initializers.zeros,
         self.dtype,
@@ -52,6 +55,8 @@ class MLPHead(nn.Module):
           train=train,
           axis_name=self.axis_name,
           affine=not last or self.last_batch_norm == "affine",
+          group=self.batch_norm_group,
+          batch_size=self.batch_size,
           dtype="float32" if last else self.dtype,
           name=f"batch_norm_{i}",
         )(x)
@@ -72,6 +77,8 @@ def mlp_head(
   last_bias: bool = True,
   init: str = "torch",
   axis_name: str | None = None,
+  batch_norm_group: int | None = None,
+  batch_size: int | None = None,
   dtype: str = "float32",
 ) -> MLPHead:
   """Projector or predictor: `layers - 1` times Linear, BatchNorm, activation, then Linear (and BatchNorm).
@@ -80,7 +87,7 @@ def mlp_head(
   |---|---|
   | Barlow Twins | hidden 8192, output 8192, bias False, last_bias False |
   | VICReg | hidden 8192, output 8192, last_bias False |
-  | BYOL, both | hidden 4096, output 256, layers 2 |
+  | BYOL, both | hidden 4096, output 256, layers 2, last_bias False, init "haiku" |
   | MoCo v2, DenseCL, SupCon, SimCLR's equation | hidden 2048, output 128, layers 2, batch_norm False |
   | SimCLR's code | the same with BatchNorm: bias False, last_bias False, last_batch_norm "plain" |
   | SimSiam projector | hidden 2048, output 2048, bias False, last_bias False, last_batch_norm "plain" |
@@ -101,15 +108,17 @@ def mlp_head(
     bias: of every Linear but the last.
     last_bias: of the last Linear.
     init: "torch" (uniform within +-1 / sqrt(inputs), biases too, as torch's Linear), or a name that `parts.kernel_init`
-      knows, as "dino" (N(0, 0.02)) and "mae" (Xavier), with biases 0.
+      knows, as "dino" (N(0, 0.02)) and "mae" (Xavier), or `parts.CODE_INITS` has, with biases 0.
     axis_name: the mapped axis over which BatchNorm is synchronised.
+    batch_norm_group, batch_size: as in `resnet`.
     dtype: of matrix products. BatchNorm's arithmetic and the output are float32.
 
   Returns:
     a module, `[..., dim]` to `[..., output]`.
 
   Raises:
-    ValueError: an unknown option, or another number of activations than `layers - 1`.
+    ValueError: an unknown option, another number of activations than `layers - 1`, or groups that do not divide the
+      batch.
 
   References:
     facebookresearch/barlowtwins main.py, facebookresearch/vicreg main_vicreg.py, facebookresearch/simsiam
@@ -119,10 +128,12 @@ def mlp_head(
   if len(activations) != layers - 1:
     raise ValueError(f"{layers} layers have {layers - 1} activations between them, not {len(activations)}")
   _check_options(activations, last_batch_norm)
-  if init != "torch":
+  check_group(batch_norm_group, batch_size)
+  if init != "torch" and init not in parts.CODE_INITS:
     parts.kernel_init(init)  # knows the name, or says which there are
   widths = (hidden,) * (layers - 1) + (output,)
-  return MLPHead(widths, activations, batch_norm, last_batch_norm, bias, last_bias, init, axis_name, dtype)
+  norms = (batch_norm, last_batch_norm)
+  return MLPHead(widths, activations, *norms, bias, last_bias, init, axis_name, batch_norm_group, batch_size, dtype)
 
 
 def _check_options(activations: tuple[str, ...], last_batch_norm: str) -> None:

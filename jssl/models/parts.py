@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl.models.batch_norm import GroupedBatchNorm
+
 Initializer = Callable[..., jax.Array]
 
 
@@ -68,6 +70,17 @@ def uniform_bound(fan: int) -> Initializer:
   """Uniform on `+-1 / sqrt(fan)`: what torch gives kernels and biases of Linear and Conv layers by default."""
   bound = 1.0 / math.sqrt(fan)
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+# Initialisation of convolutions and heads by whose code is followed; biases are 0. "mmcv": N(0, 2 / inputs), as DenseCL's.
+# "keras": cut off at two deviations and of the variance 1 / inputs. "haiku": the same, without making up for what is cut
+# off. "simclr": N(0, 0.01), of its head. torch's convolutions and linear layers have one each, see `resnet`, `mlp_head`.
+CODE_INITS = dict(
+  mmcv=nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+  keras=nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"),
+  haiku=nn.initializers.variance_scaling(0.87962566103423978**2, "fan_in", "truncated_normal"),
+  simclr=nn.initializers.normal(0.01),
+)
 
 
 def kernel_init(init: str, *, joint: int = 1, layer: int | None = None) -> Initializer:
@@ -133,8 +146,10 @@ def batch_norm(
   name: str | None = None,
   affine: bool = True,
   zero_init: bool = False,
+  group: int | None = None,
+  batch_size: int | None = None,
   dtype: str = "float32",
-) -> nn.BatchNorm:
+) -> nn.Module:
   """BatchNorm over all axes but the last, with torch's numbers: momentum 0.1 (Flax counts it as 0.9), epsilon 1e-5.
 
   Statistics and arithmetic are float32; the result has `dtype`. With `axis_name` the statistics are those of the global
@@ -147,8 +162,12 @@ def batch_norm(
     name: of the submodule.
     affine: learn scale and bias.
     zero_init: start the scale at 0.
+    group: take the statistics over so many consecutive examples of the global batch at a time; default all of it.
+    batch_size: of the global batch, where there are groups.
     dtype: of the result.
   """
+  if group is not None:
+    return GroupedBatchNorm(group, batch_size, train, axis_name, affine, zero_init, dtype=dtype, name=name)
   return nn.BatchNorm(
     use_running_average=not train,
     momentum=0.9,

@@ -1,15 +1,22 @@
 """ResNet with torchvision's architecture and parameter names that map onto its own one by one."""
 
+from collections.abc import Callable
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jssl.models import parts
+from jssl.models.batch_norm import check_group
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-def _conv(features: int, kernel: int, stride: int, dtype: str, name: str) -> nn.Conv:
+INITS = dict(torch=nn.initializers.variance_scaling(2.0, "fan_out", "normal"), **parts.CODE_INITS)
+
+
+def _conv(features: int, kernel: int, stride: int, init: str, dtype: str, name: str) -> nn.Conv:
   """Convolution without bias, padded on both sides by half its kernel as torch does ("SAME" differs at stride 2)."""
   pad = kernel // 2
   return nn.Conv(
@@ -19,7 +26,7 @@ def _conv(features: int, kernel: int, stride: int, dtype: str, name: str) -> nn.
     ((pad, pad), (pad, pad)),
     use_bias=False,
     dtype=dtype,
-    kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+    kernel_init=INITS[init],
     name=name,
   )
 
@@ -31,25 +38,23 @@ class ResidualBlock(nn.Module):
     width: channels of the inner convolutions.
     stride: of the block.
     bottleneck: which of the two; a bottleneck has `4 * width` output channels.
-    axis_name: over which BatchNorm is synchronised.
+    norm: `parts.batch_norm` with the network's options.
     zero_init: start the last BatchNorm's scale at 0.
+    scheme: initialisation of the convolutions, a key of `INITS`.
     dtype: of the convolutions and of what flows between them.
   """
 
   width: int
   stride: int
   bottleneck: bool
-  axis_name: str | None
+  norm: Callable[..., nn.Module]
   zero_init: bool
+  scheme: str
   dtype: str
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+  def __call__(self, x: jax.Array) -> jax.Array:
     """`[batch, h, w, C]` to `[batch, h / stride, w / stride, output channels]`."""
-
-    def norm(name, zero_init=False):
-      return parts.batch_norm(train=train, axis_name=self.axis_name, zero_init=zero_init, dtype=self.dtype, name=name)
-
     out = self.width * (4 if self.bottleneck else 1)
     convolutions = (
       [(self.width, 1, 1), (self.width, 3, self.stride), (out, 1, 1)]
@@ -59,10 +64,11 @@ class ResidualBlock(nn.Module):
     y = x
     for i, (features, kernel, stride) in enumerate(convolutions, start=1):
       last = i == len(convolutions)
-      y = norm(f"bn{i}", last and self.zero_init)(_conv(features, kernel, stride, self.dtype, f"conv{i}")(y))
+      y = _conv(features, kernel, stride, self.scheme, self.dtype, f"conv{i}")(y)
+      y = self.norm(name=f"bn{i}", zero_init=last and self.zero_init)(y)
       y = y if last else nn.relu(y)
     if self.stride != 1 or x.shape[-1] != out:
-      x = norm("downsample_1")(_conv(out, 1, self.stride, self.dtype, "downsample_0")(x))
+      x = self.norm(name="downsample_1")(_conv(out, 1, self.stride, self.scheme, self.dtype, "downsample_0")(x))
     return nn.relu(x + y)
 
 
@@ -74,6 +80,9 @@ class ResNet(nn.Module):
   width: int = 64
   axis_name: str | None = None
   zero_init_residual: bool = True
+  scheme: str = "torch"
+  batch_norm_group: int | None = None
+  batch_size: int | None = None
   dtype: str = "float32"
 
   @nn.nowrap
@@ -114,8 +123,16 @@ class ResNet(nn.Module):
     if mask is not None:
       raise ValueError("a ResNet has no mask token: hide pixels in the view, or use a ViT, Swin or ConvNeXt")
     imagenet = self.stem == "imagenet"
-    x = _conv(self.width, 7 if imagenet else 3, 2 if imagenet else 1, self.dtype, "conv1")(images)
-    x = nn.relu(parts.batch_norm(train=train, axis_name=self.axis_name, dtype=self.dtype, name="bn1")(x))
+    norm = functools.partial(
+      parts.batch_norm,
+      train=train,
+      axis_name=self.axis_name,
+      group=self.batch_norm_group,
+      batch_size=self.batch_size,
+      dtype=self.dtype,
+    )
+    x = _conv(self.width, 7 if imagenet else 3, 2 if imagenet else 1, self.scheme, self.dtype, "conv1")(images)
+    x = nn.relu(norm(name="bn1")(x))
     if imagenet:
       x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
     out = {}
@@ -125,11 +142,12 @@ class ResNet(nn.Module):
           self.width * 2**stage,
           2 if stage and not i else 1,
           self.depth >= 50,
-          self.axis_name,
+          norm,
           self.zero_init_residual,
+          self.scheme,
           self.dtype,
           name=f"layer{stage + 1}_{i}",
-        )(x, train=train)
+        )(x)
       out[f"layer{stage + 1}"] = x
     patches = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[-1])
     pooled = patches.mean(axis=1)
@@ -143,6 +161,9 @@ def resnet(
   width: int = 64,
   axis_name: str | None = None,
   zero_init_residual: bool = True,
+  init: str = "torch",
+  batch_norm_group: int | None = None,
+  batch_size: int | None = None,
   dtype: str = "float32",
 ) -> ResNet:
   """ResNet v1.5 as torchvision has it, without the classifier.
@@ -154,13 +175,17 @@ def resnet(
     width: channels of the first stage; the features have `8 * width`, times 4 with bottlenecks.
     axis_name: the mapped axis over which BatchNorm is synchronised.
     zero_init_residual: start the last BatchNorm of every block at scale 0, so that blocks begin as the identity.
+    init: of the convolutions: "torch" (N(0, 2 / outputs), as torchvision has it), or a key of `parts.CODE_INITS`.
+    batch_norm_group: in training, BatchNorm takes its statistics over so many consecutive examples of the global batch
+      at a time, whatever the devices; default all of it.
+    batch_size: of the global batch, for the groups.
     dtype: of convolutions and feature maps. Parameters, BatchNorm's arithmetic and the pooled features are float32.
 
   Returns:
     a module; see `ResNet.__call__`.
 
   Raises:
-    ValueError: another depth or stem.
+    ValueError: another depth, stem or initialisation, or groups that do not divide the batch.
 
   References:
     He et al., Deep Residual Learning for Image Recognition, arXiv 1512.03385; Goyal et al., arXiv 1706.02677
@@ -170,4 +195,7 @@ def resnet(
     raise ValueError(f"depth must be one of {', '.join(map(str, DEPTHS))}, not {depth}")
   if stem not in ("imagenet", "cifar"):
     raise ValueError(f"stem must be 'imagenet' or 'cifar', not {stem!r}")
-  return ResNet(depth, stem, width, axis_name, zero_init_residual, dtype)
+  if init not in INITS:
+    raise ValueError(f"init must be one of {', '.join(INITS)}, not {init!r}")
+  check_group(batch_norm_group, batch_size)
+  return ResNet(depth, stem, width, axis_name, zero_init_residual, init, batch_norm_group, batch_size, dtype)

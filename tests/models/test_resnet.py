@@ -1,11 +1,13 @@
 """ResNets: names, sizes, synchronised statistics, precision. Values are in tests/parity."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.models import count_parameters, resnet
+from jssl.models import count_parameters, parts, resnet
 from jssl.models.resnet import ResidualBlock
 
 SHARDS = 4
@@ -59,15 +61,14 @@ def test_masks_are_refused(arrays, message):
     jax.eval_shape(resnet(depth=18, width=2).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)), **arrays)
 
 
-def block(**numbers):
+def block(*, train=False, axis_name=None, stride=2, zero_init=False, dtype="float32"):
   """A bottleneck that halves the resolution, from 3 channels to 8."""
-  return ResidualBlock(
-    **dict(dict(width=2, stride=2, bottleneck=True, axis_name=None, zero_init=False, dtype="float32"), **numbers)
-  )
+  norm = functools.partial(parts.batch_norm, train=train, axis_name=axis_name, dtype=dtype)
+  return ResidualBlock(width=2, stride=stride, bottleneck=True, norm=norm, zero_init=zero_init, scheme="torch", dtype=dtype)
 
 
 def initialise(module, x):
-  return module.init(jax.random.key(2), x, train=False)
+  return module.init(jax.random.key(2), x)
 
 
 def test_zero_init_makes_blocks_begin_as_their_shortcut():
@@ -75,7 +76,7 @@ def test_zero_init_makes_blocks_begin_as_their_shortcut():
   x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
   variables = initialise(module, x)
   assert variables["params"]["bn1"]["scale"].all() and not variables["params"]["bn3"]["scale"].any()
-  np.testing.assert_array_equal(module.apply(variables, x, train=False), jnp.maximum(x, 0))
+  np.testing.assert_array_equal(module.apply(variables, x), jnp.maximum(x, 0))
 
 
 def test_four_shards_equal_one():
@@ -85,14 +86,14 @@ def test_four_shards_equal_one():
   variables = initialise(block(), x)
 
   def loss(params, module, x, target):
-    out, updates = module.apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+    out, updates = module.apply({**variables, "params": params}, x, mutable=["batch_stats"])
     return jnp.mean((out - target) ** 2), (out, updates)
 
   step = jax.value_and_grad(loss, has_aux=True)
-  (value, (out, updates)), grads = jax.jit(step, static_argnums=1)(variables["params"], block(), x, target)
+  (value, (out, updates)), grads = jax.jit(step, static_argnums=1)(variables["params"], block(train=True), x, target)
 
   def sharded(x, target):
-    (value, (out, updates)), grads = step(variables["params"], block(axis_name="devices"), x, target)
+    (value, (out, updates)), grads = step(variables["params"], block(train=True, axis_name="devices"), x, target)
     return jax.lax.pmean((value, updates, grads), "devices"), out
 
   (value4, updates4, grads4), out4 = jax.jit(jax.vmap(sharded, axis_name="devices"))(
@@ -106,11 +107,11 @@ def test_four_shards_equal_one():
 
 def test_bfloat16():
   x = jax.random.normal(jax.random.key(0), (4, 4, 4, 3))
-  module = block(dtype="bfloat16")
+  module = block(train=True, dtype="bfloat16")
   variables = initialise(module, x)
   assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-  out, updates = module.apply(variables, x, train=True, mutable=["batch_stats"])
-  exact, _ = block().apply(variables, x, train=True, mutable=["batch_stats"])
+  out, updates = module.apply(variables, x, mutable=["batch_stats"])
+  exact, _ = block(train=True).apply(variables, x, mutable=["batch_stats"])
   assert out.dtype == jnp.bfloat16 and {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
   np.testing.assert_allclose(np.float32(out), exact, atol=0.1)
   whole = resnet(depth=18, width=2, dtype="bfloat16")
