@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-from jssl import batch_axis
+from jssl import batch_axis, xla
 from jssl.data.sampling import process_part
 from jssl.errors import ConfigError
 
@@ -57,6 +57,8 @@ class Parallel:
     processes = sorted({device.process_index for device in self.devices})
     self.process_index, self.process_count = processes.index(jax.process_index()), len(processes)
     self._own = [device for device in self.devices if device.process_index == jax.process_index()]
+    if self._own:
+      xla.warn_of_wrong_sums(self._own[0])
     self.mesh = Mesh(np.array(self.devices), (AXIS,))
     # A pmapped function's arrays belong to a process, those of one program to all.
     self._replicated = NamedSharding(Mesh(np.array(self._own), (AXIS,)) if self.axis_name else self.mesh, PartitionSpec())

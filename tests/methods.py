@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 
 from jssl import data
 from jssl.config import from_json, load_config, to_json
@@ -52,6 +53,27 @@ NAMES = (
   "vicreg",
   "w_mse",
 )
+
+# These between them have every kind of state, of gathering over devices and of random draws: for tests that cost seconds each.
+_EVERY_KIND = (
+  "deepcluster_v2",  # clusters and a memory that refresh fills
+  "densecl",  # two queues, keys of a teacher
+  "dinov2",  # crops of two sizes, hidden patches, two centers, KoLeo
+  "efficient_train",  # phases
+  "isogclr",  # a table with a row for each example
+  "lejepa",  # directions that all devices draw alike
+  "mae",  # gathered tokens
+  "mixed_barlow_twins",  # a mixed batch, BatchNorm, correlations
+  "mmc",  # aliens from the batch, a center
+  "swav",  # a queue that starts late, frozen prototypes
+  "tokenizer",  # a codebook
+  "w_mse",  # whitening
+)
+
+
+def each_method():
+  """All methods for `pytest.mark.parametrize`; those that are of a kind with another are slow."""
+  return [name if name in _EVERY_KIND else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
 
 def small(name: str, *, size: int = 16, width: int = 16, depth: int = 2, batch_size: int = 16, **changes):
