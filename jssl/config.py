@@ -59,6 +59,7 @@ def default_config() -> ml_collections.ConfigDict:
         name="scenes",
         split="train",
         options={},  # handed to jssl.data.load
+        full_resolution=True,  # crop image files themselves, on the host; False: what is left of them on the canvas
         device_bytes=1 << 30,  # a set that is smaller lives on the device
         threads=8,
         prefetch=8,

@@ -119,7 +119,10 @@ def run_unit(unit: Sequence[Node], env: Environment, graph: Graph) -> Environmen
 
 
 def run_drawn(unit: Sequence[Drawn], env: Environment, graph: Graph) -> Environment:
-  """Views and masks draw from one key an example, or one for the batch. A unit's nodes differ in their keys only."""
+  """Views and masks draw from one key an example, or one for the batch.
+
+  A unit's nodes differ in their keys only, and in their crops if the host cut some for each of them.
+  """
   node = unit[0]
   args, kwargs = read(node, env)
   numbers, env = numbers_at_step(node, env, graph)
@@ -136,7 +139,11 @@ def run_drawn(unit: Sequence[Drawn], env: Environment, graph: Graph) -> Environm
     return env.write(node, examples(env.keys(node), args, kwargs))
   # One after the other: compiled once, and no more memory than one of them needs.
   keys = jnp.stack([env.keys(member) for member in unit])
-  outputs = jax.lax.map(lambda keys: examples(keys, args, kwargs), keys)
+  if all(member.reads == node.reads for member in unit):
+    outputs = jax.lax.map(lambda keys: examples(keys, args, kwargs), keys)
+  else:
+    args = jax.tree.map(lambda *x: jnp.stack(x), *[read(member, env)[0] for member in unit])
+    outputs = jax.lax.map(lambda own: examples(*own, kwargs), (keys, args))
   for i, member in enumerate(unit):
     env = env.write(member, jax.tree.map(lambda x, i=i: x[i], outputs))
   return env

@@ -21,6 +21,7 @@ def _run(trainer) -> str:
   lines = [
     f"data: {trainer.source.name}, {len(trainer.source)} examples; batch {config.batch_size}; "
     f"{horizon.total_steps} steps, {horizon.steps_per_epoch} an epoch",
+    *filter(None, [trainer.cropping()]),
     f"devices: {len(trainer.parallel.devices)} {trainer.parallel.devices[0].platform} ({trainer.parallel.mode})",
   ]
   lines += [

@@ -45,7 +45,8 @@ def make_units(nodes: Mapping[str, Node]) -> list[tuple[Node, ...]]:
     if isinstance(node, Pass) and node.join:
       key = ("join", node.net, node.join, node.train)
     elif isinstance(node, View) and node.scope == "example" and not node.schedules:
-      key = ("same", _identity([node.fn, node.reads, node.keywords, node.numbers]))
+      reads = "crops" if node.cropped else node.reads  # crops of equal numbers have one shape
+      key = ("same", _identity([node.fn, reads, node.keywords, node.numbers]))
     groups.setdefault(key, []).append(node)
   return [tuple(group) for group in groups.values()]
 

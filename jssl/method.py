@@ -13,7 +13,7 @@ from typing import Any
 from flax import struct
 import jax
 
-from jssl import graph, networks, tracing
+from jssl import graph, host_crops, networks, tracing
 from jssl.data.source import channels_first
 from jssl.environment import Environment, initial_state, name_key, run_graph, start
 from jssl.errors import ConfigError, nearest
@@ -50,6 +50,7 @@ class Method:
     num_examples: of the data set, for per-example state.
     horizon: the run's lengths, in which schedules are measured.
     axis_name: the mapped axis over which the global batch is split, or None.
+    crops_on_host: whether the batch holds crops for the views that begin with one, see `jssl.host_crops`.
 
   Raises:
     ConfigError: for anything in the config that cannot work, by its place.
@@ -61,14 +62,19 @@ class Method:
     networks: name -> `NetworkSpec`.
     engine: what functions are given without a config's doing.
     batch_names: the arrays of the data set that the method reads.
+    cropped: with `crops_on_host`, the views that the batch holds crops for, whole; in `nodes` are their second halves.
   """
 
-  def __init__(self, config, *, num_examples: int, horizon: Horizon, axis_name: str | None = None):
+  def __init__(
+    self, config, *, num_examples: int, horizon: Horizon, axis_name: str | None = None, crops_on_host: bool = False
+  ):
     self.engine = dict(
       axis_name=axis_name, num_examples=num_examples, batch_size=config.get("batch_size"), dtype=config.dtype
     )
     self.networks = networks.build(config.networks, horizon, self.engine)
-    self.nodes = _make_nodes(config, horizon)
+    self.nodes, self.cropped = _make_nodes(config, horizon), {}
+    if crops_on_host:
+      self.nodes, self.cropped = host_crops.take_apart(self.nodes)
     _check_networks(self.nodes, self.networks)
     graph.check_used(self.nodes)
     self.units = graph.order(self.nodes)

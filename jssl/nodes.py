@@ -80,10 +80,16 @@ class Drawn(Node):
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class View(Drawn):
-  """What a network sees."""
+  """What a network sees.
+
+  Attributes:
+    cropped: whether it is the second half of a view, of crops of its own that the host cut, see `jssl.host_crops`.
+  """
 
   stage = "views"
   options = ("fn", "reads", "scope")
+
+  cropped: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

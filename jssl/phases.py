@@ -198,7 +198,7 @@ def collect(trainer, state, names: list[str], step: int) -> dict[str, np.ndarray
     index = chosen[trainer.parallel.part].astype(np.int32)
     batch = {"index": index}
     if not trainer.resident:
-      batch = {k: v for k, v in trainer.source.get(index).items() if k in method.batch_names} | batch
+      batch = trainer.read(index, step=step, positions=index)
     found = trainer.parallel.gather(compiled(state, trainer.arrays, trainer.parallel.put_batch(batch)))
     own = chosen[: count - start]
     for name, rows in found.items():

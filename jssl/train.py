@@ -17,6 +17,7 @@ from jssl import config as configs
 from jssl.environment import run_key
 from jssl.errors import CheckpointError, ConfigError, nearest, NonFiniteError
 from jssl.files import user_path
+from jssl.host_crops import HostCrops
 from jssl.method import Method, Variables
 from jssl.parallel import Parallel
 from jssl.schedules import Horizon
@@ -52,15 +53,25 @@ class Trainer:
       raise ConfigError(f"config.batch_size={config.batch_size}: {source.name} has only {len(source)} examples")
     self.horizon = Horizon(configs.total_steps(config, len(source)), len(source) // config.batch_size, config.batch_size)
     self.phases = phases.split(config, self.horizon)
-    self.spec = {
-      name: jax.ShapeDtypeStruct((config.batch_size, *x.shape), x.dtype)
-      for name, x in {**source.element_spec, "index": np.int32(0)}.items()
-    }
+    self.crops_on_host = source.encoded is not None and config.data.full_resolution
     self.arrays = {}
     self.phase = None
     self._check_phases()
     for message in durations.unreachable(config, self.horizon):
       logging.log.warning(message)
+    if source.encoded is not None:
+      logging.log.info("%s", self.cropping())
+
+  def cropping(self) -> str:
+    """Where the views of images that are files are cropped, in one line; empty for other data."""
+    if self.source.encoded is None:
+      return ""
+    height, width = self.source.encoded.canvas
+    shrunk = f"on the device, out of images shrunk into {width} x {height} pixels"
+    if not self.method.cropped:
+      return f"views are cropped {shrunk}"
+    others = f"; others {shrunk}" if "image" in self.method.batch_names else ""
+    return f"views cropped on the host, out of the files at full resolution: {', '.join(self.method.cropped)}{others}"
 
   def _check_phases(self) -> None:
     """Starts every phase, the first one last, so that what cannot work at step 400,000 is told before step 1."""
@@ -93,6 +104,12 @@ class Trainer:
     self.phase = phase
     self.method = self.make_method(self.parallel.axis_name)
     self.single_method = self.make_method(None)  # without a mapped axis: for initialising and looking
+    channels = self.source.encoded.channels if self.crops_on_host else 0
+    self.crops = HostCrops(self.method.cropped, seed=self.config.seed, channels=channels)
+    self.spec = {
+      name: jax.ShapeDtypeStruct((self.config.batch_size, *x.shape), x.dtype)
+      for name, x in {**self.source.element_spec, "index": np.int32(0)}.items()
+    } | self.crops.specs(self.config.batch_size)
     self.abstract = jax.eval_shape(self._init_variables)
     self.optimizer, self.optim_info = optim.make_optimizer(
       phase.config.optim, self.abstract.params, **self.horizon._asdict()
@@ -101,7 +118,13 @@ class Trainer:
     self._load_arrays()
 
   def make_method(self, axis_name: str | None) -> Method:
-    return Method(self.phase.config, num_examples=len(self.source), horizon=self.horizon, axis_name=axis_name)
+    return Method(
+      self.phase.config,
+      num_examples=len(self.source),
+      horizon=self.horizon,
+      axis_name=axis_name,
+      crops_on_host=self.crops_on_host,
+    )
 
   def _check_accumulation(self) -> None:
     reasons = self.method.coupled(self.abstract)
@@ -151,6 +174,11 @@ class Trainer:
     state = jax.eval_shape(lambda v: TrainState(jnp.int32(0), v, self.optimizer.init(v.params)), self.abstract)
     return state, {name: spec for name, spec in self.spec.items() if name in (*self.method.batch_names, "index")}
 
+  def read(self, index: np.ndarray, *, step: int, positions: np.ndarray) -> dict[str, np.ndarray]:
+    """What the method reads of the examples `index [n]`, which draw their crops as those at `positions [n]` of a step."""
+    keys = [name for name in self.method.batch_names if name not in (*self.crops.names, "index")]
+    return self.source.get(index, keys, self.crops.at(step, positions)) | {"index": index}
+
   def batches(self, start: int, stop: int, *, rollbacks: int = 0):
     """Global batches of steps `start` to `stop`, on the devices; only indices if the data lives there already.
 
@@ -162,7 +190,7 @@ class Trainer:
         index = data.batch_indices(step, seed=seed, num_examples=len(self.source), batch_size=config.batch_size)
         yield self.parallel.put_batch({"index": index[self.parallel.part].astype(np.int32)})
     else:
-      keys = tuple({*self.method.batch_names, "index"})
+      keys = tuple({*self.method.batch_names, "index"} - {*self.crops.names})
       for batch in data.batches(
         self.source,
         batch_size=config.batch_size,
@@ -170,6 +198,7 @@ class Trainer:
         start_step=start,
         stop_step=stop,
         keys=keys,
+        crops=self.crops.at,
         threads=config.data.threads,
         prefetch=config.data.prefetch,
         process_index=self.parallel.process_index,

@@ -2,6 +2,7 @@
 
     steps        a train step of nine methods, from prepared images
     augment      augmentation alone
+    files        from JPEG files to views, on the host
     end_to_end   training from images in memory, streamed, and from JPEG files, beside the bare step
     knn          nearest neighbours
     start        from the start of a process to its first step
@@ -32,7 +33,8 @@ import time
 
 import turns
 
-PARTS = dict(steps="steps", augment="augment", end_to_end="end_to_end", knn="knn", start="start")  # name -> module
+# name -> module
+PARTS = dict(steps="steps", augment="augment", files="files", end_to_end="end_to_end", knn="knn", start="start")
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "transformers", "timm", "lightly", "pillow")
 COLUMNS = (
   "case",

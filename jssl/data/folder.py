@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jssl.data import images
+from jssl.data.encoded import EncodedImages
 from jssl.data.source import DataError, Source
 from jssl.errors import ConfigError, nearest
 
@@ -92,20 +93,20 @@ def load_folder(
   }
   if classes:
     spec["label"] = jax.ShapeDtypeStruct((), np.int32)
-  reader = images.TolerantReader(
-    name, len(files), lambda i: images.decode(files[i], (canvas, canvas), channels, white=white), lambda i: str(files[i])
+  encoded = EncodedImages(
+    name,
+    len(files),
+    lambda i: (files[i], {} if label is None else dict(label=label[i])),
+    lambda i: str(files[i]),
+    canvas=(canvas, canvas),
+    channels=channels,
+    white=white,
   )
 
   def read(indices, keys):
     if "image" not in keys and "extent" not in keys:  # labels alone cost no decoding, so unreadable images keep theirs
       return {key: label[indices] for key in keys}
-    found = [reader.get(int(i)) for i in indices]
-    batch = {
-      "image": lambda: np.stack([image for _, (image, _) in found]),
-      "extent": lambda: np.asarray([extent for _, (_, extent) in found], np.int32),
-      "label": lambda: label[[i for i, _ in found]],
-    }
-    return {key: batch[key]() for key in keys}
+    return encoded.read(indices, keys)
 
   return Source(
     name=name,
@@ -113,7 +114,8 @@ def load_folder(
     element_spec=spec,
     read=read,
     num_classes=len(classes) or None,
-    unreadable=reader.unreadable,
+    unreadable=encoded.unreadable,
+    encoded=encoded,
   )
 
 

@@ -14,6 +14,8 @@ from jssl.errors import ConfigError
 
 _MODES = {1: "L", 3: "RGB"}
 _BITS = (8, 10, 12, 14, 16, 24, 32)  # of pictures of more than 8 bits, which files call 16 or 32
+_SHRINKS = (1, 2, 4, 8)  # of JPEGs as they are decoded
+_ORIENTATION = 0x0112  # in EXIF: 1 is upright, 5 to 8 lie on a side
 _LOOKED_AT = 32  # images, to see what is white in a set
 _MAX_UNREADABLE = 0.1  # of the images read so far ...
 _JUDGED_AFTER = 100  # ... once there are so many
@@ -73,38 +75,73 @@ def find_white(name: str, files: Sequence) -> int | None:
   return white
 
 
-def decode(file, canvas: tuple[int, int], channels: int, *, white: int | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-  """Decodes an image into the upper left corner of a canvas.
+class Picture:
+  """An image file that is open and not yet decoded.
 
-  Turned upright by its EXIF orientation; the first frame of an animation; what is transparent becomes white. A larger
-  image is shrunk to fit, with its aspect kept (Lanczos); a smaller one is left as it is.
+  Turned upright by its EXIF orientation; the first frame of an animation; what is transparent becomes white.
 
-  Args:
-    file: path or bytes.
-    canvas: height and width of the result in pixels.
-    channels: 1 or 3.
-    white: the value that becomes 255 in grey images of more than 8 bits and of floats. An image with larger ones, and any
-      if it is None, takes the largest value of 8, 10, 12, 14, 16, 24 or 32 bits that holds its own; for floats in [0, 1]
-      it is 1.
-
-  Returns:
-    The canvas, uint8 `[height, width, channels]`, zeros outside of the image; the image's (height, width) in it.
+  Attributes:
+    size: (height, width), upright.
 
   Raises:
     Whatever Pillow raises for what it cannot read; ValueError for more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
   """
-  with Image.open(_opened(file)) as image:
+
+  def __init__(self, file, channels: int, *, white: int | None = None):
+    """Reads no more than the size.
+
+    Args:
+      file: path or bytes.
+      channels: 1 or 3, of what it is decoded to.
+      white: the value that becomes 255 in grey images of more than 8 bits and of floats. An image with larger ones, and
+        any if it is None, takes the largest value of 8, 10, 12, 14, 16, 24 or 32 bits that holds its own; for floats in
+        [0, 1] it is 1.
+    """
+    self._image = Image.open(_opened(file))
+    self._mode, self._white = _MODES[channels], white
+    width, height = self._image.size
     limit = Image.MAX_IMAGE_PIXELS
-    if limit and image.width * image.height > limit:
-      raise ValueError(f"{image.width} x {image.height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS, {limit}")
-    # A JPEG is decoded at a fraction of its size, of at least twice what is kept.
-    image.draft(None, (2 * max(canvas), 2 * max(canvas)))
-    upright = _to_mode(ImageOps.exif_transpose(image), _MODES[channels], white)
-  width, height = _fit(upright.size, canvas)
-  if (width, height) != upright.size:
-    upright = upright.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
-  array = np.zeros((*canvas, channels), np.uint8)
-  array[:height, :width] = np.asarray(upright).reshape(height, width, channels)
+    if limit and width * height > limit:
+      raise ValueError(f"{width} x {height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS, {limit}")
+    self._turned = self._image.getexif().get(_ORIENTATION, 1) != 1
+    lies = self._turned and self._image.getexif()[_ORIENTATION] >= 5
+    self.size = (width, height) if lies else (height, width)
+
+  def decode(self, shrink: int = 1) -> tuple[Image.Image, int]:
+    """The image in 8 bits and upright, and by how much its sides are smaller; once only.
+
+    Args:
+      shrink: 1, 2, 4 or 8: a JPEG is decoded at this fraction of its size, which is cheaper; others are not.
+    """
+    with self._image as image:
+      drawn = image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink))) if shrink > 1 else None
+      upright = _to_mode(ImageOps.exif_transpose(image) if self._turned else image, self._mode, self._white)
+    return upright, shrink if drawn else 1
+
+
+def shrink_to(size: tuple[int, int], canvas: tuple[int, int]) -> int:
+  """By how much a JPEG may be shrunk for a canvas as it is decoded: to at least twice of what is kept."""
+  return largest_shrink(min(size) / (2 * max(canvas)))
+
+
+def largest_shrink(most: float) -> int:
+  """The largest of the shrinks of a JPEG that is at most `most`."""
+  return max((s for s in _SHRINKS if s <= most), default=1)
+
+
+def on_canvas(image: Image.Image, canvas: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+  """Puts an image into the upper left corner of a canvas (height, width).
+
+  A larger image is shrunk to fit, with its aspect kept (Lanczos); a smaller one is left as it is.
+
+  Returns:
+    The canvas, uint8 `[height, width, channels]`, zeros outside of the image; the image's (height, width) in it.
+  """
+  width, height = _fit(image.size, canvas)
+  if (width, height) != image.size:
+    image = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+  array = np.zeros((*canvas, len(image.getbands())), np.uint8)
+  array[:height, :width] = np.asarray(image).reshape(height, width, -1)
   return array, (height, width)
 
 
@@ -134,7 +171,8 @@ def _to_mode(image: Image.Image, mode: str, white: int | None) -> Image.Image:
   if image.has_transparency_data:
     image = image.convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-  return image.convert(mode)
+  image.load()  # of a damaged file, here and not after its end
+  return image if image.mode == mode else image.convert(mode)
 
 
 class TolerantReader:
@@ -168,6 +206,11 @@ class TolerantReader:
         self._seen.add(candidate)
       return candidate, example
     raise DataError(f"{self._name}: none of its {self._num_examples} images can be read; {self._first()}")
+
+  def get_after(self, index: int, error: Exception):
+    """Notes that `index` could be opened but not read, and gets the next readable one."""
+    self._note(index, f"{type(error).__name__}: {error}")
+    return self.get(index)
 
   def _note(self, index: int, reason: str) -> None:
     with self._lock:

@@ -1,6 +1,7 @@
 """From a source to batches: decoded in background threads, started at any step at no cost, built on grain."""
 
 from collections.abc import Iterator
+import concurrent.futures
 import os
 
 import grain
@@ -23,6 +24,7 @@ def batches(
   process_count: int = 1,
   threads: int | None = None,
   prefetch: int | None = None,
+  crops=None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """The batches of the steps `start_step` to `stop_step - 1`.
 
@@ -37,9 +39,12 @@ def batches(
     keys: names to read, others are dropped; all by default. `index` is always there.
     process_index: this process reads the contiguous slice `process_index` of the global batch ...
     process_count: ... of so many.
-    threads: background threads, each of which reads a whole batch; 0 reads in the caller's thread. By default 2 for
-      arrays in memory, else the number of cores up to 16. Iterators are always read in the caller's thread.
+    threads: background threads; 0 reads in the caller's thread. By default 2 for arrays in memory, else the number of
+      cores up to 16. Each reads a whole batch, or some images of a batch where they are files. Iterators are always read
+      in the caller's thread.
     prefetch: batches held ready, by default as many as threads.
+    crops: `crops(step, positions [n])` gives the `draw` of `Source.get` for the examples at these places in the global
+      batch; for sources with `encoded` images.
 
   Returns:
     An iterator of dicts `{key: [batch_size / process_count, ...]}` with `index` int32, the examples' numbers. Errors of
@@ -66,26 +71,35 @@ def batches(
   if source.read is None:
     return _iterator_batches(source, names, batch_size, start_step, stop_step, part)
 
+  threads = _default_threads(source) if threads is None else threads
+  prefetch = threads if prefetch is None else prefetch
+  pool, readers = None, threads
+  if source.encoded is not None and threads:
+    # All threads at the same batch: the first one is there soon, and those under way take the memory of two.
+    pool, readers = concurrent.futures.ThreadPoolExecutor(threads), 2
+
   def read(step: int) -> dict[str, np.ndarray]:
     indices = batch_indices(step, seed=seed, num_examples=len(source), batch_size=batch_size)[part]
-    return {**source.get(indices, names), "index": indices.astype(np.int32)}
+    draw = crops(step, np.arange(batch_size)[part]) if crops else None
+    return {**source.get(indices, names, draw, pool), "index": indices.astype(np.int32)}
 
-  threads = _default_threads(source) if threads is None else threads
-  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads if prefetch is None else prefetch)
-  return _closing(grain.MapDataset.range(start_step, max(start_step, stop_step)).map(read).to_iter_dataset(options))
+  options = grain.ReadOptions(num_threads=readers, prefetch_buffer_size=prefetch)
+  return _closing(grain.MapDataset.range(start_step, max(start_step, stop_step)).map(read).to_iter_dataset(options), pool)
 
 
 def _default_threads(source: Source) -> int:
   return 2 if source.arrays is not None else min(16, os.cpu_count() or 1)
 
 
-def _closing(dataset) -> Iterator[dict[str, np.ndarray]]:
+def _closing(dataset, pool: concurrent.futures.Executor | None = None) -> Iterator[dict[str, np.ndarray]]:
   """Iterates; whatever ends the iteration stops the background threads."""
   iterator = iter(dataset)
   try:
     yield from iterator
   finally:
     iterator.close()
+    if pool:
+      pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _iterator_batches(source, names, batch_size, start_step, stop_step, part) -> Iterator[dict[str, np.ndarray]]:

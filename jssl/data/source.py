@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import types
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
 from jssl.data.fingerprint import digest
 from jssl.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+  from jssl.data.encoded import EncodedImages
 
 
 class DataError(ConfigError):
@@ -33,6 +37,8 @@ class Source:
     unreadable: path or index -> reason, for every image that could not be read so far; it grows while reading.
     make_iterator: for sources that can only be read in order (`from_iterator`); `read` is None then.
     first_batch: of such a source, the hash of its first batch if that was drawn.
+    encoded: of sources that are streamed from image files, the files, out of which views may be cut at their full
+      resolution.
   """
 
   name: str
@@ -44,16 +50,18 @@ class Source:
   unreadable: Mapping[str, str] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
   make_iterator: Callable[[int], Iterator[Mapping[str, np.ndarray]]] | None = None
   first_batch: str | None = None
+  encoded: "EncodedImages | None" = None
 
   def __len__(self) -> int:
     return self.num_examples
 
-  def get(self, indices: np.ndarray, keys=None) -> dict[str, np.ndarray]:
+  def get(self, indices: np.ndarray, keys=None, draw=None, pool=None) -> dict[str, np.ndarray]:
     """The examples of these indices: name -> array `[len(indices), ...]`.
 
     Args:
       indices: integers in [0, len(source)), `[n]`.
       keys: the names to read; all by default.
+      draw, pool: of sources with `encoded` images, see `EncodedImages.read`: the crops to cut out of them, and threads.
 
     Raises:
       ValueError: if a key is unknown, or the source can only be read in order.
@@ -68,7 +76,9 @@ class Source:
       raise IndexError(
         f"{self.name} has the examples 0 to {self.num_examples - 1}; asked for {indices.min()} to {indices.max()}"
       )
-    return self.read(indices, keys)
+    if draw is None and pool is None:
+      return self.read(indices, keys)
+    return self.encoded.read(indices, keys, draw, pool)
 
   def check_keys(self, keys) -> tuple[str, ...]:
     """The names to read: all if None; ValueError for one that the source does not have."""

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jssl.data import images
+from jssl.data.encoded import EncodedImages
 from jssl.data.source import DataError, in_memory, Source
 from jssl.errors import ConfigError, nearest
 
@@ -79,26 +80,32 @@ def _source(name, records, numbers, features, shape, canvas, num_classes) -> Sou
       )
     spec |= {"image": jax.ShapeDtypeStruct((*size, channels), np.uint8), "extent": jax.ShapeDtypeStruct((2,), np.int32)}
 
-  def read_one(index: int) -> dict:
-    record = records[index]
-    example = {key: record[key] for key in numbers}
-    if shape is not None:
-      example["image"], example["extent"] = images.decode(record["image"], size, channels)
-    return example
+  def numbers_of(record) -> dict[str, np.ndarray]:
+    return {key: np.asarray(record[key], spec[key].dtype).reshape(spec[key].shape) for key in numbers}
 
-  reader = images.TolerantReader(name, len(records), read_one, lambda i: f"{name}#{i}")
+  if shape is None:
+    stack = lambda found, keys: {key: np.stack([example[key] for example in found]) for key in keys}
+    read = lambda indices, keys: stack([numbers_of(records[int(i)]) for i in indices], keys)
+    encoded, unreadable = None, {}
+  else:
 
-  def read(indices, keys):
-    found = [reader.get(int(i))[1] for i in indices]
-    return {
-      key: np.asarray([example[key] for example in found], spec[key].dtype).reshape(-1, *spec[key].shape) for key in keys
-    }
+    def open_one(index: int):
+      record = records[index]
+      return record["image"], numbers_of(record)
 
+    encoded = EncodedImages(name, len(records), open_one, lambda i: f"{name}#{i}", canvas=size, channels=channels)
+    read, unreadable = encoded.read, encoded.unreadable
   size_in_bytes = len(records) * sum(int(np.prod(s.shape)) * s.dtype.itemsize for s in spec.values())
   if fixed and size_in_bytes < _IN_MEMORY_BYTES:
-    return in_memory(name, read(range(len(records)), tuple(spec)), num_classes, unreadable=reader.unreadable)
+    return in_memory(name, read(np.arange(len(records)), tuple(spec)), num_classes, unreadable=unreadable)
   return Source(
-    name=name, num_examples=len(records), element_spec=spec, read=read, num_classes=num_classes, unreadable=reader.unreadable
+    name=name,
+    num_examples=len(records),
+    element_spec=spec,
+    read=read,
+    num_classes=num_classes,
+    unreadable=unreadable,
+    encoded=encoded,
   )
 
 

@@ -20,13 +20,14 @@ from jssl.views.colour import (
   random_solarize,
   solarize,
 )
+from jssl.views.crops import Crop, Halves, halves, in_halves, random_resized_crop
 from jssl.views.fourier import fourier_augment, low_frequency_crop, replace_low_amplitudes, standardize_styles
 from jssl.views.geometry import (
+  center_box,
   center_crop,
   horizontal_flip,
   random_crop_box,
   random_horizontal_flip,
-  random_resized_crop,
   resize,
   resize_shorter_side,
   resized_crop,
@@ -38,6 +39,10 @@ from jssl.views.pretext import rotate, tile_pair
 from jssl.views.randaugment import rand_augment
 
 __all__ = [
+  "Crop",
+  "Halves",
+  "halves",
+  "in_halves",
   "CIFAR_MEAN",
   "CIFAR_STD",
   "IMAGENET_MEAN",
@@ -49,6 +54,7 @@ __all__ = [
   "adjust_saturation",
   "augment",
   "batch_color_jitter",
+  "center_box",
   "center_crop",
   "color_jitter",
   "color_view",

@@ -106,12 +106,6 @@ def random_crop_box(rng, extent, *, scale, ratio=(3 / 4, 4 / 3)):
   return top, left, height, width
 
 
-def random_resized_crop(rng, image, *, size, scale, ratio=(3 / 4, 4 / 3), extent=None, method="bicubic"):
-  """A random box of the image (or of its valid `extent`), resized to `size`: `random_crop_box`, then `resized_crop`."""
-  box = random_crop_box(rng, _extent(image, extent), scale=scale, ratio=ratio)
-  return resized_crop(image, box, size, method)
-
-
 def horizontal_flip(image):
   """Mirrors left and right: [height, width, channels] -> the same shape."""
   return image[:, ::-1]
@@ -123,24 +117,50 @@ def random_horizontal_flip(rng, image, *, prob=0.5):
   return from_planes(jnp.where(jax.random.bernoulli(rng, prob), planes[:, :, ::-1], planes))
 
 
-def resize_shorter_side(image, size, resize_to, method="bicubic", *, extent=None):
+def resize_shorter_side(image, size, resize_to=None, method="bicubic", *, extent=None):
   """Resizes the shorter side to `resize_to`, keeping the aspect ratio, and cuts `size` out of the middle, in one go.
 
   The same numbers as torchvision's `Resize(resize_to)` and `CenterCrop(size)`, whose roundings it follows: only the
-  pixels that remain are computed.
+  pixels that remain are computed. See `center_box` for `resize_to=None`.
+
+  Raises:
+    ValueError: if `size` does not fit into `resize_to`.
+  """
+  sides = [jnp.asarray(side, jnp.int32) for side in _extent(image, extent)]
+  box = center_box(sides, size, resize_to)
+  return resized_crop(image, box, to_pair(size), method, visible=(0, 0, *sides))
+
+
+def center_box(extent, size, resize_to=None):
+  """The box in the middle of an image that `resize_shorter_side` shows.
+
+  Args:
+    extent: valid (height, width) of the image, whole numbers; may be traced.
+    size: the view's side in pixels, or its (height, width).
+    resize_to: pixels of the shorter side before the crop; None for the fewest that the crop fits into, which keeps as
+      much of the image as a crop of its shape can.
+
+  Returns:
+    (top, left, height, width) in pixels of the image, fractional.
 
   Raises:
     ValueError: if `size` does not fit into `resize_to`.
   """
   out = to_pair(size)
-  if max(out) > resize_to:
-    raise ValueError(f"a center crop of {out} does not fit into a shorter side resized to {resize_to}")
-  sides = [jnp.asarray(side, jnp.int32) for side in _extent(image, extent)]
-  shorter = jnp.minimum(*sides)
-  resized = [resize_to * side // shorter for side in sides]
-  starts = [jnp.round((big - side) / 2) * full / big for big, side, full in zip(resized, out, sides)]
-  lengths = [side * full / big for big, side, full in zip(resized, out, sides)]
-  return resized_crop(image, (*starts, *lengths), size, method, visible=(0, 0, *sides))
+  height, width = (jnp.asarray(side, jnp.int32) for side in extent)
+  if resize_to is None:
+    by_height = out[0] * width >= out[1] * height  # whether the crop takes the whole height
+    resized = [
+      jnp.where(by_height, out[0], out[1] * height // width),
+      jnp.where(by_height, out[0] * width // height, out[1]),
+    ]
+  else:
+    if max(out) > resize_to:
+      raise ValueError(f"a center crop of {out} does not fit into a shorter side resized to {resize_to}")
+    resized = [resize_to * side // jnp.minimum(height, width) for side in (height, width)]
+  starts = [jnp.round((big - side) / 2) * full / big for big, side, full in zip(resized, out, (height, width))]
+  lengths = [side * full / big for big, side, full in zip(resized, out, (height, width))]
+  return (*starts, *lengths)
 
 
 def to_pair(size):

@@ -2,10 +2,41 @@
 
 import jax
 
-from jssl.views import colour, geometry
+from jssl.views import colour, crops, geometry
 from jssl.views.colour import IMAGENET_MEAN, IMAGENET_STD
 
 
+def _augment_crop(rng, extent, *, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation="bicubic"):
+  return crops.random_crop(_augment_keys(rng)[0], extent, size=size, scale=scale, ratio=ratio, method=interpolation)
+
+
+def _augment_finish(
+  rng,
+  image,
+  *,
+  flip=0.5,
+  jitter=None,
+  jitter_prob=0.8,
+  grayscale=0.0,
+  blur=0.0,
+  blur_sigma=(0.1, 2.0),
+  solarize=0.0,
+  mean=IMAGENET_MEAN,
+  std=IMAGENET_STD,
+):
+  _check_probabilities(flip=flip)
+  _, flip_key, *color_keys = _augment_keys(rng)
+  if flip > 0:
+    image = geometry.random_horizontal_flip(flip_key, image, prob=flip)
+  return _recolor(color_keys, image, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std)
+
+
+def _augment_keys(rng):
+  """Operations draw from keys of their own, so that switching one off leaves the others' draws alone."""
+  return jax.random.split(rng, 6)
+
+
+@crops.in_halves(_augment_crop, _augment_finish)
 def augment(
   rng,
   image,
@@ -32,8 +63,7 @@ def augment(
   drawn for each image. What has probability 0 or no strength is not compiled at all.
 
   Args:
-    rng: the image's key. Operations draw from keys of their own, so that switching one off leaves the others' draws
-      alone.
+    rng: the image's key.
     image: [height, width, channels] float32 in [0, 1]; 3 channels where `jitter` or `grayscale` is used.
     extent: [2] ints, the valid (height, width) at the top left of the image; None where all of it is.
     size: the view's side in pixels, or its (height, width).
@@ -55,14 +85,20 @@ def augment(
   Raises:
     ValueError: for probabilities outside [0, 1] and whatever the operations refuse.
   """
-  _check_probabilities(flip=flip)
-  crop_key, flip_key, *color_keys = jax.random.split(rng, 6)
-  image = geometry.random_resized_crop(
-    crop_key, image, size=size, scale=scale, ratio=ratio, extent=extent, method=interpolation
+  crop = _augment_crop(rng, crops.extent_of(image, extent), size=size, scale=scale, ratio=ratio, interpolation=interpolation)
+  return _augment_finish(
+    rng,
+    crop.cut(image, extent),
+    flip=flip,
+    jitter=jitter,
+    jitter_prob=jitter_prob,
+    grayscale=grayscale,
+    blur=blur,
+    blur_sigma=blur_sigma,
+    solarize=solarize,
+    mean=mean,
+    std=std,
   )
-  if flip > 0:
-    image = geometry.random_horizontal_flip(flip_key, image, prob=flip)
-  return _recolor(color_keys, image, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std)
 
 
 def color_view(
@@ -121,6 +157,18 @@ def _check_probabilities(**probabilities):
       raise ValueError(f"{name} must be a probability, got {prob}")
 
 
+def _resize_crop(rng, extent, *, size, resize_to=None, interpolation="bicubic"):
+  del rng
+  box = geometry.center_box(extent, size, resize_to)
+  return crops.Crop(box, geometry.to_pair(size), interpolation, around=True)
+
+
+def _resize_finish(rng, image, *, grayscale=False, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+  del rng
+  return colour.normalize(colour.grayscale(image) if grayscale else image, mean, std)
+
+
+@crops.in_halves(_resize_crop, _resize_finish)
 def resize_view(
   rng,
   image,
@@ -140,8 +188,8 @@ def resize_view(
     image: [height, width, channels] float32 in [0, 1].
     extent: [2] ints, the valid (height, width) at the top left of the image; None where all of it is.
     size: the view's side in pixels, or its (height, width).
-    resize_to: pixels of the shorter side before the crop, 256 for the usual 224; by default the larger side of `size`,
-      which keeps as much of the image as a crop can.
+    resize_to: pixels of the shorter side before the crop, 256 for the usual 224; by default the fewest that the crop
+      fits into, which keeps as much of the image as a crop of its shape can.
     interpolation: "bicubic" or "bilinear".
     grayscale: show it in grey, in all 3 channels.
     mean, std: of each channel, or scalars.
@@ -149,7 +197,5 @@ def resize_view(
   Returns:
     [size, size, channels] float32, normalised.
   """
-  del rng
-  resize_to = max(geometry.to_pair(size)) if resize_to is None else resize_to
-  image = geometry.resize_shorter_side(image, size, resize_to, interpolation, extent=extent)
-  return colour.normalize(colour.grayscale(image) if grayscale else image, mean, std)
+  crop = _resize_crop(rng, crops.extent_of(image, extent), size=size, resize_to=resize_to, interpolation=interpolation)
+  return _resize_finish(rng, crop.cut(image, extent), grayscale=grayscale, mean=mean, std=std)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl.views import colour, geometry
+from jssl.views import colour, crops
 
 NEIGHBORS = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])  # (row, column), row-major
 
@@ -38,6 +38,28 @@ def rotate(rng, image, *, turns=None):
   return dict(image=jnp.stack([jnp.rot90(image, k) for k in range(4)])[label], label=label)
 
 
+def _tile_crop(rng, extent, *, size, gap, scale=(0.3, 1.0), ratio=(3 / 4, 4 / 3), interpolation="bicubic"):
+  box_key, *_ = jax.random.split(rng, 4)
+  return crops.random_crop(box_key, extent, size=3 * (size + gap), scale=scale, ratio=ratio, method=interpolation)
+
+
+def _tile_finish(rng, canvas, *, size, gap, jitter=0, grayscale=0.0, mean=colour.IMAGENET_MEAN, std=colour.IMAGENET_STD):
+  if not 0 <= 2 * jitter <= gap:
+    raise ValueError(f"tile_pair: jitter={jitter} must lie between 0 and half of gap={gap}")
+  _, label_key, jitter_key, grey_key = jax.random.split(rng, 4)
+  cell = size + gap
+  if grayscale > 0:
+    canvas = colour.random_grayscale(grey_key, canvas, prob=grayscale)
+  canvas = colour.normalize(canvas, mean, std)
+  label = jax.random.randint(label_key, (), 0, len(NEIGHBORS), jnp.int32)
+  cells = jnp.stack([jnp.ones(2, jnp.int32), 1 + jnp.asarray(NEIGHBORS, jnp.int32)[label]])
+  shifts = jax.random.randint(jitter_key, (2, 2), -jitter, jitter + 1, jnp.int32)
+  corners = cells * cell + gap // 2 + shifts
+  first, second = (jax.lax.dynamic_slice(canvas, (*corner, 0), (size, size, canvas.shape[2])) for corner in corners)
+  return dict(first=first, second=second, label=label)
+
+
+@crops.in_halves(_tile_crop, _tile_finish)
 def tile_pair(
   rng,
   image,
@@ -83,19 +105,7 @@ def tile_pair(
     Doersch, Gupta, Efros 2015, arXiv 1505.05192: tiles of 96 px, gaps of 48, jitter 7, one colour channel in place of
     grey; cdoersch/deepcontext, train.py. Central tile and grey (0.66) as in open-mmlab/mmselfsup, relative_loc.
   """
-  if not 0 <= 2 * jitter <= gap:
-    raise ValueError(f"tile_pair: jitter={jitter} must lie between 0 and half of gap={gap}")
-  box_key, label_key, jitter_key, grey_key = jax.random.split(rng, 4)
-  cell = size + gap
-  canvas = geometry.random_resized_crop(
-    box_key, image, size=3 * cell, scale=scale, ratio=ratio, extent=extent, method=interpolation
-  )
-  if grayscale > 0:
-    canvas = colour.random_grayscale(grey_key, canvas, prob=grayscale)
-  canvas = colour.normalize(canvas, mean, std)
-  label = jax.random.randint(label_key, (), 0, len(NEIGHBORS), jnp.int32)
-  cells = jnp.stack([jnp.ones(2, jnp.int32), 1 + jnp.asarray(NEIGHBORS, jnp.int32)[label]])
-  shifts = jax.random.randint(jitter_key, (2, 2), -jitter, jitter + 1, jnp.int32)
-  corners = cells * cell + gap // 2 + shifts
-  first, second = (jax.lax.dynamic_slice(canvas, (*corner, 0), (size, size, canvas.shape[2])) for corner in corners)
-  return dict(first=first, second=second, label=label)
+  whole = crops.extent_of(image, extent)
+  crop = _tile_crop(rng, whole, size=size, gap=gap, scale=scale, ratio=ratio, interpolation=interpolation)
+  canvas = crop.cut(image, extent)
+  return _tile_finish(rng, canvas, size=size, gap=gap, jitter=jitter, grayscale=grayscale, mean=mean, std=std)

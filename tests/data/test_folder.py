@@ -27,7 +27,9 @@ def bytes_of(image: Image.Image, kind: str, **options) -> bytes:
 
 def decode(content: bytes, canvas: int = 8, channels: int = 3):
   """The valid part of what a file decodes to."""
-  array, (height, width) = images.decode(content, (canvas, canvas), channels)
+  picture = images.Picture(content, channels)
+  image, _ = picture.decode(images.shrink_to(picture.size, (canvas, canvas)))
+  array, (height, width) = images.on_canvas(image, (canvas, canvas))
   assert array.shape == (canvas, canvas, channels) and array.dtype == np.uint8
   assert not array[height:].any() and not array[:, width:].any()
   return array[:height, :width]
