@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jssl import data
+from jssl import data, views
 from jssl.data import idx, prepare
 from jssl.data import tfds as tfds_room
 from jssl.errors import ConfigError
@@ -152,6 +152,23 @@ def test_different_sizes_are_streamed_and_the_broken_replaced(tmp_path):
   assert batch["extent"].tolist() == [[8, 4], [4, 6], [1, 1]] and batch["label"].tolist() == [1, 0, 2]
   assert batch["image"][:, 0, 0, 0].tolist() == [2, 1, 3] and not batch["image"][:, :, 6:].any()
   assert list(source.unreadable) == ["tfds:tiny/train#3"]
+
+
+def test_streamed_images_are_cropped_at_their_own_size(tmp_path):
+  rng = np.random.default_rng(0)
+  arrays = [rng.integers(0, 256, shape, np.uint8) for shape in [(40, 60, 3), (90, 30, 3)]]
+  write_prepared(tmp_path, (-1, -1, 3), [*map(encoded, arrays), b"broken"])
+  source = data.load("tfds:tiny", data_dir=str(tmp_path), canvas=8)
+
+  def draw(places, extents):
+    return {"middle": views.Crop(np.concatenate([extents // 4, extents // 2], 1), (12, 10), "bicubic", around=False)}
+
+  batch = source.get([1, 2, 0], ("label",), draw)
+  assert batch["label"].tolist() == [1, 0, 0]
+  for found, array in zip(batch["middle"], (arrays[1], arrays[0], arrays[0]), strict=True):
+    height, width = array.shape[:2]
+    box = (width // 4, height // 4, width // 4 + width // 2, height // 4 + height // 2)
+    np.testing.assert_array_equal(found, Image.fromarray(array).crop(box).resize((10, 12), Image.Resampling.BICUBIC))
 
 
 def test_large_sets_are_streamed(tmp_path, monkeypatch):
