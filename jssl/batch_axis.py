@@ -1,7 +1,11 @@
 """The global batch, seen from one device: `axis_name` is the mapped axis over which it is split, or None."""
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
+
+Tree = TypeVar("Tree")
 
 
 def gather(x: jax.Array, axis_name: str | None) -> jax.Array:
@@ -9,11 +13,12 @@ def gather(x: jax.Array, axis_name: str | None) -> jax.Array:
   return x if axis_name is None else jax.lax.all_gather(x, axis_name, tiled=True)
 
 
-def global_sum(x: jax.Array, axis_name: str | None) -> jax.Array:
+def global_sum(x: Tree, axis_name: str | None) -> Tree:
+  """Sum over devices of an array, of each of several, or of a number."""
   return x if axis_name is None else jax.lax.psum(x, axis_name)
 
 
-def global_mean(x: jax.Array, axis_name: str | None) -> jax.Array:
+def global_mean(x: Tree, axis_name: str | None) -> Tree:
   """Mean over devices; of local means over equal shares, that is the mean over the global batch."""
   return x if axis_name is None else jax.lax.pmean(x, axis_name)
 

@@ -6,11 +6,14 @@ devices of the value, and of the gradient, is that of the global batch: the tran
 """
 
 from collections.abc import Sequence
+import functools
+import operator
 
 import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather, positions
+from jssl.checks import Views
 
 
 def precise(x: jax.Array) -> jax.Array:
@@ -18,9 +21,14 @@ def precise(x: jax.Array) -> jax.Array:
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def as_views(x: jax.Array | Sequence[jax.Array]) -> list[jax.Array]:
+def as_views(x: Views) -> list[jax.Array]:
   """A list of views; an array is a single one."""
-  return list(x) if isinstance(x, (list, tuple)) else [x]
+  return list(x) if isinstance(x, Sequence) else [x]
+
+
+def average(terms: Sequence[jax.Array]) -> jax.Array:
+  """The mean of scalars, added up in their order."""
+  return functools.reduce(operator.add, terms) / len(terms)
 
 
 def l2_normalize(x: jax.Array) -> jax.Array:
@@ -41,7 +49,7 @@ def cosines(views: Sequence[jax.Array], axis_name: str | None) -> tuple[jax.Arra
   """
   views = [l2_normalize(precise(view)) for view in views]
   everyone = [gather(view, axis_name) for view in views]
-  own = [v * len(rows) + positions(len(view), axis_name) for v, (view, rows) in enumerate(zip(views, everyone))]
+  own = [v * len(rows) + positions(len(view), axis_name) for v, (view, rows) in enumerate(zip(views, everyone, strict=True))]
   products = jnp.matmul(jnp.concatenate(views), jnp.concatenate(everyone).T, precision="highest")
   return products, jnp.concatenate(own)
 

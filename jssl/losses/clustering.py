@@ -1,17 +1,14 @@
 """Losses that classify embeddings by clusters and by other images."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import as_views, l2_normalize, precise
+from jssl.checks import check_arrays, check_values, Loss, Number, Views
+from jssl.losses.arrays import as_views, average, l2_normalize, precise
 from jssl.stateful import enqueue, random_queue, Stateful
 
 
-def cluster_loss(
-  embeddings: jax.Array | Sequence[jax.Array], labels: jax.Array, centroids: jax.Array, *, temperature: float = 0.1
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def cluster_loss(embeddings: Views, labels: jax.Array, centroids: jax.Array, *, temperature: Number = 0.1) -> Loss:
   """DeepCluster-v2: every view of an image finds the clusters that the image was put into.
 
       L = - mean over views v, clusterings h and the batch of  log softmax_k(z^_v . c_hk / tau)[label_h]
@@ -34,15 +31,22 @@ def cluster_loss(
     >>> print(f"{loss:.4f} {metrics['accuracy']:.1f}")   # log(e + 1) - 1
     0.3133 1.0
   """
+  check_arrays(
+    "cluster_loss",
+    embeddings=(embeddings, "views of float [batch, dim]"),
+    labels=(labels, "int [batch, clusterings]"),
+    centroids=(centroids, "float [clusterings, clusters, dim]"),
+  )
+  check_values("cluster_loss", temperature=(temperature, "(0, inf)"))
   centroids = jax.lax.stop_gradient(precise(centroids))
-  total, hits = 0.0, 0.0
+  terms, hits = [], []
   views = [l2_normalize(precise(z)) for z in as_views(embeddings)]
   for z in views:
     logits = jnp.einsum("bd,hkd->bhk", z, centroids, precision="highest") / temperature
     right = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), labels[..., None], axis=-1)
-    total -= jnp.mean(right)
-    hits += jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype))
-  return total / len(views), {"accuracy": hits / len(views)}
+    terms.append(-jnp.mean(right))
+    hits.append(jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype)))
+  return average(terms), {"accuracy": average(hits)}
 
 
 def _init(student: jax.Array, teacher: jax.Array, *, size: int, rng: jax.Array) -> jax.Array:
@@ -55,10 +59,10 @@ def _apply(
   student: jax.Array,
   teacher: jax.Array,
   *,
-  student_temp: float = 0.1,
-  teacher_temp: float = 0.04,
+  student_temp: Number = 0.1,
+  teacher_temp: Number = 0.04,
   axis_name: str | None = None,
-) -> tuple[tuple[jax.Array, dict], jax.Array]:
+) -> tuple[Loss, jax.Array]:
   """ReSSL: the student relates its view to a queue of other images as the teacher relates its own view to them.
 
       p^t_i = softmax_k(t^_i . q_k / tau_t),   L = - mean_i sum_k p^t_ik log softmax(s^_i . q_k / tau_s)_k
@@ -91,6 +95,13 @@ def _apply(
     >>> print(f"{abs(metrics['kl']):.4f}", bool((queue[:4] == z).all()))
     0.0000 True
   """
+  check_arrays(
+    "relational_loss",
+    student=(student, "float [batch, dim]"),
+    teacher=(teacher, "float [batch, dim]"),
+    queue=(queue, "float [size, dim]"),
+  )
+  check_values("relational_loss", student_temp=(student_temp, "(0, inf)"), teacher_temp=(teacher_temp, "(0, inf)"))
   student, teacher = l2_normalize(precise(student)), jax.lax.stop_gradient(l2_normalize(precise(teacher)))
   relation = lambda z, temp: jax.nn.log_softmax(jnp.matmul(z, queue.T, precision="highest") / temp, axis=-1)
   log_teacher = relation(teacher, teacher_temp)

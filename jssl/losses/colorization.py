@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_mean
+from jssl.checks import check_arrays, check_values, Loss, Number
 from jssl.losses.arrays import precise
 from jssl.stateful import Stateful
 
@@ -20,10 +21,10 @@ def _apply(
   index: jax.Array,
   weight: jax.Array,
   *,
-  uniform: float = 0.5,
-  momentum: float = 0.99,
+  uniform: Number = 0.5,
+  momentum: Number = 0.99,
   axis_name: str | None = None,
-) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
+) -> tuple[Loss, jax.Array]:
   """Cross-entropy of soft colour classes, weighted by how rare the colour is.
 
       w_q = c / ((1 - uniform) p_q + uniform / Q),   c such that sum_q p_q w_q = 1
@@ -45,6 +46,9 @@ def _apply(
   Returns:
     The loss, and `accuracy`: how often the likeliest class is the nearest; and the new p.
 
+  Raises:
+    ValueError: if the logits are not as many as places and bins.
+
   References:
     Zhang, Isola, Efros 2016, arXiv 1603.08511, equations 2 to 4; richzhang/colorization,
     resources/caffe_traininglayers.py (`PriorFactor`, `ClassRebalanceMultLayer`).
@@ -57,7 +61,19 @@ def _apply(
     >>> print(f"{loss:.4f} = ln 4", prior.tolist())
     1.3863 = ln 4 [0.625, 0.125, 0.125, 0.125]
   """
-  bins = len(prior)
+  check_arrays(
+    "color_bins_loss",
+    prior=(prior, "float [bins]"),
+    logits=(logits, "float [batch, patches, logits]"),
+    index=(index, "int [batch, patches, places, neighbors]"),
+    weight=(weight, "float [batch, patches, places, neighbors]"),
+  )
+  check_values("color_bins_loss", uniform=(uniform, "[0, 1]"), momentum=(momentum, "[0, 1]"))
+  bins, places = len(prior), index.shape[2]
+  if logits.shape[-1] != places * bins:
+    raise ValueError(
+      f"color_bins_loss: logits {list(logits.shape)} must have {places} places x {bins} bins in the last axis"
+    )
   logits = precise(logits).reshape(*index.shape[:-1], bins)
   share = prior.astype(logits.dtype)
   rarity = 1 / ((1 - uniform) * share + uniform / bins)

@@ -1,11 +1,10 @@
 """Contrastive losses: find your own partner among the whole batch."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather, positions
+from jssl.checks import check_arrays, check_values, Loss, Number, Views
 from jssl.losses.arrays import as_views, cosines, cross_entropy, l2_normalize, precise
 
 
@@ -13,11 +12,11 @@ def info_nce_loss(
   query: jax.Array,
   key: jax.Array,
   *,
-  temperature: float,
-  scale: float = 1.0,
+  temperature: Number,
+  scale: Number = 1.0,
   normalize: bool = True,
   axis_name: str | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> Loss:
   """InfoNCE: cross-entropy of finding a query's own key among the keys of the global batch.
 
       l(q, k) = -scale / B * sum_i log( exp(q_i . k_i / tau) / sum_j exp(q_i . k_j / tau) )
@@ -48,6 +47,8 @@ def info_nce_loss(
     >>> print(f"{loss:.4f} {metrics['accuracy']:.1f}")   # log(e + 2) - 1
     0.5514 1.0
   """
+  check_arrays("info_nce_loss", query=(query, "float [batch, dim]"), key=(key, "float [batch, dim]"))
+  check_values("info_nce_loss", temperature=(temperature, "(0, inf)"))
   query, key = precise(query), precise(key)
   if normalize:
     query, key = l2_normalize(query), l2_normalize(key)
@@ -56,9 +57,7 @@ def info_nce_loss(
   return scale * loss, {"accuracy": accuracy}
 
 
-def nt_xent_loss(
-  a: jax.Array, b: jax.Array, *, temperature: float, axis_name: str | None = None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def nt_xent_loss(a: jax.Array, b: jax.Array, *, temperature: Number, axis_name: str | None = None) -> Loss:
   """NT-Xent of SimCLR: each of the 2B embeddings finds its other view among the 2B - 1 others of the global batch.
 
       l_i = -log( exp(z_i . z_i' / tau) / sum_{k != i} exp(z_i . z_k / tau) ),   L = 1/2B sum_i l_i
@@ -84,6 +83,8 @@ def nt_xent_loss(
     >>> print(f"{loss:.4f} {metrics['accuracy']:.1f}")   # log(e + 2) - 1
     0.5514 1.0
   """
+  check_arrays("nt_xent_loss", a=(a, "float [batch, dim]"), b=(b, "float [batch, dim]"))
+  check_values("nt_xent_loss", temperature=(temperature, "(0, inf)"))
   products, own = cosines((a, b), axis_name)
   total = products.shape[1]
   itself = jax.nn.one_hot(own, total, dtype=bool)
@@ -92,13 +93,8 @@ def nt_xent_loss(
 
 
 def supervised_contrastive_loss(
-  embeddings: jax.Array | Sequence[jax.Array],
-  label: jax.Array,
-  *,
-  temperature: float,
-  scale: float = 1.0,
-  axis_name: str | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+  embeddings: Views, label: jax.Array, *, temperature: Number, scale: Number = 1.0, axis_name: str | None = None
+) -> Loss:
   """SupCon: each embedding finds all others of its class among the V B - 1 others of the global batch.
 
       l_i = -1/|P(i)| sum_{p in P(i)} log( exp(z_i . z_p / tau) / sum_{k != i} exp(z_i . z_k / tau) )
@@ -132,6 +128,10 @@ def supervised_contrastive_loss(
     >>> print(f"{loss:.4f} {metrics['accuracy']:.1f}")   # log(e + 2) - 1/3
     1.2181 1.0
   """
+  check_arrays(
+    "supervised_contrastive_loss", embeddings=(embeddings, "views of float [batch, dim]"), label=(label, "int [batch]")
+  )
+  check_values("supervised_contrastive_loss", temperature=(temperature, "(0, inf)"))
   views = as_views(embeddings)
   products, own = cosines(views, axis_name)
   itself = jax.nn.one_hot(own, products.shape[1], dtype=bool)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_mean
+from jssl.checks import check_arrays, check_values, Loss, Number
 from jssl.losses.arrays import l2_normalize, precise
 from jssl.stateful import Stateful
 
@@ -18,11 +19,11 @@ def _apply(
   a: jax.Array,
   b: jax.Array,
   *,
-  rho: float = 8.0,
-  momentum: float = 0.9,
+  rho: Number = 8.0,
+  momentum: Number = 0.9,
   stop_gradient: bool = False,
   axis_name: str | None = None,
-) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
+) -> tuple[Loss, jax.Array]:
   """TiCo: two views agree, and none lies where the embeddings of past batches have piled up.
 
       C <- beta C + (1 - beta) 1/B sum_i a_i a_i^T
@@ -57,6 +58,10 @@ def _apply(
     >>> print(f"{loss:.2f}", [round(float(x), 3) for x in jnp.diagonal(state)])   # 8 x 0.1 / 2
     0.40 [0.05, 0.05]
   """
+  check_arrays(
+    "tico_loss", a=(a, "float [batch, dim]"), b=(b, "float [batch, dim]"), covariance=(covariance, "float [dim, dim]")
+  )
+  check_values("tico_loss", rho=(rho, "[0, inf)"), momentum=(momentum, "[0, 1]"))
   a, b = l2_normalize(precise(a)), l2_normalize(precise(b))
   matmul = lambda x, y: jnp.matmul(x, y, precision="highest")
   batch = global_mean(matmul(a.T, a) / len(a), axis_name)

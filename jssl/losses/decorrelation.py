@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather, global_mean, global_size, global_sum
+from jssl.checks import check_arrays, check_values, Loss, Number
 from jssl.losses.arrays import l2_normalize, precise
 
 
@@ -11,13 +12,13 @@ def barlow_twins_loss(
   a: jax.Array,
   b: jax.Array,
   *,
-  lambd: float,
-  scale: float = 1.0,
+  lambd: Number,
+  scale: Number = 1.0,
   normalize: bool = False,
   unbiased: bool = False,
-  eps: float = 1e-5,
+  eps: Number = 1e-5,
   axis_name: str | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> Loss:
   """Pushes the cross-correlation of two views' embeddings to the identity.
 
       C_ij = 1/B sum_b a^_bi b^_bj,    L = scale * ( sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2 )
@@ -50,6 +51,8 @@ def barlow_twins_loss(
     >>> print(f"{loss:.4f} {metrics['diagonal']:.2f}")
     0.0000 1.00
   """
+  check_arrays("barlow_twins_loss", a=(a, "float [batch, dim]"), b=(b, "float [batch, dim]"))
+  check_values("barlow_twins_loss", lambd=(lambd, "[0, inf)"), eps=(eps, "[0, inf)"))
   a, b = (_standardize(z, normalize, unbiased, eps, axis_name) for z in (a, b))
   correlation = _correlation(a, b, axis_name)
   diagonal = jnp.diagonal(correlation)
@@ -69,9 +72,9 @@ def mixed_barlow_twins_loss(
   form: str = "small",
   normalize: bool = False,
   stop_gradient: bool = False,
-  eps: float = 1e-12,
+  eps: Number = 1e-12,
   axis_name: str | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> Loss:
   """What Mixed Barlow Twins adds: a mixed image correlates with the views as a mixture of their embeddings would.
 
       M^_a = lam a^ + (1 - lam) b^[perm],    M^_b = lam b^ + (1 - lam) b^[perm]
@@ -118,13 +121,23 @@ def mixed_barlow_twins_loss(
   """
   if form not in ("small", "imagenet"):
     raise ValueError(f"mixed_barlow_twins_loss: form must be 'small' or 'imagenet', not {form!r}")
+  check_arrays(
+    "mixed_barlow_twins_loss",
+    a=(a, "float [batch, dim]"),
+    b=(b, "float [batch, dim]"),
+    mix=(mix, "float [batch, dim]"),
+    lam=(lam, "float [batch]"),
+    perm=(perm, "int [batch]"),
+  )
+  check_values("mixed_barlow_twins_loss", eps=(eps, "[0, inf)"))
   a, b, mix = (_standardize(z, normalize, True, eps, axis_name) for z in (a, b, mix))
   share, partner = lam[:, None].astype(a.dtype), gather(b, axis_name)[perm]
-  total = 0.0
+  terms = []
   for z, first in ((a, a), (b, a if form == "small" else b)):
     target = _correlation(share * first + (1 - share) * partner, z, axis_name)
     target = jax.lax.stop_gradient(target) if stop_gradient else target
-    total += jnp.sum((_correlation(mix, z, axis_name) - target) ** 2)
+    terms.append(jnp.sum((_correlation(mix, z, axis_name) - target) ** 2))
+  total = terms[0] + terms[1]
   return total, {"error": jnp.sqrt(total / (2 * a.shape[-1] ** 2))}
 
 
@@ -132,12 +145,12 @@ def vicreg_loss(
   a: jax.Array,
   b: jax.Array,
   *,
-  invariance_weight: float = 25.0,
-  variance_weight: float = 25.0,
-  covariance_weight: float = 1.0,
-  eps: float = 1e-4,
+  invariance_weight: Number = 25.0,
+  variance_weight: Number = 25.0,
+  covariance_weight: Number = 1.0,
+  eps: Number = 1e-4,
   axis_name: str | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> Loss:
   """VICReg: views agree, every dimension varies, and dimensions are uncorrelated within each view.
 
       s = mean (a - b)^2
@@ -167,6 +180,14 @@ def vicreg_loss(
     >>> print(f"{loss:.1f} {metrics['variance']:.1f} {metrics['covariance']:.1f}")
     25.0 0.0 0.0
   """
+  check_arrays("vicreg_loss", a=(a, "float [batch, dim]"), b=(b, "float [batch, dim]"))
+  check_values(
+    "vicreg_loss",
+    invariance_weight=(invariance_weight, "[0, inf)"),
+    variance_weight=(variance_weight, "[0, inf)"),
+    covariance_weight=(covariance_weight, "[0, inf)"),
+    eps=(eps, "[0, inf)"),
+  )
   a, b = precise(a), precise(b)
   invariance = global_mean(jnp.mean((a - b) ** 2), axis_name)
   variance, covariance = 0.0, 0.0
@@ -181,7 +202,7 @@ def vicreg_loss(
   return loss, {"invariance": invariance, "variance": variance, "covariance": covariance}
 
 
-def _standardize(z, normalize, unbiased, eps, axis_name):
+def _standardize(z: jax.Array, normalize: bool, unbiased: bool, eps: Number, axis_name: str | None) -> jax.Array:
   z = l2_normalize(precise(z)) if normalize else precise(z)
   z = z - global_mean(jnp.mean(z, axis=0), axis_name)
   count = global_size(len(z), axis_name)
@@ -189,10 +210,10 @@ def _standardize(z, normalize, unbiased, eps, axis_name):
   return z * jax.lax.rsqrt(variance + eps)
 
 
-def _correlation(a, b, axis_name):
+def _correlation(a: jax.Array, b: jax.Array, axis_name: str | None) -> jax.Array:
   """`a^T b / batch` over the global batch, `[dim, dim]`."""
   return global_mean(jnp.matmul(a.T, b, precision="highest") / len(a), axis_name)
 
 
-def _off_diagonal(matrix):
+def _off_diagonal(matrix: jax.Array) -> jax.Array:
   return jnp.where(jnp.eye(len(matrix), dtype=bool), 0, matrix)

@@ -1,18 +1,19 @@
 """Self-distillation: the student's distribution over prototypes follows the teacher's."""
 
 from collections.abc import Sequence
+import functools
+import operator
 
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import as_views, precise
-
-Arrays = jax.Array | Sequence[jax.Array]
+from jssl.checks import check_arrays, check_values, Loss, Number, Views
+from jssl.losses.arrays import as_views, average, precise
 
 
 def dino_loss(
-  student_logits: Sequence[jax.Array], teacher_probs: Sequence[jax.Array], *, student_temp: float = 0.1
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+  student_logits: Sequence[jax.Array], teacher_probs: Sequence[jax.Array], *, student_temp: Number = 0.1
+) -> Loss:
   """DINO: cross-entropy of every student view against every teacher view but itself.
 
       L = mean over pairs (u, v), u != v, and over the batch, of  - sum_k P_t^u[k] log softmax(s^v / tau_s)[k]
@@ -44,12 +45,19 @@ def dino_loss(
     >>> print(f"{loss:.4f} = ln 8; {metrics['teacher_entropy']:.1f} {abs(metrics['kl']):.1f}")
     2.0794 = ln 8; 1.0 0.0
   """
+  check_arrays(
+    "dino_loss",
+    student_logits=(student_logits, "views of float [batch, prototypes]"),
+    teacher_probs=(teacher_probs, "views of float [batch, prototypes]"),
+  )
+  check_values("dino_loss", student_temp=(student_temp, "(0, inf)"))
   teachers = [precise(t) for t in as_views(teacher_probs)]
-  total, entropy, pairs = 0.0, 0.0, 0
+  total, entropy, pairs = jnp.float32(0), jnp.float32(0), 0
   for v, logits in enumerate(as_views(student_logits)):
     others = [u for u in range(len(teachers)) if u != v]
     if others:
-      total += jnp.mean(_cross_entropy(sum(teachers[u] for u in others), logits, student_temp))
+      targets = functools.reduce(operator.add, [teachers[u] for u in others])
+      total += jnp.mean(_cross_entropy(targets, logits, student_temp))
       entropy += sum(jnp.mean(_entropy(teachers[u])) for u in others)
       pairs += len(others)
   if not pairs:
@@ -59,8 +67,8 @@ def dino_loss(
 
 
 def patch_distillation_loss(
-  student_logits: Arrays, teacher_probs: Arrays, mask: Arrays | None = None, *, student_temp: float = 0.1
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+  student_logits: Views, teacher_probs: Views, mask: Views | None = None, *, student_temp: Number = 0.1
+) -> Loss:
   """Cross-entropy of each patch's student distribution against the teacher's for the same patch of the same view.
 
       l_bi = - sum_k P_t[b, i, k] log softmax(s[b, i] / tau_s)[k]
@@ -99,6 +107,7 @@ def patch_distillation_loss(
     >>> print(f"{loss:.4f} = ln 4")
     1.3863 = ln 4
   """
+  check_values("patch_distillation_loss", student_temp=(student_temp, "(0, inf)"))
   students, teachers = as_views(student_logits), as_views(teacher_probs)
   masks = [None] * len(students) if mask is None else as_views(mask)
   if not len(students) == len(teachers) == len(masks):
@@ -109,23 +118,26 @@ def patch_distillation_loss(
   def over_positions(values, mask):
     if mask is None:
       return jnp.mean(values)
-    mask = jnp.broadcast_to(mask, values.shape).astype(values.dtype)
+    mask = mask.astype(values.dtype)
     return jnp.mean(jnp.sum(mask * values, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1))
 
-  total, entropy = 0.0, 0.0
-  for logits, probs, hidden in zip(students, teachers, masks):
-    probs = precise(probs)
-    if probs.ndim < logits.ndim:
-      probs = probs[:, None]
-    total += over_positions(_cross_entropy(probs, logits, student_temp), hidden)
-    entropy += over_positions(jnp.broadcast_to(_entropy(probs), logits.shape[:-1]), hidden)
-  loss, entropy = total / len(students), entropy / len(students)
+  terms, entropies = [], []
+  for logits, probs, hidden in zip(students, teachers, masks, strict=True):
+    one_for_all = getattr(probs, "ndim", 3) == 2
+    check_arrays(
+      "patch_distillation_loss",
+      student_logits=(logits, "float [batch, patches, prototypes]"),
+      teacher_probs=(probs, f"float [batch, {'' if one_for_all else 'patches, '}prototypes]"),
+      mask=(hidden, "mask [batch, patches]"),
+    )
+    probs = precise(probs)[:, None] if one_for_all else precise(probs)
+    terms.append(over_positions(_cross_entropy(probs, logits, student_temp), hidden))
+    entropies.append(over_positions(jnp.broadcast_to(_entropy(probs), logits.shape[:-1]), hidden))
+  loss, entropy = average(terms), average(entropies)
   return loss, _metrics(loss, entropy, students[0].shape[-1])
 
 
-def prototype_loss(
-  student_logits: Arrays, teacher_probs: jax.Array, *, student_temp: float = 0.1
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def prototype_loss(student_logits: Views, teacher_probs: jax.Array, *, student_temp: Number = 0.1) -> Loss:
   """Cross-entropy of every view against one target that they share (MSN).
 
       L = mean over views v and the batch of  - sum_k P_t[k] log softmax(s^v / tau_s)[k]
@@ -152,19 +164,25 @@ def prototype_loss(
     >>> print(f"{loss:.4f} = ln 8")
     2.0794 = ln 8
   """
-  views, probs = as_views(student_logits), precise(teacher_probs)
-  loss = sum(jnp.mean(_cross_entropy(probs, logits, student_temp)) for logits in views) / len(views)
+  check_arrays(
+    "prototype_loss",
+    student_logits=(student_logits, "views of float [batch, prototypes]"),
+    teacher_probs=(teacher_probs, "float [batch, prototypes]"),
+  )
+  check_values("prototype_loss", student_temp=(student_temp, "(0, inf)"))
+  probs = precise(teacher_probs)
+  loss = average([jnp.mean(_cross_entropy(probs, logits, student_temp)) for logits in as_views(student_logits)])
   return loss, _metrics(loss, jnp.mean(_entropy(probs)), probs.shape[-1])
 
 
-def _cross_entropy(probs, logits, temp):
+def _cross_entropy(probs: jax.Array, logits: jax.Array, temp: Number) -> jax.Array:
   """`[..., K]` to `[...]`; log-softmax, product and sum are one fused reduction."""
   return -jnp.sum(probs * jax.nn.log_softmax(precise(logits) / temp, axis=-1), axis=-1)
 
 
-def _entropy(probs):
+def _entropy(probs: jax.Array) -> jax.Array:
   return jnp.sum(jax.scipy.special.entr(jax.lax.stop_gradient(probs)), axis=-1)
 
 
-def _metrics(loss, entropy, prototypes):
+def _metrics(loss: jax.Array, entropy: jax.Array, prototypes: int) -> dict[str, jax.Array]:
   return {"teacher_entropy": entropy / jnp.log(max(prototypes, 2)), "kl": loss - entropy}

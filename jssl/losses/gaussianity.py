@@ -1,23 +1,16 @@
 """Embeddings follow a standard normal distribution, seen along random directions."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_mean, global_sum
-from jssl.losses.arrays import as_views, precise
+from jssl.checks import check_arrays, check_values, Loss, Number, Views
+from jssl.losses.arrays import as_views, average, precise
 
 
 def sigreg_loss(
-  views: jax.Array | Sequence[jax.Array],
-  *,
-  slices: int = 1024,
-  knots: int = 17,
-  t_max: float = 3.0,
-  rng: jax.Array,
-  axis_name: str | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+  views: Views, *, slices: int = 1024, knots: int = 17, t_max: Number = 3.0, rng: jax.Array, axis_name: str | None = None
+) -> Loss:
   """SIGReg of LeJEPA: the test of Epps and Pulley for a standard normal distribution, on random slices.
 
       phi(t) = 1/B sum_i exp(i t s . z_i)                                 s: a unit vector
@@ -52,6 +45,8 @@ def sigreg_loss(
     >>> bool(normal < 2 < 100 < collapsed)
     True
   """
+  check_arrays("sigreg_loss", views=(views, "views of float [batch, dim]"))
+  check_values("sigreg_loss", slices=(slices, "int [1, inf)"), knots=(knots, "int [2, inf)"), t_max=(t_max, "(0, inf)"))
   views = [precise(view) for view in as_views(views)]
   t = jnp.linspace(0, t_max, knots, dtype=views[0].dtype)
   normal = jnp.exp(-t * t / 2)
@@ -59,10 +54,10 @@ def sigreg_loss(
   directions = jax.random.normal(rng, (views[0].shape[-1], slices), jnp.float32).astype(t.dtype)
   directions = directions / jnp.linalg.norm(directions, axis=0)
 
-  def statistic(view):
+  def statistic(view: jax.Array) -> jax.Array:
     angles = jnp.matmul(view, directions, precision="highest")[..., None] * t
     cos, sin = (global_mean(jnp.mean(f(angles), axis=0), axis_name) for f in (jnp.cos, jnp.sin))
     return jnp.mean(((cos - normal) ** 2 + sin**2) @ weights) * global_sum(len(view), axis_name)
 
   moments = [global_mean(jnp.mean(view * view), axis_name) for view in views]
-  return sum(map(statistic, views)) / len(views), {"second_moment": sum(moments) / len(moments)}
+  return average([statistic(view) for view in views]), {"second_moment": average(moments)}

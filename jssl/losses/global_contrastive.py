@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather
+from jssl.checks import check_arrays, check_values, Loss, Number
 from jssl.losses.arrays import cosines
 from jssl.stateful import Stateful
 
 State = dict[str, jax.Array]
-Outcome = tuple[tuple[jax.Array, dict[str, jax.Array]], State]
 
 
 def _init_sogclr(a: jax.Array, b: jax.Array, index: jax.Array, *, num_examples: int) -> State:
@@ -22,10 +22,10 @@ def _apply_sogclr(
   b: jax.Array,
   index: jax.Array,
   *,
-  temperature: float = 0.1,
-  gamma: float = 0.9,
+  temperature: Number = 0.1,
+  gamma: Number = 0.9,
   axis_name: str | None = None,
-) -> Outcome:
+) -> tuple[Loss, State]:
   """SogCLR: the global contrastive loss, whose negatives are the whole data set, from small batches.
 
   For image i with views z_i, z_i', with g_i the mean over its negatives (both views of all other images) of
@@ -71,6 +71,8 @@ def _apply_sogclr(
     >>> print(f"{loss:.1f} {metrics['objective']:.1f}", state["u"].tolist())   # mean exp(0) = 1 for both images
     -2.0 -2.0 [0.0, 1.0, 0.0, 0.0, 1.0]
   """
+  _check("sogclr_loss", state, a, b, index)
+  check_values("sogclr_loss", temperature=(temperature, "[0.012, inf)"), gamma=(gamma, "(0, 1]"))
   loss, seen, metrics = _contrast(a, b, state["u"][index], temperature, gamma, axis_name)
   return (loss, metrics), _written(state, index, {"u": seen["u"]}, axis_name)
 
@@ -93,14 +95,14 @@ def _apply_isogclr(
   b: jax.Array,
   index: jax.Array,
   *,
-  gamma: float = 0.8,
-  rho: float = 0.4,
-  eta: float = 0.03,
-  beta: float = 0.5,
-  temperature_range: tuple[float, float] = (0.05, 1.0),
-  clip: float = 3.0,
+  gamma: Number = 0.8,
+  rho: Number = 0.4,
+  eta: Number = 0.03,
+  beta: Number = 0.5,
+  temperature_range: tuple[Number, Number] = (0.05, 1.0),
+  clip: Number = 3.0,
   axis_name: str | None = None,
-) -> Outcome:
+) -> tuple[Loss, State]:
   """iSogCLR: SogCLR with a temperature of each image's own, which is learned.
 
   A robust contrastive loss lets an adversary reweigh each image's negatives within a KL ball of radius rho; its dual is
@@ -148,6 +150,16 @@ def _apply_isogclr(
     >>> print([f"{t:.1f}" for t in state["temperature"]])   # two fell by eta * beta * G, G = log 1 + rho - 0
     ['0.4', '0.5', '0.4']
   """
+  _check("isogclr_loss", state, a, b, index)
+  check_values(
+    "isogclr_loss",
+    gamma=(gamma, "(0, 1]"),
+    rho=(rho, "[0, inf)"),
+    eta=(eta, "[0, inf)"),
+    beta=(beta, "(0, 1]"),
+    temperature_range=(temperature_range, "range [0.012, inf)"),
+    clip=(clip, "(0, inf)"),
+  )
   before = {name: table[index] for name, table in state.items()}
   temperature = before["temperature"]
   loss, seen, metrics = _contrast(a, b, before["u"], temperature, gamma, axis_name)
@@ -165,7 +177,12 @@ def _apply_isogclr(
 isogclr_loss = Stateful(_init_isogclr, _apply_isogclr)
 
 
-def _contrast(a, b, u, temperature, gamma, axis_name):
+def _check(function: str, state: State, a: jax.Array, b: jax.Array, index: jax.Array) -> None:
+  check_arrays(function, a=(a, "float [batch, dim]"), b=(b, "float [batch, dim]"), index=(index, "int [batch]"))
+  check_arrays(function, **{f"state['{name}']": (table, "float [examples]") for name, table in state.items()})
+
+
+def _contrast(a: jax.Array, b: jax.Array, u: jax.Array, temperature: Number, gamma: Number, axis_name: str | None):
   """SogCLR's loss; of each image the new `u` and the `slope` d(tau log u) / d tau; metrics.
 
   Args:
@@ -195,7 +212,7 @@ def _contrast(a, b, u, temperature, gamma, axis_name):
   return loss, {"u": per_image(now), "slope": per_image(slope)}, metrics
 
 
-def _written(state: State, index, rows: State, axis_name) -> State:
+def _written(state: State, index: jax.Array, rows: State, axis_name: str | None) -> State:
   """The tables with the rows of every image of the global batch; the same on all devices."""
   everyone, rows = jax.tree.map(lambda x: gather(x, axis_name), (index, rows))
   return {name: table.at[everyone].set(rows[name].astype(table.dtype)) for name, table in state.items()}

@@ -3,12 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.checks import check_arrays, check_values, Loss, Number
 from jssl.losses.arrays import precise
 
 
-def quantization_loss(
-  latents: jax.Array, entries: jax.Array, *, commitment: float = 0.25
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def quantization_loss(latents: jax.Array, entries: jax.Array, *, commitment: Number = 0.25) -> Loss:
   """Codebook and commitment loss of VQ-VAE: each entry moves to its latents, and these commit themselves to it.
 
       L = mean over tokens of  || sg[z] - e ||^2 + beta || z - sg[e] ||^2
@@ -32,6 +31,8 @@ def quantization_loss(
     >>> print(f"{loss:.1f} {metrics['distance']:.1f}")
     2.5 2.0
   """
+  check_arrays("quantization_loss", latents=(latents, "float [*shape, dim]"), entries=(entries, "float [*shape, dim]"))
+  check_values("quantization_loss", commitment=(commitment, "[0, inf)"))
   latents, entries = precise(latents), precise(entries)
   error = lambda a, b: jnp.mean(jnp.sum((a - b) ** 2, axis=-1))
   codebook = error(jax.lax.stop_gradient(latents), entries)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.checks import check_arrays, check_values, Loss, Number
 from jssl.losses.arrays import cross_entropy, l2_normalize, precise
 from jssl.stateful import enqueue, random_queue, Stateful
 
@@ -18,9 +19,9 @@ def _apply(
   key: jax.Array,
   joining: jax.Array | None = None,
   *,
-  temperature: float,
+  temperature: Number,
   axis_name: str | None = None,
-) -> tuple[tuple[jax.Array, dict[str, jax.Array]], jax.Array]:
+) -> tuple[Loss, jax.Array]:
   """InfoNCE with a queue: a query tells its own key from the keys of past batches.
 
       l(q, k) = -log( exp(q . k / tau) / (exp(q . k / tau) + sum_{n in queue} exp(q . n / tau)) )
@@ -44,6 +45,9 @@ def _apply(
   Returns:
     The loss and `accuracy` (how often the own key is nearer than the whole queue); and the new queue.
 
+  Raises:
+    ValueError: if queries and keys are not as many.
+
   References:
     He, Fan, Wu, Xie, Girshick 2020 (MoCo), arXiv 1911.05722, equation 1 and algorithm 1; Chen, Fan, Girshick, He 2020
     (MoCo v2), arXiv 2003.04297; facebookresearch/moco, moco/builder.py. Wang et al. 2021 (DenseCL), arXiv 2011.09157,
@@ -57,6 +61,16 @@ def _apply(
     >>> print(f"{loss:.4f}", queue.round(3).tolist())   # log(e + 1) - 1
     0.3133 [[1.0, 0.0]]
   """
+  check_arrays(
+    "queue_info_nce_loss",
+    query=(query, "float [batch, ..., dim]"),
+    key=(key, "float [batch, ..., dim]"),
+    joining=(joining, "float [batch, ..., dim]"),
+    queue=(queue, "float [size, dim]"),
+  )
+  check_values("queue_info_nce_loss", temperature=(temperature, "(0, inf)"))
+  if query.size != key.size:
+    raise ValueError(f"queue_info_nce_loss: query {list(query.shape)} and key {list(key.shape)} differ in their positions")
   dim = queue.shape[-1]
   queries, keys = (l2_normalize(precise(x)).reshape(-1, dim) for x in (query, key))
   own = jnp.sum(queries * keys, axis=-1, keepdims=True)

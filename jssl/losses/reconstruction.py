@@ -1,19 +1,16 @@
 """Losses of predictions of pixels or features, at the hidden places."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_sum
+from jssl.checks import check_arrays, check_values, Loss, Number, Views
 from jssl.losses.arrays import as_views, precise
 
-Arrays = jax.Array | Sequence[jax.Array]
 
-
-def masked_l1_loss(
-  prediction: Arrays, target: Arrays, mask: Arrays | None = None, *, axis_name: str | None = None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def masked_l1_loss(prediction: Views, target: Views, mask: Views | None = None, *, axis_name: str | None = None) -> Loss:
   """Mean absolute error over all hidden entries of the global batch.
 
       L = sum m |x^ - x| / max(sum m, 1)
@@ -50,12 +47,10 @@ def masked_l1_loss(
     >>> print(f"{loss:.1f} {metrics['hidden']:.1f}")
     2.0 0.5
   """
-  return _pooled(jnp.abs, prediction, target, mask, axis_name)
+  return _pooled("masked_l1_loss", jnp.abs, prediction, target, mask, axis_name)
 
 
-def masked_mse_loss(
-  prediction: Arrays, target: Arrays, mask: Arrays | None = None, *, axis_name: str | None = None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def masked_mse_loss(prediction: Views, target: Views, mask: Views | None = None, *, axis_name: str | None = None) -> Loss:
   """Mean squared error over all hidden entries of the global batch: `sum m (x^ - x)^2 / max(sum m, 1)`.
 
   Arguments, returns and errors as `masked_l1_loss`.
@@ -69,12 +64,12 @@ def masked_mse_loss(
     >>> print(f"{loss:.1f}")
     5.0
   """
-  return _pooled(jnp.square, prediction, target, mask, axis_name)
+  return _pooled("masked_mse_loss", jnp.square, prediction, target, mask, axis_name)
 
 
 def smooth_l1_loss(
-  prediction: Arrays, target: Arrays, mask: Arrays | None = None, *, beta: float = 1.0, axis_name: str | None = None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+  prediction: Views, target: Views, mask: Views | None = None, *, beta: Number = 1.0, axis_name: str | None = None
+) -> Loss:
   """Smooth L1 over all hidden entries of the global batch: `e^2 / 2 beta` where |e| < beta, else `|e| - beta / 2`.
 
   Arguments, returns and errors as `masked_l1_loss`.
@@ -92,15 +87,16 @@ def smooth_l1_loss(
     >>> print(f"{loss:.3f}")   # (0.25 + 3) / 2
     1.625
   """
+  check_values("smooth_l1_loss", beta=(beta, "(0, inf)"))
 
-  def error(e):
+  def error(e: jax.Array) -> jax.Array:
     size = jnp.abs(e)
     return jnp.where(size < beta, 0.5 * e * e / beta, size - 0.5 * beta)
 
-  return _pooled(error, prediction, target, mask, axis_name)
+  return _pooled("smooth_l1_loss", error, prediction, target, mask, axis_name)
 
 
-def mae_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+def mae_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> Loss:
   """MAE: mean squared error of each patch, mean over an image's hidden patches, mean over images.
 
       L = mean_b  sum_i m_bi mean_d (x^_bid - x_bid)^2 / max(sum_i m_bi, 1)
@@ -125,6 +121,12 @@ def mae_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> tuple
     >>> print(f"{loss:.1f}")
     5.0
   """
+  check_arrays(
+    "mae_loss",
+    prediction=(prediction, "float [batch, patches, dim]"),
+    target=(target, "float [batch, patches, dim]"),
+    mask=(mask, "mask [batch, patches]"),
+  )
   errors = jnp.mean((precise(prediction) - precise(target)) ** 2, axis=-1)
   mask = mask.astype(errors.dtype)
   images = jnp.sum(mask * errors, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1)
@@ -133,7 +135,7 @@ def mae_loss(prediction: jax.Array, target: jax.Array, mask: jax.Array) -> tuple
 
 def masked_cross_entropy_loss(
   logits: jax.Array, codes: jax.Array, mask: jax.Array | None = None, *, axis_name: str | None = None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> Loss:
   """Mean cross-entropy of the code of each hidden patch of the global batch (BEiT).
 
       L = - sum_i m_i log softmax(s_i)[y_i] / max(sum_i m_i, 1)
@@ -157,6 +159,12 @@ def masked_cross_entropy_loss(
     >>> print(f"{loss:.4f} = ln 4, {metrics['code_entropy']:.1f} = ln 2 / ln 4")
     1.3863 = ln 4, 0.5 = ln 2 / ln 4
   """
+  check_arrays(
+    "masked_cross_entropy_loss",
+    logits=(logits, "float [batch, patches, codes]"),
+    codes=(codes, "int [batch, patches]"),
+    mask=(mask, "mask [batch, patches]"),
+  )
   log_probs = jax.nn.log_softmax(precise(logits), axis=-1)
   errors = -jnp.take_along_axis(log_probs, codes[..., None], axis=-1)[..., 0]
   hits = (jnp.argmax(logits, axis=-1) == codes).astype(errors.dtype)
@@ -168,29 +176,33 @@ def masked_cross_entropy_loss(
   return total / count, {"accuracy": right / count, "hidden": hidden / patches, "code_entropy": entropy}
 
 
-def _pooled(error: Callable, prediction: Arrays, target: Arrays, mask: Arrays | None, axis_name: str | None):
+def _pooled(
+  function: str, error: Callable, prediction: Views, target: Views, mask: Views | None, axis_name: str | None
+) -> Loss:
   predictions, targets = as_views(prediction), as_views(target)
   masks = [None] * len(predictions) if mask is None else as_views(mask)
   if not len(predictions) == len(targets) == len(masks):
-    raise ValueError(f"{len(predictions)} predictions, {len(targets)} targets and {len(masks)} masks")
-  total, count, entries = 0.0, 0.0, 0
-  for x, y, hidden in zip(predictions, targets, masks):
-    if x.shape != y.shape:
-      raise ValueError(f"prediction {x.shape} and target {y.shape} differ in shape")
+    raise ValueError(f"{function}: {len(predictions)} predictions, {len(targets)} targets and {len(masks)} masks")
+  total, count, entries = jnp.float32(0), jnp.float32(0), 0
+  for x, y, hidden in zip(predictions, targets, masks, strict=True):
+    check_arrays(function, prediction=(x, "float [*shape]"), target=(y, "float [*shape]"), mask=(hidden, "mask [...]"))
     errors = error(precise(x) - precise(y))
     hidden = jnp.ones(x.shape[:1], bool) if hidden is None else hidden
-    grouped, hidden = _fit(errors, hidden.astype(errors.dtype))
+    grouped, hidden = _fit(function, errors, hidden.astype(errors.dtype))
     total += jnp.sum(grouped * hidden)
     count += jnp.sum(hidden) * (errors.size // hidden.size)
     entries += errors.size
-  count, entries = global_sum((count, jnp.asarray(entries, count.dtype)), axis_name)
-  return global_sum(total, axis_name) / jnp.maximum(count, 1), {"hidden": count / entries}
+  count, total_entries = global_sum((count, jnp.asarray(entries, count.dtype)), axis_name)
+  return global_sum(total, axis_name) / jnp.maximum(count, 1), {"hidden": count / total_entries}
 
 
-def _fit(errors, mask):
+def _fit(function: str, errors: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Reshapes errors and mask so that they broadcast: each entry of the mask meets equally many errors."""
-  if mask.shape == errors.shape[: mask.ndim]:
+  if mask.ndim and mask.shape == errors.shape[: mask.ndim]:
     return errors, mask.reshape(mask.shape + (1,) * (errors.ndim - mask.ndim))
   if mask.ndim == errors.ndim and mask.shape[:-1] == errors.shape[:-1] and errors.shape[-1] % mask.shape[-1] == 0:
     return errors.reshape(*mask.shape, -1), mask[..., None]
-  raise ValueError(f"mask {mask.shape} does not fit the prediction {errors.shape}")
+  raise ValueError(
+    f"{function}: mask {list(mask.shape)} does not fit the prediction {list(errors.shape)}; it must have the first axes "
+    "of its shape, or a last axis that divides its last one"
+  )

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jssl.losses.arrays import l2_normalize, precise
+from jssl.checks import check_arrays, Loss, Number
+from jssl.losses.arrays import as_views, average, l2_normalize, precise
 
 
-def negative_cosine_loss(
-  prediction: jax.Array, target: jax.Array, *, scale: float = 1.0
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def negative_cosine_loss(prediction: jax.Array, target: jax.Array, *, scale: Number = 1.0) -> Loss:
   """`-scale` times the mean cosine of a prediction and its target.
 
   SimSiam is the mean of this loss over its two directions, -(cos(p_1, z_2) + cos(p_2, z_1)) / 2: two entries of weight
@@ -35,11 +34,14 @@ def negative_cosine_loss(
     >>> print(f"{loss:.1f}")
     -0.6
   """
+  check_arrays(
+    "negative_cosine_loss", prediction=(prediction, "float [*shape, dim]"), target=(target, "float [*shape, dim]")
+  )
   cosine = jnp.mean(jnp.sum(l2_normalize(precise(prediction)) * l2_normalize(precise(target)), axis=-1))
   return -scale * cosine, {"cosine": cosine}
 
 
-def view_center_loss(views: Sequence[jax.Array], anchors: Sequence[jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+def view_center_loss(views: Sequence[jax.Array], anchors: Sequence[jax.Array]) -> Loss:
   """Mean square distance of an image's views from the mean of some of them: the prediction loss of LeJEPA.
 
       L = mean over views v, images and dimensions of  (z_v - 1/G sum_g z_g)^2
@@ -64,5 +66,8 @@ def view_center_loss(views: Sequence[jax.Array], anchors: Sequence[jax.Array]) -
     >>> print(f"{loss:.1f}")   # (1 + 4) / 2 from (1, 2)
     2.5
   """
-  center = sum(precise(anchor) for anchor in anchors) / len(anchors)
-  return sum(jnp.mean((precise(view) - center) ** 2) for view in views) / len(views), {}
+  check_arrays(
+    "view_center_loss", views=(views, "views of float [batch, dim]"), anchors=(anchors, "views of float [batch, dim]")
+  )
+  center = average([precise(anchor) for anchor in as_views(anchors)])
+  return average([jnp.mean((precise(view) - center) ** 2) for view in as_views(views)]), {}

@@ -1,17 +1,14 @@
 """Regularisers that keep what other losses would let collapse: embeddings apart, and prototypes in use."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather, global_mean, positions
+from jssl.checks import check_arrays, check_values, Loss, Number, Views
 from jssl.losses.arrays import as_views, l2_normalize, precise
 
 
-def koleo_loss(
-  embeddings: jax.Array, *, eps: float = 1e-8, axis_name: str | None = None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def koleo_loss(embeddings: jax.Array, *, eps: Number = 1e-8, axis_name: str | None = None) -> Loss:
   """KoLeo: each embedding moves away from its nearest neighbour, which spreads them over the sphere.
 
       L = - 1/B sum_i log( min_{j != i} ||u_i - u_j|| + eps ),    u = z / ||z||
@@ -42,6 +39,8 @@ def koleo_loss(
     >>> print(f"{loss:.4f} {metrics['distance']:.4f}")   # -log sqrt(2)
     -0.3466 1.4142
   """
+  check_arrays("koleo_loss", embeddings=(embeddings, "float [batch, dim]"))
+  check_values("koleo_loss", eps=(eps, "(0, inf)"))
   own = l2_normalize(precise(embeddings))
   everyone = gather(own, axis_name)
   itself = jax.nn.one_hot(positions(len(own), axis_name), len(everyone), dtype=bool)
@@ -52,9 +51,7 @@ def koleo_loss(
   return -jnp.mean(jnp.log(distance + eps)), {"distance": jnp.mean(distance)}
 
 
-def mean_entropy_loss(
-  logits: jax.Array | Sequence[jax.Array], *, temp: float = 0.1, per_view: bool = False, axis_name: str | None = None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def mean_entropy_loss(logits: Views, *, temp: Number = 0.1, per_view: bool = False, axis_name: str | None = None) -> Loss:
   """Mean-entropy maximisation (me-max): on average over the batch all prototypes shall be used alike.
 
       L = ln K - H(p),   p = mean over the global batch and the views of softmax(s / temp),   H(p) = - sum_k p_k ln p_k
@@ -86,6 +83,8 @@ def mean_entropy_loss(
     >>> print(f"{all_in_one:.4f} = ln 4")
     1.3863 = ln 4
   """
+  check_arrays("mean_entropy_loss", logits=(logits, "views of float [batch, ..., prototypes]"))
+  check_values("mean_entropy_loss", temp=(temp, "(0, inf)"))
   views = jnp.stack(
     [jnp.mean(jax.nn.softmax(precise(s) / temp, axis=-1), axis=tuple(range(s.ndim - 1))) for s in as_views(logits)]
   )

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather, positions
-from jssl.losses.arrays import as_views, cross_entropy, l2_normalize, precise
+from jssl.checks import check_arrays, check_values, Loss, Number
+from jssl.losses.arrays import as_views, average, cross_entropy, l2_normalize, precise
 
 
 def same_view_nt_xent_loss(
-  views: Sequence[jax.Array], *, temperature: float, negatives: str = "same_view", axis_name: str | None = None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+  views: Sequence[jax.Array], *, temperature: Number, negatives: str = "same_view", axis_name: str | None = None
+) -> Loss:
   """NT-Xent whose negatives are of the anchor's own view: in a batch of one style, no negative gives itself away by it.
 
       l_i^v = -1 / (V - 1) sum_{v' != v} log( exp(z_i^v . z_i^v' / tau) /
@@ -44,11 +45,13 @@ def same_view_nt_xent_loss(
     >>> print(f"{loss:.4f} {metrics['accuracy']:.1f}")   # log(e + 2) - 1
     0.5514 1.0
   """
+  check_arrays("same_view_nt_xent_loss", views=(views, "views of float [batch, dim]"))
+  check_values("same_view_nt_xent_loss", temperature=(temperature, "(0, inf)"))
   everywhere, views = negatives == "all", as_views(views)
   if not everywhere and negatives != "same_view":
-    raise ValueError(f"negatives must be 'same_view' or 'all', not {negatives!r}")
+    raise ValueError(f"same_view_nt_xent_loss: negatives must be 'same_view' or 'all', not {negatives!r}")
   if len(views) < 2:
-    raise ValueError("same_view_nt_xent_loss needs at least two views of each image")
+    raise ValueError("same_view_nt_xent_loss: views must be at least two views of each image")
   z = [l2_normalize(precise(view)) for view in views]
   everyone = [gather(view, axis_name) for view in z]
   own = jax.nn.one_hot(positions(len(z[0]), axis_name), len(everyone[0]), dtype=bool)
@@ -60,5 +63,5 @@ def same_view_nt_xent_loss(
       near = jnp.sum(anchors * partners, axis=-1, keepdims=True)
       logits = jnp.concatenate([near, *apart], axis=-1) / temperature
       terms.append(cross_entropy(logits, jnp.zeros(len(near), jnp.int32)))
-  loss, accuracy = (sum(values) / len(terms) for values in zip(*terms))
+  loss, accuracy = (average(values) for values in zip(*terms, strict=True))
   return loss, {"accuracy": accuracy}

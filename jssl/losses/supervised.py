@@ -3,12 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.checks import check_arrays, check_values, Loss, Number
 from jssl.losses.arrays import precise
 
 
-def softmax_cross_entropy_loss(
-  logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+def softmax_cross_entropy_loss(logits: jax.Array, labels: jax.Array, *, label_smoothing: Number = 0.0) -> Loss:
   """Mean cross-entropy of integer labels.
 
       L = - mean_i sum_k q_ik log softmax(s_i)_k,   q_i = (1 - eps) onehot(y_i) + eps / K
@@ -30,6 +29,8 @@ def softmax_cross_entropy_loss(
     >>> print(f"{loss:.4f} = ln 4")
     1.3863 = ln 4
   """
+  check_arrays("softmax_cross_entropy_loss", logits=(logits, "float [*shape, classes]"), labels=(labels, "int [*shape]"))
+  check_values("softmax_cross_entropy_loss", label_smoothing=(label_smoothing, "[0, 1)"))
   log_probs = jax.nn.log_softmax(precise(logits), axis=-1)
   right = jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
   loss = -jnp.mean((1 - label_smoothing) * right + label_smoothing * jnp.mean(log_probs, axis=-1))

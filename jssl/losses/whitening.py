@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather
-from jssl.losses.arrays import l2_normalize, precise
+from jssl.checks import check_arrays, check_values, Loss, Number
+from jssl.losses.arrays import as_views, average, l2_normalize, precise
 
 
 def w_mse_loss(
@@ -15,10 +16,10 @@ def w_mse_loss(
   subbatch: int,
   iterations: int = 1,
   normalize: bool = True,
-  eps: float = 1e-4,
+  eps: Number = 1e-4,
   rng: jax.Array,
   axis_name: str | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> Loss:
   """W-MSE: the whitened embeddings of the views of an image agree.
 
       L = mean over iterations, pairs of views (u, v) and images of  dist(W_u(u_i), W_v(v_i))
@@ -54,24 +55,28 @@ def w_mse_loss(
     >>> print(f"{abs(loss):.3f}")   # the same after whitening
     0.000
   """
-  views = [gather(precise(view), axis_name) for view in views]
+  check_arrays("w_mse_loss", views=(views, "views of float [batch, dim]"))
+  check_values(
+    "w_mse_loss", subbatch=(subbatch, "int [1, inf)"), iterations=(iterations, "int [1, inf)"), eps=(eps, "[0, 1)")
+  )
+  views = [gather(precise(view), axis_name) for view in as_views(views)]
   batch = len(views[0])
   if len(views) < 2 or batch % subbatch:
     raise ValueError(f"w_mse_loss: {len(views)} views; subbatch={subbatch} of a batch of {batch}")
   pairs = [(u, v) for v in range(len(views)) for u in range(v)]
-  total = 0.0
+  terms = []
   for iteration in range(iterations):
     order = jax.random.permutation(jax.random.fold_in(rng, iteration), batch).reshape(-1, subbatch)
     white = [jax.vmap(lambda x: whiten(x, eps=eps))(view[order]) for view in views]
     if normalize:
       white = [l2_normalize(view) for view in white]
-      total += sum(2 - 2 * jnp.mean(jnp.sum(white[u] * white[v], axis=-1)) for u, v in pairs)
+      terms += [2 - 2 * jnp.mean(jnp.sum(white[u] * white[v], axis=-1)) for u, v in pairs]
     else:
-      total += sum(jnp.mean((white[u] - white[v]) ** 2) for u, v in pairs)
-  return total / (iterations * len(pairs)), {}
+      terms += [jnp.mean((white[u] - white[v]) ** 2) for u, v in pairs]
+  return average(terms), {}
 
 
-def whiten(x: jax.Array, *, eps: float = 0.0) -> jax.Array:
+def whiten(x: jax.Array, *, eps: Number = 0.0) -> jax.Array:
   """`L^-1 (x - mean)` with the Cholesky factor of `L L^T = (1 - eps) Cov(x) + eps I`: covariance I, where eps is 0.
 
   Args:

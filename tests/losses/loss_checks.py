@@ -41,7 +41,7 @@ def sharded(loss, arrays, moving, shards):
   (values, metrics), gradients = jax.vmap(run, axis_name=AXIS)(*split)
   mean = lambda tree: jax.tree.map(lambda x: x.mean(0), tree)
   # A shared parameter's gradient is averaged over shards, which each example's then is divided by.
-  return (mean(values), mean(metrics)), [g.reshape(arrays[i].shape) / shards for i, g in zip(moving, gradients)]
+  return (mean(values), mean(metrics)), [g.reshape(arrays[i].shape) / shards for i, g in zip(moving, gradients, strict=True)]
 
 
 def close(got, want, tolerance):

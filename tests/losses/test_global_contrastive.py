@@ -104,7 +104,7 @@ def test_at_the_first_visit_the_gradient_is_the_objectives():
 
   *want, slope = jax.jit(jax.grad(objective, (0, 1, 2)))(a, b, jnp.full(4, 0.5))
   got, after = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(a, b)
-  for x, y in zip(got, want):
+  for x, y in zip(got, want, strict=True):
     np.testing.assert_allclose(x, y, atol=1e-6)
   # The mean over four images, and the sum over two views of which the gradient takes the mean.
   np.testing.assert_allclose(after["momentum"][INDEX], slope * 4 / 2, atol=1e-6)
@@ -125,7 +125,7 @@ def test_degenerate_batches(loss, names):
 
     @jax.jit
     def step(array):
-      value = lambda a, b: loss.apply(state(*names), a, b, INDEX[:batch])
+      value = lambda a, b: loss.apply(state(*names), a, b, INDEX[: len(array)])
       gradients = jax.grad(lambda *x: value(*x)[0][0], (0, 1))(array, array)
       return gradients, value(array, array)
 

@@ -21,7 +21,7 @@ def loss(*arrays, axis_name):
 def reference(query, key, *_):
   """One query at a time: cross-entropy of its own key among the own key and the queue."""
   q, k = (unit(x).reshape(-1, 3) for x in (query, key))
-  rows = [log_softmax(np.concatenate([[qi @ ki], np.float64(QUEUE) @ qi]) / 0.2)[0] for qi, ki in zip(q, k)]
+  rows = [log_softmax(np.concatenate([[qi @ ki], np.float64(QUEUE) @ qi]) / 0.2)[0] for qi, ki in zip(q, k, strict=True)]
   return -sum(rows) / len(rows)
 
 
