@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 Number = float | jax.Array  # a constant, or the value of a schedule in this step
+Range = tuple[float, float]  # (low, high)
 Views = jax.Array | Sequence[jax.Array]  # an array, or several of the same images
 Loss = tuple[jax.Array, dict[str, jax.Array]]  # a scalar, and scalar metrics by name
 

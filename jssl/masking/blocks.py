@@ -1,19 +1,30 @@
 """Rectangular blocks of patches: BEiT's block-wise masks, as iBOT, MaskFeat and data2vec use them too."""
 
+from collections.abc import Sequence
 import math
 
 import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_size, positions
+from jssl.checks import check_arrays, check_grid, check_values, Number, Range
 from jssl.masking.random import check_count, keep_lowest
 
 TRIES = 10  # rejected blocks in a row after which BEiT gives up
 
 
 def block_mask(
-  rng, grid, *, count=None, ratio=None, min_block, max_block=None, aspect=(0.3, 1 / 0.3), prob=1.0, exact=False
-):
+  rng: jax.Array,
+  grid: Sequence[int],
+  *,
+  count: int | None = None,
+  ratio: float | Range | None = None,
+  min_block: int,
+  max_block: int | None = None,
+  aspect: Range = (0.3, 1 / 0.3),
+  prob: Number = 1.0,
+  exact: bool = False,
+) -> dict[str, jax.Array]:
   """Hides rectangles of patches until a target count is reached.
 
   BEiT (Bao et al., arXiv 2106.08254; microsoft/unilm, beit/masking_generator.py): a block has an area U(min_block, what
@@ -46,10 +57,9 @@ def block_mask(
   Raises:
     ValueError: if the numbers hide nothing or everything, do not fit the grid, or `exact` has no single target.
   """
-  if not 0 < prob <= 1:
-    raise ValueError(f"block_mask: prob must lie in (0, 1], got {prob}")
-  low, high = _targets(grid, count, ratio)
-  _check_blocks(grid, high, min_block, max_block, aspect)
+  check_values("block_mask", prob=(prob, "(0, 1]"))
+  low, high = _targets("block_mask", grid, count, ratio)
+  _check_blocks("block_mask", grid, high, min_block, max_block, aspect)
   if exact and (low != high or prob < 1):
     raise ValueError("block_mask: exact needs one count or ratio and prob=1")
   target_key, block_key, fill_key = jax.random.split(rng, 3)
@@ -59,10 +69,20 @@ def block_mask(
   if not exact:
     return dict(mask=mask)
   # Hidden patches score above all visible ones, so the highest scores are them first, then a uniform choice of others.
-  return keep_lowest(mask + jax.random.uniform(fill_key, mask.shape), mask.size - high)
+  return keep_lowest(mask + jax.random.uniform(fill_key, mask.shape), mask.size - int(high))
 
 
-def stratified_block_mask(rng, views, *, grid, ratio, min_block, aspect=(0.3, 1 / 0.3), prob=0.5, axis_name=None):
+def stratified_block_mask(
+  rng: jax.Array,
+  views: Sequence[jax.Array],
+  *,
+  grid: Sequence[int],
+  ratio: Range,
+  min_block: int,
+  aspect: Range = (0.3, 1 / 0.3),
+  prob: float = 0.5,
+  axis_name: str | None = None,
+) -> list[jax.Array]:
   """Block masks whose ratios are spread evenly over the batch (scope="batch").
 
   DINOv2 (Oquab et al., arXiv 2304.07193; facebookresearch/dinov2, dinov2/data/collate.py and masking.py): of all crops
@@ -87,10 +107,10 @@ def stratified_block_mask(rng, views, *, grid, ratio, min_block, aspect=(0.3, 1 
   Raises:
     ValueError: if the numbers hide nothing or everything, or do not fit the grid.
   """
-  if not 0 < prob <= 1:
-    raise ValueError(f"stratified_block_mask: prob must lie in (0, 1], got {prob}")
-  low, high = _targets(grid, None, tuple(ratio))
-  _check_blocks(grid, high, min_block, None, aspect)
+  check_arrays("stratified_block_mask", views=(views, "views of any [batch, ...]"))
+  check_values("stratified_block_mask", prob=(prob, "(0, 1]"), ratio=(ratio, "range (0, 1)"))
+  low, high = _targets("stratified_block_mask", grid, None, ratio)
+  _check_blocks("stratified_block_mask", grid, high, min_block, None, aspect)
   batch = len(views[0])
   everyone = global_size(batch, axis_name)
   crops = len(views) * everyone
@@ -98,7 +118,7 @@ def stratified_block_mask(rng, views, *, grid, ratio, min_block, aspect=(0.3, 1 
   order_key, crop_key = jax.random.split(rng)
   rank = jax.random.permutation(order_key, crops)
 
-  def one_crop(crop):
+  def one_crop(crop: jax.Array) -> jax.Array:
     share_key, block_key = jax.random.split(jax.random.fold_in(crop_key, crop))
     slices = (rank[crop] + jax.random.uniform(share_key)) / masked
     target = jnp.where(rank[crop] < masked, jnp.floor(low + (high - low) * slices), 0)
@@ -109,7 +129,9 @@ def stratified_block_mask(rng, views, *, grid, ratio, min_block, aspect=(0.3, 1 
   return jnp.split(masks, len(views))
 
 
-def _paint(rng, grid, target, min_block, max_block, aspect):
+def _paint(
+  rng: jax.Array, grid: Sequence[int], target: Number, min_block: int, max_block: int | None, aspect: Range
+) -> jax.Array:
   """The loop: [rows, columns] bool with at most `target` (traced float) hidden patches."""
   rows, columns = jnp.arange(grid[0])[:, None], jnp.arange(grid[1])
   max_block = math.prod(grid) if max_block is None else max_block
@@ -130,7 +152,9 @@ def _paint(rng, grid, target, min_block, max_block, aspect):
   return jax.lax.while_loop(unfinished, add_block, (jnp.zeros(grid, bool), jnp.int32(0), jnp.int32(0)))[0]
 
 
-def _draw(rng, grid, min_area, max_area, aspect):
+def _draw(
+  rng: jax.Array, grid: Sequence[int], min_area: int, max_area: jax.Array, aspect: Range
+) -> tuple[jax.Array, jax.Array]:
   """A block's (height, width) and (top, left); the place is meaningless for a block that does not fit."""
   draws = jax.random.uniform(rng, (4,))
   # The area left may be below the minimum; BEiT then draws from between the two, and so does this.
@@ -141,26 +165,26 @@ def _draw(rng, grid, min_area, max_area, aspect):
   return sides, jnp.floor(draws[2:] * (free + 1)).astype(int)
 
 
-def _targets(grid, count, ratio):
+def _targets(function: str, grid: Sequence[int], count: int | None, ratio: float | Range | None) -> tuple[float, float]:
   """(low, high) target counts, equal where the target is fixed."""
-  if (count is None) == (ratio is None):
-    raise ValueError("block_mask: give exactly one of count and ratio")
+  check_grid(function, grid, axes=2)
   tokens = math.prod(grid)
+  if (count is None) == (ratio is None):
+    raise ValueError(f"{function}: give exactly one of count and ratio")
   if isinstance(ratio, (tuple, list)):
-    low, high = ratio
-    if not 0 < low <= high < 1:
-      raise ValueError(f"block_mask: a range of ratios must satisfy 0 < low <= high < 1, got {ratio}")
-    return low * tokens, high * tokens
-  target = int(ratio * tokens) if count is None else count
-  check_count("block_mask", target, tokens)
+    check_values(function, ratio=(ratio, "range (0, 1)"))
+    return ratio[0] * tokens, ratio[1] * tokens
+  check_values(function, count=(count, "int (0, inf)"), ratio=(ratio, "(0, 1)"))
+  target = int(ratio * tokens) if isinstance(ratio, float) else count or 0
+  check_count(function, target, tokens)
   return target, target
 
 
-def _check_blocks(grid, target, min_block, max_block, aspect):
-  if len(grid) != 2:
-    raise ValueError(f"block_mask: blocks need a grid of two axes, got {tuple(grid)}")
-  if not 0 < aspect[0] <= aspect[1]:
-    raise ValueError(f"block_mask: aspect must satisfy 0 < low <= high, got {aspect}")
+def _check_blocks(
+  function: str, grid: Sequence[int], target: float, min_block: int, max_block: int | None, aspect: Range
+) -> None:
+  check_values(function, aspect=(aspect, "range (0, inf)"), max_block=(max_block, "int [1, inf)"))
   largest = min((grid[0] - 1) * (grid[1] - 1), target, target if max_block is None else max_block)
-  if not 0 < min_block <= largest:
-    raise ValueError(f"block_mask: min_block={min_block} must be positive and at most {largest:g}, the largest block")
+  check_values(function, min_block=(min_block, "int [1, inf)"))
+  if min_block > largest:
+    raise ValueError(f"{function}: min_block={min_block} must be at most {largest:g}, the largest block")

@@ -6,6 +6,7 @@ at once, each pixel gets the index of the first block that covers it, and the ma
 below the smallest number of blocks that reaches the area: the same distribution, without a loop over blocks.
 """
 
+from collections.abc import Sequence
 import functools
 
 import jax
@@ -13,11 +14,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl.batch_axis import gather, positions
+from jssl.checks import check_arrays, check_values, Number
 
 FILLS = ("zeros", "noise", "self")
 
+Blocks = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # top, left, height, width
 
-def gmml_corrupt(rng, image, *, area, fill="zeros", align=1, block_max=0.3, max_blocks=160):
+
+def gmml_corrupt(
+  rng: jax.Array,
+  image: jax.Array,
+  *,
+  area: float,
+  fill: str | Sequence[str] = "zeros",
+  align: int = 1,
+  block_max: float = 0.3,
+  max_blocks: int = 160,
+) -> dict[str, jax.Array]:
   """Destroys random blocks of one image until their union covers U(min(0.5, area), area) of its pixels.
 
   Block corners are uniform in [0, side - align), floored to multiples of `align`; sides are randint[align,
@@ -46,11 +59,12 @@ def gmml_corrupt(rng, image, *, area, fill="zeros", align=1, block_max=0.3, max_
     ValueError: for an area outside (0, 1), an unknown fill, align >= int(block_max * side), or too few candidate
     blocks.
   """
+  check_arrays("gmml_corrupt", image=(image, "float [height, width, channels]"))
   kinds = (fill,) if isinstance(fill, str) else tuple(fill)
   if not kinds or any(kind not in FILLS for kind in kinds):
     raise ValueError(f"gmml_corrupt: fill must be one or more of {FILLS}, got {fill!r}")
   group_key, kind_key, fill_key = jax.random.split(rng, 3)
-  mask, first, blocks = _group_mask(group_key, image.shape[:2], area, align, block_max, max_blocks)
+  mask, first, blocks = _group_mask("gmml_corrupt", group_key, image.shape[:2], area, align, block_max, max_blocks)
   chosen = _below(jax.random.uniform(kind_key), len(kinds)) if len(kinds) > 1 else 0
   filled = image
   for number, kind in enumerate(kinds):
@@ -60,8 +74,18 @@ def gmml_corrupt(rng, image, *, area, fill="zeros", align=1, block_max=0.3, max_
 
 
 def alien_replace(
-  rng, image, corrupted, mask, *, area=0.3, prob=0.5, align=1, block_max=0.3, max_blocks=160, axis_name=None
-):
+  rng: jax.Array,
+  image: jax.Array,
+  corrupted: jax.Array,
+  mask: jax.Array,
+  *,
+  area: float = 0.3,
+  prob: Number = 0.5,
+  align: int = 1,
+  block_max: float = 0.3,
+  max_blocks: int = 160,
+  axis_name: str | None = None,
+) -> dict[str, jax.Array]:
   """Replaces the corruption of some images by blocks of another image of the batch (scope="batch").
 
   With probability `prob` an image's corruption is discarded: its CLEAN view gets blocks from the same place of the same
@@ -86,15 +110,20 @@ def alien_replace(
   Raises:
     ValueError: as `gmml_corrupt`, or for a probability outside (0, 1].
   """
-  if not 0 < prob <= 1:
-    raise ValueError(f"alien_replace: prob must lie in (0, 1], got {prob}")
+  check_arrays(
+    "alien_replace",
+    image=(image, "float [batch, height, width, channels]"),
+    corrupted=(corrupted, "float [batch, height, width, channels]"),
+    mask=(mask, "bool [batch, height, width]"),
+  )
+  check_values("alien_replace", prob=(prob, "(0, 1]"))
   everyone = gather(image, axis_name)
 
-  def replace_one(position, clean, corrupted, mask):
+  def replace_one(position: jax.Array, clean: jax.Array, corrupted: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
     coin_key, group_key = jax.random.split(jax.random.fold_in(rng, position))
     coin, partner = jax.random.uniform(coin_key, (2,))
     alien = everyone[_below(partner, everyone.shape[0])]
-    alien_mask, _, _ = _group_mask(group_key, mask.shape, area, align, block_max, max_blocks)
+    alien_mask, _, _ = _group_mask("alien_replace", group_key, mask.shape, area, align, block_max, max_blocks)
     replaced = coin < prob
     pasted = jnp.where(alien_mask[..., None], alien, clean)
     return dict(image=jnp.where(replaced, pasted, corrupted), mask=jnp.where(replaced, alien_mask, mask))
@@ -102,7 +131,7 @@ def alien_replace(
   return jax.vmap(replace_one)(positions(len(image), axis_name), image, corrupted, mask)
 
 
-def pixel_to_patch_mask(mask, *, patch, min_hidden=1.0):
+def pixel_to_patch_mask(mask: jax.Array, *, patch: int, min_hidden: Number = 1.0) -> jax.Array:
   """Turns pixel masks into patch masks: [..., height, width] bool -> [..., tokens] bool, row-major.
 
   A function of arrays alone: in a config it is a target (`fn="jssl.masking:pixel_to_patch_mask"`).
@@ -115,22 +144,38 @@ def pixel_to_patch_mask(mask, *, patch, min_hidden=1.0):
 
   Raises:
     ValueError: if the patch does not divide the image, or min_hidden is outside (0, 1].
+
+  Example:
+
+    >>> mask = jnp.array([[True, True, False, True], [True, True, False, False]])
+    >>> pixel_to_patch_mask(mask, patch=2).tolist(), pixel_to_patch_mask(mask, patch=2, min_hidden=0.25).tolist()
+    ([True, False], [True, True])
   """
+  check_arrays("pixel_to_patch_mask", mask=(mask, "bool [..., height, width]"))
+  check_values("pixel_to_patch_mask", patch=(patch, "int [1, inf)"), min_hidden=(min_hidden, "(0, 1]"))
   height, width = mask.shape[-2:]
-  if height % patch or width % patch or not 0 < min_hidden <= 1:
-    raise ValueError(f"pixel_to_patch_mask: patch={patch}, min_hidden={min_hidden} for {height} x {width} pixels")
+  if height % patch or width % patch:
+    raise ValueError(f"pixel_to_patch_mask: patch={patch} does not divide the mask's {height} x {width} pixels")
   pixels = mask.reshape(*mask.shape[:-2], height // patch, patch, width // patch, patch)
   hidden = pixels.sum(axis=(-3, -1), dtype=jnp.int32) >= min_hidden * patch**2
   return hidden.reshape(*mask.shape[:-2], -1)
 
 
-def draw_blocks(rng, shape, *, align=1, block_min=0.0, block_max=0.3, max_blocks=160):
+def draw_blocks(
+  rng: jax.Array,
+  shape: tuple[int, ...],
+  *,
+  align: int = 1,
+  block_min: float = 0.0,
+  block_max: float = 0.3,
+  max_blocks: int = 160,
+) -> Blocks:
   """Candidate blocks (top, left, height, width), each [max_blocks] int32, of an image of `shape` (height, width).
 
   Sides are at least `align`, or int(block_min * side) if that is more; corners stay as far from the border.
   """
 
-  def along(draws, side):
+  def along(draws: jax.Array, side: int) -> tuple[jax.Array, jax.Array]:
     smallest = max(align, int(block_min * side))
     start = _below(draws[0], side - smallest) // align * align
     length = smallest + _below(draws[1], int(block_max * side) - smallest)
@@ -142,7 +187,7 @@ def draw_blocks(rng, shape, *, align=1, block_min=0.0, block_max=0.3, max_blocks
   return top, left, height, width
 
 
-def first_cover(blocks, shape):
+def first_cover(blocks: Blocks, shape: tuple[int, ...]) -> jax.Array:
   """Index of the first block that covers each pixel, or the number of blocks where none does: [height, width] int32.
 
   Rows and columns hold the blocks that cross them as bits of 32-bit words, so that a pixel costs a few operations a
@@ -160,7 +205,7 @@ def first_cover(blocks, shape):
   return first
 
 
-def cover_until(first, number, pixels):
+def cover_until(first: jax.Array, number: int, pixels: Number) -> jax.Array:
   """The mask of the smallest number of blocks whose union reaches `pixels` (all `number` of them if none does).
 
   Args:
@@ -178,9 +223,11 @@ def cover_until(first, number, pixels):
   return first < jnp.minimum(short + 1, number)
 
 
-def _group_mask(rng, shape, area, align, block_max, max_blocks):
+def _group_mask(
+  function: str, rng: jax.Array, shape: tuple[int, ...], area: float, align: int, block_max: float, max_blocks: int
+) -> tuple[jax.Array, jax.Array, Blocks]:
   """Blocks up to the target area: mask [height, width] bool, `first_cover` and the candidate blocks."""
-  _check(tuple(shape), area, align, block_max, max_blocks)
+  _check(function, tuple(shape), area, align, block_max, max_blocks)
   area_key, block_key = jax.random.split(rng)
   # In pixels before float32: 0.3 of 400 pixels rounded up would ask for 121.
   low, high = min(0.5, area) * shape[0] * shape[1], area * shape[0] * shape[1]
@@ -190,7 +237,7 @@ def _group_mask(rng, shape, area, align, block_max, max_blocks):
   return cover_until(first, max_blocks, pixels), first, blocks
 
 
-def _content(rng, kind, image, first, blocks, align):
+def _content(rng: jax.Array, kind: str, image: jax.Array, first: jax.Array, blocks: Blocks, align: int) -> jax.Array:
   """What the hidden pixels of one fill kind show: [height, width, channels], or a scalar."""
   if kind == "zeros":
     return jnp.zeros((), image.dtype)
@@ -205,12 +252,12 @@ def _content(rng, kind, image, first, blocks, align):
   return image[rows, columns]
 
 
-def _below(draws, high):
+def _below(draws: jax.Array, high: int | jax.Array) -> jax.Array:
   """Uniform draws in [0, 1) as uniform whole numbers in [0, high)."""
   return jnp.floor(draws * high).astype(jnp.int32)
 
 
-def _bits(start, length, side):
+def _bits(start: jax.Array, length: jax.Array, side: int) -> list[jax.Array]:
   """One uint32 word [side] for every 32 blocks, with bit i % 32 set at the positions inside block i."""
   position = jnp.arange(side)[:, None]
   inside = (position >= start) & (position < start + length)
@@ -219,21 +266,27 @@ def _bits(start, length, side):
 
 
 @functools.lru_cache(maxsize=64)
-def _check(shape, area, align, block_max, max_blocks):
-  if not 0 < area < 1:
-    raise ValueError(f"GMML area must lie in (0, 1) to hide something and leave something, got {area}")
-  if not 1 <= align < int(block_max * min(shape)):
-    raise ValueError(f"GMML align={align} must lie in [1, int(block_max * side)) = [1, {int(block_max * min(shape))})")
+def _check(function: str, shape: tuple[int, ...], area: float, align: int, block_max: float, max_blocks: int) -> None:
+  check_values(
+    function,
+    area=(area, "(0, 1)"),
+    align=(align, "int [1, inf)"),
+    block_max=(block_max, "(0, 1]"),
+    max_blocks=(max_blocks, "int [1, inf)"),
+  )
+  if align >= int(block_max * min(shape)):
+    largest = int(block_max * min(shape))
+    raise ValueError(f"{function}: align={align} must lie in [1, int(block_max * side)) = [1, {largest})")
   expected = expected_cover(shape, align, block_max, 3 * max_blocks // 5)
   # Some images need 1.6 times as many blocks as the average one (155 against 97 in 2000 draws of an area of 0.8).
   if expected < area:
-    raise ValueError(f"GMML max_blocks={max_blocks} is too few: 3/5 of them cover {expected:.2f}, below area {area}")
+    raise ValueError(f"{function}: max_blocks={max_blocks} is too few: 3/5 of them cover {expected:.2f}, below area {area}")
 
 
-def expected_cover(shape, align, block_max, number):
+def expected_cover(shape: tuple[int, ...], align: int, block_max: float, number: int) -> float:
   """Mean share of pixels that the union of `number` random blocks covers, in closed form from static numbers."""
 
-  def along(side):
+  def along(side: int) -> np.ndarray:
     start = (np.arange(side - align) // align * align)[:, None, None]
     length = np.arange(align, int(block_max * side))[:, None]
     length = np.round(np.minimum(length, side - start) / align) * align

@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.checks import check_arrays, check_values
 
-def hole(rng, image, *, side=0.5, place="random"):
+
+def hole(rng: jax.Array, image: jax.Array, *, side: float = 0.5, place: str = "random") -> dict[str, jax.Array]:
   """Removes one rectangle from an image.
 
   Context encoders (Pathak, Krahenbuhl, Donahue, Darrell, Efros, arXiv 1604.07379; pathak22/context-encoder, train.lua)
@@ -23,12 +25,14 @@ def hole(rng, image, *, side=0.5, place="random"):
   Raises:
     ValueError: for another place, or a hole that hides nothing or everything.
   """
+  check_arrays("hole", image=(image, "float [height, width, channels]"))
+  check_values("hole", side=(side, "(0, 1)"))
   height, width, _ = image.shape
   sides = jnp.array([int(side * height), int(side * width)])
   if place not in ("center", "random"):
     raise ValueError(f"hole: place must be 'center' or 'random', not {place!r}")
-  if not 0 < side < 1 or int(side * min(height, width)) < 1:
-    raise ValueError(f"hole: side={side} of {height} x {width} pixels must hide something and leave something")
+  if int(side * min(height, width)) < 1:
+    raise ValueError(f"hole: side={side} of {height} x {width} pixels hides nothing")
   free = jnp.array([height, width]) - sides
   share = 0.5 if place == "center" else jax.random.uniform(rng, (2,))
   top, left = jnp.floor(share * (free if place == "center" else free + 1)).astype(jnp.int32)

@@ -3,8 +3,12 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.checks import check_arrays, check_values
 
-def mix_patches(rng, image, mask, *, patch, axis_name=None):
+
+def mix_patches(
+  rng: jax.Array, image: jax.Array, mask: jax.Array, *, patch: int, axis_name: str | None = None
+) -> dict[str, jax.Array]:
   """Fills the hidden patches of each image with those of another of the batch (scope="batch").
 
   The partner of image i is image B - 1 - i of the global batch of B, as in MixMIM's code: the batch turned round. So
@@ -29,10 +33,12 @@ def mix_patches(rng, image, mask, *, patch, axis_name=None):
     Liu, Huang, Zheng, Liu, Li 2022 (MixMIM, later MixMAE), arXiv 2205.13137; Sense-X/MixMIM, models_mixmim.py.
   """
   del rng
+  check_arrays("mix_patches", image=(image, "float [batch, height, width, channels]"), mask=(mask, "bool [batch, patches]"))
+  check_values("mix_patches", patch=(patch, "int [1, inf)"))
   batch, height, width, _ = image.shape
   rows, columns = height // patch, width // patch
   if mask.shape != (batch, rows * columns):
-    raise ValueError(f"mix_patches: a mask {mask.shape} of images {image.shape} with patch={patch}")
+    raise ValueError(f"mix_patches: a mask {list(mask.shape)} of an image {list(image.shape)} with patch={patch}")
   partner = image[::-1]
   if axis_name is not None:
     devices = jax.lax.axis_size(axis_name)

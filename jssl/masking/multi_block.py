@@ -1,5 +1,6 @@
 """I-JEPA's masks: blocks to predict, and a context that overlaps none of them."""
 
+from collections.abc import Sequence
 import functools
 import math
 
@@ -7,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.checks import check_grid, check_values, Range
 from jssl.masking.random import keep_lowest
 
 
-def multi_block_mask(rng, grid, *, targets=4, scale=(0.15, 0.2), aspect=(0.75, 1.5)):
+def multi_block_mask(
+  rng: jax.Array, grid: Sequence[int], *, targets: int = 4, scale: Range = (0.15, 0.2), aspect: Range = (0.75, 1.5)
+) -> dict[str, jax.Array]:
   """Draws target blocks of patches, which may overlap each other, and a context of patches outside of all of them.
 
   Counts are the same for every image. A target block has the area `block_shapes` settles on, one of its shapes, drawn
@@ -39,11 +43,15 @@ def multi_block_mask(rng, grid, *, targets=4, scale=(0.15, 0.2), aspect=(0.75, 1
   References:
     Assran et al. 2023, arXiv 2301.08243, section 3; facebookresearch/ijepa, src/masks/multiblock.py.
   """
-  shapes = block_shapes(tuple(grid), tuple(scale), tuple(aspect))
+  check_grid("multi_block_mask", grid, axes=2)
+  check_values(
+    "multi_block_mask", targets=(targets, "int [1, inf)"), scale=(scale, "range (0, 1)"), aspect=(aspect, "range (0, inf)")
+  )
+  shapes = block_shapes((grid[0], grid[1]), (scale[0], scale[1]), (aspect[0], aspect[1]))
   tokens, area = math.prod(grid), math.prod(shapes[0])
   kept = tokens - targets * area
   if kept < 1:
-    raise ValueError(f"multi_block_mask: {targets} blocks of {area} patches may leave no context in {tokens}")
+    raise ValueError(f"multi_block_mask: targets={targets} blocks of {area} patches may leave no context in {tokens}")
   shape_key, place_key, context_key = jax.random.split(rng, 3)
   shape = jax.random.randint(shape_key, (targets,), 0, len(shapes))
   free = jnp.asarray(grid) - jnp.asarray(shapes)[shape]
@@ -57,7 +65,7 @@ def multi_block_mask(rng, grid, *, targets=4, scale=(0.15, 0.2), aspect=(0.75, 1
 
 
 @functools.lru_cache(maxsize=64)
-def block_shapes(grid, scale, aspect):
+def block_shapes(grid: tuple[int, int], scale: Range, aspect: Range) -> tuple[tuple[int, int], ...]:
   """The shapes (rows, columns) of one area whose share of the grid lies within `scale` and rows / columns in `aspect`.
 
   Of all areas it is the one with the most shapes, and of those the one nearest to the middle of the range: 5 x 6 and
@@ -67,11 +75,11 @@ def block_shapes(grid, scale, aspect):
     ValueError: if there is none.
   """
   low, high = (share * math.prod(grid) for share in scale)
-  by_area = {}
+  by_area: dict[int, list[tuple[int, int]]] = {}
   for rows in range(1, grid[0]):
     for columns in range(1, grid[1]):
       if low <= rows * columns <= high and aspect[0] <= rows / columns <= aspect[1]:
         by_area.setdefault(rows * columns, []).append((rows, columns))
   if not by_area:
-    raise ValueError(f"no block of {scale} of a grid of {grid} patches has an aspect within {aspect}")
+    raise ValueError(f"multi_block_mask: no block of {scale} of a grid of {grid} patches has an aspect within {aspect}")
   return tuple(by_area[max(by_area, key=lambda area: (len(by_area[area]), -abs(area - (low + high) / 2)))])

@@ -1,12 +1,15 @@
 """Independent random patches (MAE) and random cells of patches (SimMIM). Masks are True where a patch is hidden."""
 
+from collections.abc import Sequence
 import math
 
 import jax
 import jax.numpy as jnp
 
+from jssl.checks import check_grid, check_values
 
-def random_patch_mask(rng, grid, *, ratio):
+
+def random_patch_mask(rng: jax.Array, grid: Sequence[int], *, ratio: float) -> dict[str, jax.Array]:
   """Hides a fixed share of the patches, drawn uniformly without replacement.
 
   MAE (He et al., arXiv 2111.06377; facebookresearch/mae, models_mae.py `random_masking`): patches are sorted by uniform
@@ -23,14 +26,22 @@ def random_patch_mask(rng, grid, *, ratio):
 
   Raises:
     ValueError: if nothing or everything would be hidden.
+
+  Example:
+
+    >>> out = random_patch_mask(jax.random.key(0), (2, 2), ratio=0.75)
+    >>> int(out["mask"].sum()), out["ids_keep"].shape, out["ids_restore"].shape
+    (3, (1,), (4,))
   """
+  check_grid("random_patch_mask", grid)
+  check_values("random_patch_mask", ratio=(ratio, "(0, 1)"))
   tokens = math.prod(grid)
   kept = int(tokens * (1 - ratio))
   check_count("random_patch_mask", tokens - kept, tokens)
   return keep_lowest(jax.random.uniform(rng, (tokens,)), kept)
 
 
-def cell_mask(rng, grid, *, cell, ratio):
+def cell_mask(rng: jax.Array, grid: Sequence[int], *, cell: int, ratio: float) -> dict[str, jax.Array]:
   """Hides ceil(ratio * cells) of the square cells of `cell` patches a side, drawn uniformly without replacement.
 
   SimMIM (Xie et al., arXiv 2111.09886; microsoft/SimMIM, data/data_simmim.py `MaskGenerator`): cells of 32 pixels over
@@ -47,8 +58,16 @@ def cell_mask(rng, grid, *, cell, ratio):
 
   Raises:
     ValueError: if the cell does not divide the grid, or nothing or everything would be hidden.
+
+  Example:
+
+    >>> mask = cell_mask(jax.random.key(0), (2, 4), cell=2, ratio=0.5)["mask"].reshape(2, 4)
+    >>> int(mask.sum()), bool((mask[0] == mask[1]).all())
+    (4, True)
   """
-  if cell < 1 or any(side % cell for side in grid):
+  check_grid("cell_mask", grid)
+  check_values("cell_mask", cell=(cell, "int [1, inf)"), ratio=(ratio, "(0, 1)"))
+  if any(side % cell for side in grid):
     raise ValueError(f"cell_mask: cells of {cell} patches do not divide a grid of {tuple(grid)}")
   cells = tuple(side // cell for side in grid)
   hidden = math.ceil(ratio * math.prod(cells))
@@ -60,14 +79,14 @@ def cell_mask(rng, grid, *, cell, ratio):
   return dict(mask=mask.reshape(-1))
 
 
-def keep_lowest(scores, kept):
+def keep_lowest(scores: jax.Array, kept: int) -> dict[str, jax.Array]:
   """Keeps the `kept` tokens of the lowest [tokens] scores: the dict that `random_patch_mask` returns."""
   order = jnp.argsort(scores).astype(jnp.int32)
   ids_restore = jnp.argsort(order).astype(jnp.int32)
   return dict(mask=ids_restore >= kept, ids_keep=order[:kept], ids_restore=ids_restore)
 
 
-def check_count(name, hidden, total):
+def check_count(name: str, hidden: int, total: int) -> None:
   """Raises ValueError unless 0 < hidden < total."""
   if not 0 < hidden < total:
     raise ValueError(f"{name}: {hidden} of {total} hidden; it must hide something and leave something visible")

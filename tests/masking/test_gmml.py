@@ -49,7 +49,7 @@ def test_given_the_blocks_the_mask_is_the_loops(shape, align, number, pixels):
     blocks = gmml.draw_blocks(key, shape, align=align, max_blocks=number)
     return jnp.stack(blocks, axis=1), gmml.cover_until(gmml.first_cover(blocks, shape), number, pixels)
 
-  for blocks, mask in zip(*map(np.asarray, jax.jit(jax.vmap(mask_of))(KEYS[:20]))):
+  for blocks, mask in zip(*map(np.asarray, jax.jit(jax.vmap(mask_of))(KEYS[:20])), strict=True):
     np.testing.assert_array_equal(mask, paste(blocks, shape, pixels))
 
 
@@ -91,7 +91,7 @@ def test_self_copies_whole_blocks_of_the_image():
   image = jnp.arange(24 * 24, dtype=jnp.float32).reshape(24, 24, 1)  # every pixel tells where it came from
   out, mask = corrupt(10, image, area=0.5, fill="self", align=4)
   position = np.arange(24 * 24).reshape(24, 24)
-  for copy, hidden in zip(out[..., 0].astype(int), mask):
+  for copy, hidden in zip(out[..., 0].astype(int), mask, strict=True):
     np.testing.assert_array_equal(copy[~hidden], position[~hidden])
     shift = (copy // 24 - position // 24, copy % 24 - position % 24)
     for part in shift:  # all pixels of an aligned cell move together, by multiples of the alignment
@@ -103,7 +103,7 @@ def test_self_copies_whole_blocks_of_the_image():
 def test_a_tuple_of_fills_draws_one_an_image():
   image = jnp.full((20, 20, 1), 3.0)
   out, mask = corrupt(300, image, area=0.4, fill=("zeros", "noise", "self"))
-  kinds = [np.unique(o[m]).tolist() for o, m in zip(out, mask)]
+  kinds = [np.unique(o[m]).tolist() for o, m in zip(out, mask, strict=True)]
   counts = np.array([kinds.count([0.0]), kinds.count([3.0]), sum(len(k) > 10 for k in kinds)])
   assert counts.sum() == 300 and counts.min() > 70
 
@@ -132,7 +132,7 @@ def test_aliens_are_same_place_blocks_of_one_image_of_the_batch():
   out = jax.jit(jax.vmap(masking.alien_replace, (0, None, None, None)))(KEYS[:80], clean, corrupted, mask)
   partners = []
   for i, image, hidden in zip(
-    np.tile(np.arange(8), 80), *(np.asarray(out[k]).reshape(640, *out[k].shape[2:]) for k in ("image", "mask"))
+    np.tile(np.arange(8), 80), *(np.asarray(out[k]).reshape(640, *out[k].shape[2:]) for k in ("image", "mask")), strict=True
   ):
     if hidden.all():  # not replaced: the first corruption hid everything
       assert not image.any()
@@ -149,7 +149,7 @@ def test_alien_content_comes_from_the_place_it_is_pasted_on():
   clean = jax.random.uniform(jax.random.key(2), (4, 20, 20, 3))
   replace = jax.jit(functools.partial(masking.alien_replace, prob=1.0))
   out = replace(KEYS[0], clean, jnp.zeros_like(clean), jnp.ones(clean.shape[:3], bool))
-  for image, own, hidden in zip(*(np.asarray(x) for x in (out["image"], clean, out["mask"]))):
+  for image, own, hidden in zip(*(np.asarray(x) for x in (out["image"], clean, out["mask"])), strict=True):
     np.testing.assert_array_equal(image[~hidden], own[~hidden])
     assert sum(np.array_equal(image[hidden], np.asarray(other)[hidden]) for other in clean) == 1
 

@@ -39,5 +39,5 @@ def test_partners_are_found_across_devices():
 
 def test_a_mask_of_other_patches_is_refused():
   image, mask = batch()
-  with pytest.raises(ValueError, match=r"mask \(8, 6\).* with patch=1"):
+  with pytest.raises(ValueError, match=r"mask \[8, 6\].* with patch=1"):
     mix_patches(KEY, image, mask, patch=1)

@@ -30,7 +30,7 @@ def test_counts_are_static(grid, area):
   assert out["target"].dtype == out["context"].dtype == np.int32 and out["mask"].dtype == bool
   assert np.all(out["mask"].sum(1) == math.prod(grid) - kept)
   assert not np.take_along_axis(out["mask"], out["context"], 1).any()
-  for context, target in zip(out["context"], out["target"]):
+  for context, target in zip(out["context"], out["target"], strict=True):
     assert len(set(context)) == kept and not set(context) & set(target.ravel())
 
 
@@ -39,12 +39,12 @@ def test_targets_are_rectangles_of_every_shape_at_every_place():
   rows, columns = target // 14, target % 14
   top, left = rows.min(1), columns.min(1)
   heights, widths = rows.max(1) - top + 1, columns.max(1) - left + 1
-  assert set(zip(heights, widths)) == {(5, 6), (6, 5)} and abs(np.mean(heights == 5) - 0.5) < 0.03
+  assert set(zip(heights, widths, strict=True)) == {(5, 6), (6, 5)} and abs(np.mean(heights == 5) - 0.5) < 0.03
   assert np.all(np.diff(target, axis=1) > 0)  # row by row, no patch twice
   for place, length, side in ((top, heights, 14), (left, widths, 14)):
-    for l in (5, 6):
-      counts = np.bincount(place[length == l], minlength=side - l + 1)
-      assert len(counts) == side - l + 1
+    for long in (5, 6):
+      counts = np.bincount(place[length == long], minlength=side - long + 1)
+      assert len(counts) == side - long + 1
       np.testing.assert_allclose(counts / counts.sum(), 1 / len(counts), atol=0.025)
 
 
