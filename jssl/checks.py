@@ -29,6 +29,11 @@ _KINDS: Mapping[str, tuple[tuple, str]] = {
 }
 
 
+def as_views(x: Views) -> list[jax.Array]:
+  """A list of views; an array is a single one."""
+  return list(x) if isinstance(x, Sequence) else [x]
+
+
 def check_arrays(function: str, **arrays: tuple[Any, str]) -> None:
   """Raises unless arrays have the kinds and the shapes that are asked for, and agree in the axes of the same name.
 

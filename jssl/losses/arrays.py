@@ -13,17 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather, positions
-from jssl.checks import Views
 
 
 def precise(x: jax.Array) -> jax.Array:
   """At least float32; float64 stays."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def as_views(x: Views) -> list[jax.Array]:
-  """A list of views; an array is a single one."""
-  return list(x) if isinstance(x, Sequence) else [x]
 
 
 def average(terms: Sequence[jax.Array]) -> jax.Array:

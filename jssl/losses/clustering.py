@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jssl.checks import check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import as_views, average, l2_normalize, precise
+from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
+from jssl.losses.arrays import average, l2_normalize, precise
 from jssl.stateful import enqueue, random_queue, Stateful
 
 

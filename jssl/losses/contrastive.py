@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather, positions
-from jssl.checks import check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import as_views, cosines, cross_entropy, l2_normalize, precise
+from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
+from jssl.losses.arrays import cosines, cross_entropy, l2_normalize, precise
 
 
 def info_nce_loss(

@@ -7,8 +7,8 @@ import operator
 import jax
 import jax.numpy as jnp
 
-from jssl.checks import check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import as_views, average, precise
+from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
+from jssl.losses.arrays import average, precise
 
 
 def dino_loss(

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_mean, global_sum
-from jssl.checks import check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import as_views, average, precise
+from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
+from jssl.losses.arrays import average, precise
 
 
 def sigreg_loss(

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_sum
-from jssl.checks import check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import as_views, precise
+from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
+from jssl.losses.arrays import precise
 
 
 def masked_l1_loss(prediction: Views, target: Views, mask: Views | None = None, *, axis_name: str | None = None) -> Loss:

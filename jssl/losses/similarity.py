@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jssl.checks import check_arrays, Loss, Number
-from jssl.losses.arrays import as_views, average, l2_normalize, precise
+from jssl.checks import as_views, check_arrays, Loss, Number
+from jssl.losses.arrays import average, l2_normalize, precise
 
 
 def negative_cosine_loss(prediction: jax.Array, target: jax.Array, *, scale: Number = 1.0) -> Loss:

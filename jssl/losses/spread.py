@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather, global_mean, positions
-from jssl.checks import check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import as_views, l2_normalize, precise
+from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
+from jssl.losses.arrays import l2_normalize, precise
 
 
 def koleo_loss(embeddings: jax.Array, *, eps: Number = 1e-8, axis_name: str | None = None) -> Loss:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather, positions
-from jssl.checks import check_arrays, check_values, Loss, Number
-from jssl.losses.arrays import as_views, average, cross_entropy, l2_normalize, precise
+from jssl.checks import as_views, check_arrays, check_values, Loss, Number
+from jssl.losses.arrays import average, cross_entropy, l2_normalize, precise
 
 
 def same_view_nt_xent_loss(

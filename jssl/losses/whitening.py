@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather
-from jssl.checks import check_arrays, check_values, Loss, Number
-from jssl.losses.arrays import as_views, average, l2_normalize, precise
+from jssl.checks import as_views, check_arrays, check_values, Loss, Number
+from jssl.losses.arrays import average, l2_normalize, precise
 
 
 def w_mse_loss(

@@ -1,20 +1,20 @@
 """A teacher's distributions, centred so that no prototype wins everything."""
 
 from collections.abc import Sequence
+import functools
+import operator
 
 import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_sum
+from jssl.checks import as_views, check_arrays, check_values, Number, Views
 from jssl.stateful import Stateful
-
-Views = jax.Array | Sequence[jax.Array]
 
 
 def _init(logits: Views, mask: Views | None = None) -> jax.Array:
   del mask
-  views = logits if isinstance(logits, (list, tuple)) else [logits]
-  return jnp.zeros(views[0].shape[-1:], jnp.float32)
+  return jnp.zeros(as_views(logits)[0].shape[-1:], jnp.float32)
 
 
 def _apply(
@@ -22,8 +22,8 @@ def _apply(
   logits: Views,
   mask: Views | None = None,
   *,
-  temp: float,
-  momentum: float = 0.9,
+  temp: Number,
+  momentum: Number = 0.9,
   axis_name: str | None = None,
 ) -> tuple[Views, jax.Array]:
   """The teacher's probabilities in DINO, iBOT and MC-SSL: `softmax((logits - center) / temp)`.
@@ -63,16 +63,23 @@ def _apply(
     >>> probs[0].tolist(), center.tolist()
     ([0.5, 0.5], [2.0, 0.0])
   """
-  several = isinstance(logits, (list, tuple))
-  views = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in (logits if several else [logits])]
+  check_arrays(
+    "centered_softmax", logits=(logits, "views of float [batch, ..., prototypes]"), center=(center, "float [prototypes]")
+  )
+  check_values("centered_softmax", temp=(temp, "(0, inf)"), momentum=(momentum, "[0, 1]"))
+  views = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in as_views(logits)]
   probs = [jax.nn.softmax((x - center) / temp, axis=-1) for x in views]
-  masks = [jnp.ones(x.shape[:-1], bool) for x in views] if mask is None else mask if several else [mask]
-  total = sum(jnp.sum(x * m[..., None], axis=tuple(range(x.ndim - 1))) for x, m in zip(views, masks))
-  count = sum(jnp.sum(m, dtype=total.dtype) for m in masks)
-  total, count = global_sum((total, count), axis_name)
+  masks = [jnp.ones(x.shape[:-1], bool) for x in views] if mask is None else as_views(mask)
+  if len(masks) != len(views):
+    raise ValueError(f"centered_softmax: {len(views)} views of logits and {len(masks)} of mask")
+  for x, m in zip(views, masks, strict=True):
+    check_arrays("centered_softmax", logits=(x, "float [*rows, prototypes]"), mask=(m, "bool [*rows]"))
+  sums = [jnp.sum(x * m[..., None], axis=tuple(range(x.ndim - 1))) for x, m in zip(views, masks, strict=True)]
+  counts = [jnp.sum(m, dtype=sums[0].dtype) for m in masks]
+  total, count = global_sum((functools.reduce(operator.add, sums), functools.reduce(operator.add, counts)), axis_name)
   moved = momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
   moved = jax.lax.stop_gradient(jnp.where(count > 0, moved, center).astype(center.dtype))
-  return (probs if several else probs[0]), moved
+  return (probs if isinstance(logits, Sequence) else probs[0]), moved
 
 
 centered_softmax = Stateful(_init, _apply)

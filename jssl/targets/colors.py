@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.checks import check_arrays, check_values, Number
 from jssl.targets.pixels import patchify
 from jssl.views.lab import rgb_to_lab
 
@@ -26,7 +27,7 @@ def color_grid() -> np.ndarray:
 
 
 def color_bins(
-  ab: jax.Array, *, patch: int, stride: int = 4, neighbors: int = 5, sigma: float = 5.0
+  ab: jax.Array, *, patch: int, stride: int = 4, neighbors: int = 5, sigma: Number = 5.0
 ) -> dict[str, jax.Array]:
   """Soft colour classes of each place: weights of the nearest centers of `color_grid`.
 
@@ -57,6 +58,14 @@ def color_bins(
     >>> color_grid()[out["index"][0, 0, 0, 0]].tolist(), out["weight"].shape
     ([10.0, 10.0], (1, 1, 1, 5))
   """
+  check_arrays("color_bins", ab=(ab, "float [batch, height, width, 2]"))
+  check_values(
+    "color_bins",
+    patch=(patch, "int [1, inf)"),
+    stride=(stride, "int [1, inf)"),
+    neighbors=(neighbors, "int [1, 262]"),
+    sigma=(sigma, "(0, inf)"),
+  )
   if patch % stride:
     raise ValueError(f"color_bins: stride={stride} does not divide patch={patch}")
   batch, height, width, _ = ab.shape
@@ -64,7 +73,7 @@ def color_bins(
   patches = patchify(places.astype(jnp.promote_types(ab.dtype, jnp.float32)), patch=patch // stride)
   centers = jnp.asarray(color_grid())
 
-  def nearest(patches):  # of one image: the distances of all at once would not fit
+  def nearest(patches: jax.Array) -> dict[str, jax.Array]:  # of one image: the distances of all at once would not fit
     points = patches.reshape(*patches.shape[:-1], -1, 2)
     distances = jnp.sum((points[..., None, :] - centers) ** 2, axis=-1)
     negative, index = jax.lax.top_k(-distances, neighbors)

@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jssl.checks import check_arrays, check_values
 from jssl.targets.pixels import patchify
 
 
@@ -41,9 +42,11 @@ def hog(image: jax.Array, *, patch: int, cell: int = 8, bins: int = 9) -> jax.Ar
     >>> hog(edge, patch=4, cell=4, bins=2).tolist()
     [[[0.0, 1.0]]]
   """
+  check_arrays("hog", image=(image, "float [batch, height, width, channels]"))
+  check_values("hog", patch=(patch, "int [1, inf)"), cell=(cell, "int [1, inf)"), bins=(bins, "int [1, inf)"))
   if patch % cell or image.shape[1] % patch or image.shape[2] % patch:
     raise ValueError(
-      f"cell={cell}, patch={patch} and the image {image.shape[1]} x {image.shape[2]} do not divide each other"
+      f"hog: cell={cell}, patch={patch} and the image {image.shape[1]} x {image.shape[2]} do not divide each other"
     )
   gx, gy = _sobel(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
   # Folding before the angle is taken keeps edges along the axes, whose angles are 0 and pi, in one bin.
@@ -61,7 +64,7 @@ def hog(image: jax.Array, *, patch: int, cell: int = 8, bins: int = 9) -> jax.Ar
   return patchify(histogram.reshape(batch, rows, columns, channels * bins), patch=patch // cell)
 
 
-def _sobel(image):
+def _sobel(image: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Left less right and upper less lower neighbours, weighted 1, 2, 1 across: two arrays of the image's shape."""
   x = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
   across, down = x[:, :, :-2] - x[:, :, 2:], x[:, :-2] - x[:, 2:]

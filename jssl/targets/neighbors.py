@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jssl.checks import check_arrays
 from jssl.stateful import enqueue, random_queue, Stateful
 
 
@@ -42,6 +43,9 @@ def _apply(
     >>> print(neighbors.tolist(), [f"{x:.2f} {y:.2f}" for x, y in support])
     [[0.0, 1.0]] ['0.45 0.89', '1.00 0.00']
   """
+  check_arrays(
+    "nearest_neighbors", embeddings=(embeddings, "views of float [batch, dim]"), support=(support, "float [size, dim]")
+  )
   units = [_unit(z) for z in embeddings]
   neighbors = [support[jnp.argmax(jnp.matmul(z, support.T, precision="highest"), axis=-1)] for z in units]
   return neighbors, enqueue(support, units[0], axis_name=axis_name)
@@ -75,11 +79,19 @@ def match_tokens(query: jax.Array, key: jax.Array, values: jax.Array) -> jax.Arr
     >>> match_tokens(query, key, jnp.array([[[10.0], [20.0]]])).tolist()
     [[[20.0], [10.0]]]
   """
+  check_arrays(
+    "match_tokens",
+    query=(query, "float [batch, ..., dim]"),
+    key=(key, "float [batch, ..., dim]"),
+    values=(values, "any [batch, ..., width]"),
+  )
+  if key.size * values.shape[-1] != values.size * key.shape[-1]:
+    raise ValueError(f"match_tokens: key {list(key.shape)} and values {list(values.shape)} differ in their positions")
   flat = lambda x: x.reshape(len(x), -1, x.shape[-1])
   similarity = jnp.einsum("bid,bjd->bij", flat(query), _unit(flat(key)), precision="highest")
   return jnp.take_along_axis(flat(values), jnp.argmax(similarity, axis=-1)[..., None], axis=1)
 
 
-def _unit(x):
+def _unit(x: jax.Array) -> jax.Array:
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)

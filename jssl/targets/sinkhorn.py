@@ -7,15 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_sum
-
-Views = jax.Array | Sequence[jax.Array]
+from jssl.checks import as_views, check_arrays, check_values, Number, Views
 
 
 def sinkhorn(
   logits: Views,
   mask: Views | None = None,
   *,
-  temp: float,
+  temp: Number,
   iterations: int = 3,
   rows_first: bool = False,
   axis_name: str | None = None,
@@ -56,14 +55,19 @@ def sinkhorn(
     >>> sinkhorn(near_both, temp=0.1).round().tolist()
     [[1.0, 0.0], [0.0, 1.0]]
   """
-  several = isinstance(logits, (list, tuple))
-  views = list(logits) if several else [logits]
+  check_arrays("sinkhorn", logits=(logits, "views of float [..., prototypes]"))
+  check_values("sinkhorn", temp=(temp, "(0, inf)"), iterations=(iterations, "int [0, inf)"))
+  views, masks = as_views(logits), [] if mask is None else as_views(mask)
+  if mask is not None and len(masks) != len(views):
+    raise ValueError(f"sinkhorn: {len(views)} views of logits and {len(masks)} of mask")
+  for x, m in zip(views, masks or [None] * len(views), strict=True):
+    check_arrays("sinkhorn", logits=(x, "float [*rows, prototypes]"), mask=(m, "bool [*rows]"))
   scores = jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in views])
   scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32)) / temp
   if mask is None:
     counts = jnp.zeros(len(scores), scores.dtype)
   else:
-    counts = jnp.where(jnp.concatenate([m.reshape(-1) for m in (mask if several else [mask])]), 0.0, -jnp.inf)
+    counts = jnp.where(jnp.concatenate([m.reshape(-1) for m in masks]), 0.0, -jnp.inf)
   examples = counts - jax.nn.logsumexp(scores, axis=-1) if rows_first else counts
   prototypes = 0.0
   for _ in range(iterations):
@@ -71,8 +75,8 @@ def sinkhorn(
     examples = counts - jax.nn.logsumexp(scores + prototypes, axis=-1)
   ends = list(itertools.accumulate(x.size // x.shape[-1] for x in views))
   probs = jnp.split(jax.nn.softmax(scores + prototypes, axis=-1), ends[:-1])
-  probs = [p.reshape(x.shape) for p, x in zip(probs, views)]
-  return probs if several else probs[0]
+  probs = [p.reshape(x.shape) for p, x in zip(probs, views, strict=True)]
+  return probs if isinstance(logits, Sequence) else probs[0]
 
 
 def sinkhorn_codes(
@@ -80,7 +84,7 @@ def sinkhorn_codes(
   queue_scores: Sequence[jax.Array] | None = None,
   queue_counts: Sequence[jax.Array] | None = None,
   *,
-  temp: float = 0.05,
+  temp: Number = 0.05,
   iterations: int = 3,
   axis_name: str | None = None,
 ) -> list[jax.Array]:
@@ -109,8 +113,14 @@ def sinkhorn_codes(
     >>> code.round().tolist()
     [[1.0, 0.0], [0.0, 1.0]]
   """
-  balance = lambda rows, mask: sinkhorn(rows, mask, temp=temp, iterations=iterations, axis_name=axis_name)
-  if queue_scores is None:
+  check_arrays(
+    "sinkhorn_codes",
+    scores=(scores, "views of float [batch, prototypes]"),
+    queue_scores=(queue_scores, "views of float [batch, rows, prototypes]"),
+    queue_counts=(queue_counts, "views of bool [batch, rows]"),
+  )
+  balance = lambda rows, mask: as_views(sinkhorn(rows, mask, temp=temp, iterations=iterations, axis_name=axis_name))[0]
+  if queue_scores is None or queue_counts is None:
     return [balance(own, None) for own in scores]
   codes = []
   for own, queued, counts in zip(scores, queue_scores, queue_counts, strict=True):
@@ -119,7 +129,7 @@ def sinkhorn_codes(
   return codes
 
 
-def _log_sum_over_rows(x, axis_name):
+def _log_sum_over_rows(x: jax.Array, axis_name: str | None) -> jax.Array:
   """`log sum_b exp(x_bk)` over the global batch; 0 where nothing counts."""
   largest = jax.lax.stop_gradient(jnp.max(x, axis=0))
   if axis_name is not None:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import global_size, positions
+from jssl.checks import check_arrays, check_values, Number
 from jssl.stateful import enqueue, Stateful
 
 
@@ -22,6 +23,7 @@ def take_rows(table: jax.Array, index: jax.Array) -> jax.Array:
     >>> take_rows(jnp.array([[0], [10], [20]]), jnp.array([2, 0])).tolist()
     [[20], [0]]
   """
+  check_arrays("take_rows", table=(table, "any [examples, ...]"), index=(index, "int [batch]"))
   return table[index]
 
 
@@ -30,7 +32,7 @@ def _init(x: jax.Array, *, length: int) -> dict[str, jax.Array]:
 
 
 def _apply(
-  queue: dict[str, jax.Array], x: jax.Array, *, use: float = 1.0, axis_name: str | None = None
+  queue: dict[str, jax.Array], x: jax.Array, *, use: Number = 1.0, axis_name: str | None = None
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
   """The embeddings of the last steps, dealt out among the examples of the batch so that each brings some more rows.
 
@@ -63,9 +65,11 @@ def _apply(
     ([[1.0, 2.0], [0.0, 0.0]], [[True, True], [False, False]])
   """
   rows, filled = queue["rows"], queue["filled"]
+  check_arrays("feature_queue", x=(x, "float [batch, *dim]"), rows=(rows, "float [length, *dim]"))
+  check_values("feature_queue", use=(use, "[0, 1]"))
   batch = global_size(len(x), axis_name)
   if len(rows) % batch:
-    raise ValueError(f"length={len(rows)} is not a multiple of the batch size {batch}")
+    raise ValueError(f"feature_queue: length={len(rows)} is not a multiple of the batch size {batch}")
   places = positions(len(rows) // batch * len(x), axis_name)
   dealt = dict(
     rows=rows[places].reshape(len(x), -1, *x.shape[1:]), counts=((places < filled) & (use > 0)).reshape(len(x), -1)

@@ -1,9 +1,13 @@
 """Tokens of a teacher as targets."""
 
 from collections.abc import Sequence
+import functools
+import operator
 
 import jax
 import jax.numpy as jnp
+
+from jssl.checks import check_arrays, check_values, Number
 
 
 def same(x: jax.Array) -> jax.Array:
@@ -26,10 +30,11 @@ def take_tokens(tokens: jax.Array, ids: jax.Array) -> jax.Array:
     >>> take_tokens(jnp.array([[[0], [10], [20]]]), jnp.array([[2, 0]])).tolist()
     [[[20], [0]]]
   """
+  check_arrays("take_tokens", tokens=(tokens, "any [batch, patches, dim]"), ids=(ids, "int [batch, ...]"))
   return jax.vmap(lambda tokens, ids: jnp.take(tokens, ids, axis=0))(tokens, ids)
 
 
-def layer_norm_tokens(tokens: jax.Array, *, eps: float = 1e-5) -> jax.Array:
+def layer_norm_tokens(tokens: jax.Array, *, eps: Number = 1e-5) -> jax.Array:
   """Standardises each token over its features, without learnt scale and shift: the target of I-JEPA and data2vec.
 
   Args:
@@ -47,12 +52,14 @@ def layer_norm_tokens(tokens: jax.Array, *, eps: float = 1e-5) -> jax.Array:
     >>> layer_norm_tokens(jnp.array([1.0, 3.0]), eps=0.0).tolist()
     [-1.0, 1.0]
   """
+  check_arrays("layer_norm_tokens", tokens=(tokens, "float [..., dim]"))
+  check_values("layer_norm_tokens", eps=(eps, "[0, inf)"))
   x = tokens.astype(jnp.promote_types(tokens.dtype, jnp.float32))
   centered = x - jnp.mean(x, axis=-1, keepdims=True)
   return centered * jax.lax.rsqrt(jnp.mean(centered**2, axis=-1, keepdims=True) + eps)
 
 
-def average_blocks(blocks: Sequence[jax.Array], *, prefix: int = 1, eps: float = 1e-5) -> jax.Array:
+def average_blocks(blocks: Sequence[jax.Array], *, prefix: int = 1, eps: Number = 1e-5) -> jax.Array:
   """The target of data2vec: what the last blocks of a teacher say of each patch, on average.
 
       y = LN( 1/K sum_k LN(block_k) )
@@ -77,5 +84,7 @@ def average_blocks(blocks: Sequence[jax.Array], *, prefix: int = 1, eps: float =
     >>> average_blocks([first, second], eps=0.0).tolist()
     [[[-1.0, 1.0]]]
   """
+  check_arrays("average_blocks", blocks=(blocks, "views of float [batch, tokens, dim]"))
+  check_values("average_blocks", prefix=(prefix, "int [0, inf)"))
   normed = [layer_norm_tokens(block[:, prefix:], eps=eps) for block in blocks]
-  return layer_norm_tokens(sum(normed) / len(normed), eps=eps)
+  return layer_norm_tokens(functools.reduce(operator.add, normed) / len(normed), eps=eps)
