@@ -1,5 +1,6 @@
 # make demo: pretrains MMC on the embedded scenes, evaluates it and writes runs/demo/report.html.
 # make test: runs the tests, without those marked slow. make test-all: runs those too, afterwards.
+# make check: form, lint and types.
 # Each makes .venv and installs what it needs.
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,6 +21,11 @@ test: $(VENV)/test
 test-all: test
 	$(RUN) pytest -n 2 -m slow $(TESTS)
 
+check: $(VENV)/check
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) ty check --python $(VENV)
+
 $(VENV)/base: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
@@ -29,7 +35,11 @@ $(VENV)/test: $(VENV)/base
 	$(PIP) -e .[test]
 	touch $@
 
+$(VENV)/check: $(VENV)/test
+	$(PIP) -e .[check]
+	touch $@
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-.PHONY: demo test test-all clean
+.PHONY: demo test test-all check clean

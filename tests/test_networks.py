@@ -1,13 +1,10 @@
 """Where networks start."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import networks
 from jssl.config import default_config
 from jssl.errors import ConfigError
 from jssl.method import Method
@@ -67,8 +64,3 @@ def test_a_network_may_start_near_another(alpha):
 def test_what_it_cannot_start_near_is_named(near, message):
   with pytest.raises(ConfigError, match=rf"config\.networks\.student\.near: .*{message}"):
     start(teacher=HEAD, narrow=dict(HEAD, output=3), student=dict(HEAD, near=near), slow=dict(ema="student", decay=0.9))
-
-
-def test_examples():
-  results = doctest.testmod(networks)
-  assert results.attempted and not results.failed

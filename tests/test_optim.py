@@ -1,7 +1,5 @@
 """Optimizers against torch, against optax and against NumPy written from the equations."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -397,8 +395,3 @@ def test_bfloat16_parameters_keep_their_dtype():
 def test_mistakes_are_named(config, message):
   with pytest.raises(ValueError, match=message):
     make_optimizer(config, tensors(), **RUN)
-
-
-def test_examples():
-  results = doctest.testmod(optim)
-  assert results.attempted and not results.failed

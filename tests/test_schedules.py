@@ -1,6 +1,5 @@
 """Schedules as arrays, against closed forms in float64."""
 
-import doctest
 import json
 
 import jax
@@ -9,7 +8,6 @@ import ml_collections
 import numpy as np
 import pytest
 
-from jssl import schedules
 from jssl.schedules import constant, cosine, Horizon, infinite, is_schedule, linear, make_schedule, step, warmup_cosine
 
 RUN = dict(total_steps=100, steps_per_epoch=10, batch_size=32)
@@ -180,8 +178,3 @@ def test_durations_are_read_by_prefix():
   assert horizon.steps(dict(boundaries_fraction=(0.5, 0.75)), "boundaries") == (50, 75)
   with pytest.raises(ValueError, match="does not say how many steps"):
     Horizon(total_steps=10).make(linear(0.0, 1.0, epochs=2))
-
-
-def test_examples():
-  results = doctest.testmod(schedules)
-  assert results.attempted and not results.failed

@@ -1,4 +1,3 @@
-import doctest
 import subprocess
 import sys
 
@@ -6,7 +5,6 @@ import numpy as np
 import pytest
 
 from jssl import data
-from jssl.data import source as source_module
 from jssl.errors import ConfigError
 
 IMAGE = np.arange(4 * 2 * 3 * 1, dtype=np.uint8).reshape(4, 2, 3, 1)
@@ -95,11 +93,6 @@ def test_load_names_the_nearest(spec, options, message):
 def test_importing_needs_no_tensorflow():
   code = "import sys, jssl.data; sys.exit(bool({'tensorflow', 'tensorflow_datasets', 'torch'} & set(sys.modules)))"
   subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize("module", [data, source_module])
-def test_examples_in_docstrings(module):
-  assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

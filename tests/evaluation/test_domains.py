@@ -1,12 +1,9 @@
 """Domain purity against a plain loop."""
 
-import doctest
-
 import numpy as np
 import pytest
 
 from jssl.evaluation import domain_purity
-from jssl.evaluation import domains as domains_module
 
 
 def slow(features, domains, k):
@@ -40,11 +37,9 @@ def test_separate_domains_are_pure_and_shuffled_ones_at_chance():
   assert mixed["k10"] == pytest.approx(mixed["chance"], abs=0.05)
 
 
-def test_errors_and_example():
+def test_errors():
   features = np.eye(4)
   with pytest.raises(ValueError, match="number of other images, 3"):
     domain_purity(features, np.zeros(4), k=4)
   with pytest.raises(ValueError, match="one domain"):
     domain_purity(features, np.zeros(3), k=1)
-  results = doctest.testmod(domains_module)
-  assert results.attempted and not results.failed

@@ -1,6 +1,5 @@
 """Clusters as classes (DeepCluster-v2), and the relation to a queue of other images (ReSSL)."""
 
-import doctest
 import functools
 
 import jax
@@ -9,7 +8,7 @@ from loss_checks import check_loss, finite, log_softmax, normals, uncoupled, uni
 import numpy as np
 import pytest
 
-from jssl.losses import cluster_loss, clustering, relational_loss
+from jssl.losses import cluster_loss, relational_loss
 
 CENTROIDS = jnp.asarray(unit(normals((2, 5, 3), seed=7)[0]), jnp.float32)
 LABELS = np.random.default_rng(8).integers(0, 5, (8, 2))
@@ -86,8 +85,3 @@ def test_degenerate_batches(array):
   finite(uncoupled(lambda z: cluster_loss(z, jnp.zeros((len(z), 2), jnp.int32), CENTROIDS)), [array])
   finite(uncoupled(lambda z: cluster_loss(z, jnp.zeros((len(z), 2), jnp.int32), 0 * CENTROIDS)), [array])
   finite(relation, [array, array])
-
-
-def test_examples():
-  results = doctest.testmod(clustering)
-  assert results.attempted and not results.failed

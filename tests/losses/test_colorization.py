@@ -1,14 +1,12 @@
 """Colour classes: the weights of rare ones, and their running distribution."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 from loss_checks import AXIS, check_loss, finite, log_softmax, normals
 import numpy as np
 import pytest
 
-from jssl.losses import color_bins_loss, colorization
+from jssl.losses import color_bins_loss
 
 BINS = 5
 PRIOR = np.array([0.5, 0.25, 0.125, 0.0625, 0.0625])
@@ -63,8 +61,3 @@ def test_degenerate_batches():
     finite(lambda x, axis_name: apply(x, *one[1:])[0], [logits])
   gone = jnp.zeros(BINS).at[0].set(1.0)  # colours that no batch has had for long
   finite(lambda x, axis_name: color_bins_loss.apply(gone, x, *one[1:])[0], [one[0]])
-
-
-def test_examples():
-  results = doctest.testmod(colorization)
-  assert results.attempted and not results.failed

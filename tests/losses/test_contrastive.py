@@ -1,6 +1,5 @@
 """InfoNCE, NT-Xent and SupCon."""
 
-import doctest
 import functools
 
 import jax
@@ -9,7 +8,7 @@ from loss_checks import check_loss, finite, log_softmax, normals, unit
 import numpy as np
 import pytest
 
-from jssl.losses import contrastive, info_nce_loss, nt_xent_loss, supervised_contrastive_loss
+from jssl.losses import info_nce_loss, nt_xent_loss, supervised_contrastive_loss
 
 
 def info_nce(q, k, tau, scale=1.0, normalize=True):
@@ -96,8 +95,3 @@ def test_the_temperature_may_be_traced():
   q, k = (jnp.asarray(x, jnp.float32) for x in normals((4, 3), (4, 3)))
   traced = jax.jit(lambda tau: info_nce_loss(q, k, temperature=tau)[0])(0.3)
   np.testing.assert_allclose(traced, info_nce_loss(q, k, temperature=0.3)[0], rtol=1e-6)
-
-
-def test_examples():
-  results = doctest.testmod(contrastive)
-  assert results.attempted and not results.failed

@@ -1,14 +1,12 @@
 """TiCo's loss and its running covariance."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 from loss_checks import AXIS, check_loss, finite, normals, unit
 import numpy as np
 import pytest
 
-from jssl.losses import covariance, tico_loss
+from jssl.losses import tico_loss
 
 STATE = np.array([[0.5, 0.25, 0.0], [0.25, 0.25, -0.125], [0.0, -0.125, 0.25]])
 
@@ -56,8 +54,3 @@ def test_collapse_costs_more_than_spreading():
 def test_degenerate_batches(array):
   array = jnp.asarray(array, jnp.float32)
   finite(lambda a, b, axis_name: apply(a, b)[0], [array, array])
-
-
-def test_examples():
-  results = doctest.testmod(covariance)
-  assert results.attempted and not results.failed

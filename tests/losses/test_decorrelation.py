@@ -1,6 +1,5 @@
 """Barlow Twins, its mixed form, and VICReg."""
 
-import doctest
 import functools
 
 import jax.numpy as jnp
@@ -8,7 +7,7 @@ from loss_checks import check_loss, finite, normals, unit
 import numpy as np
 import pytest
 
-from jssl.losses import barlow_twins_loss, decorrelation, mixed_barlow_twins_loss, vicreg_loss
+from jssl.losses import barlow_twins_loss, mixed_barlow_twins_loss, vicreg_loss
 
 
 def barlow(a, b, lambd, scale=1.0, eps=1e-5, ddof=0):
@@ -142,8 +141,3 @@ def test_degenerate_batches(array):
   for normalize in (False, True):
     loss = functools.partial(mixed_barlow_twins_loss, lam=jnp.full(len(array), 0.5), perm=own, normalize=normalize)
     finite(loss, [array, array, array])
-
-
-def test_examples():
-  results = doctest.testmod(decorrelation)
-  assert results.attempted and not results.failed

@@ -1,14 +1,12 @@
 """SogCLR and iSogCLR: the losses, what they remember, and that it is the same on all devices."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 from loss_checks import assert_finite, check_loss, finite, normals, unit
 import numpy as np
 import pytest
 
-from jssl.losses import global_contrastive, isogclr_loss, sogclr_loss
+from jssl.losses import isogclr_loss, sogclr_loss
 
 EXAMPLES, INDEX = 12, np.array([7, 0, 3, 11])
 # Powers of two, so that float32 tables are exact in float64 too. Half of the images were seen before.
@@ -136,8 +134,3 @@ def test_degenerate_batches(loss, names):
 def test_the_smallest_temperature_does_not_overflow():
   same = jnp.ones((4, 3))
   finite(lambda a, axis_name: sogclr_loss.apply(state("u"), a, a, INDEX, temperature=0.0125)[0], [same])
-
-
-def test_examples():
-  results = doctest.testmod(global_contrastive)
-  assert results.attempted and not results.failed

@@ -1,8 +1,5 @@
 """Codes at hidden patches, and the losses of a quantiser."""
 
-import doctest
-import importlib
-
 import jax
 import jax.numpy as jnp
 from loss_checks import check_loss, finite, log_softmax, normals, uncoupled
@@ -79,9 +76,3 @@ def test_degenerate_inputs():
   assert value == 0 and metrics["code_entropy"] == 0 and metrics["hidden"] == 0
   finite(lambda x, axis_name: masked_cross_entropy_loss(x, codes), [1e4 * logits.at[0, 0, 1].set(1.0)])
   finite(uncoupled(quantization_loss), [logits, logits])
-
-
-def test_examples():
-  for module in ("quantization", "reconstruction"):
-    results = doctest.testmod(importlib.import_module(f"jssl.losses.{module}"))
-    assert results.attempted and not results.failed

@@ -1,6 +1,5 @@
 """InfoNCE with a queue, of images (MoCo) and of positions (DenseCL)."""
 
-import doctest
 import functools
 
 import jax
@@ -9,7 +8,7 @@ from loss_checks import check_loss, finite, log_softmax, normals, unit
 import numpy as np
 import pytest
 
-from jssl.losses import queue_info_nce_loss, queues
+from jssl.losses import queue_info_nce_loss
 
 QUEUE = jnp.asarray(unit(normals((6, 3), seed=9)[0]), jnp.float32)
 
@@ -71,8 +70,3 @@ def test_a_batch_larger_than_the_queue():
   key = jnp.asarray(normals((9, 3))[0], jnp.float32)
   (value, metrics), queue = queue_info_nce_loss.apply(QUEUE, key, key, temperature=0.2)
   assert queue.shape == QUEUE.shape and np.isfinite(value) and metrics["accuracy"] == 1
-
-
-def test_examples():
-  results = doctest.testmod(queues)
-  assert results.attempted and not results.failed

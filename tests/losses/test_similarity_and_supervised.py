@@ -1,6 +1,5 @@
 """Cosine agreement, cross-entropy with labels, and the docstrings' examples."""
 
-import doctest
 import functools
 
 import jax.numpy as jnp
@@ -8,17 +7,7 @@ from loss_checks import check_loss, finite, log_softmax, normals, uncoupled, uni
 import numpy as np
 import pytest
 
-from jssl.losses import (
-  contrastive,
-  decorrelation,
-  distillation,
-  negative_cosine_loss,
-  reconstruction,
-  similarity,
-  softmax_cross_entropy_loss,
-  spread,
-  supervised,
-)
+from jssl.losses import negative_cosine_loss, softmax_cross_entropy_loss
 
 
 def test_negative_cosine():
@@ -52,11 +41,3 @@ def test_degenerate_inputs(array):
   array = jnp.asarray(array, jnp.float32)
   finite(uncoupled(negative_cosine_loss), [array, array])
   finite(uncoupled(lambda x: softmax_cross_entropy_loss(x, jnp.zeros(len(x), int))), [array])
-
-
-@pytest.mark.parametrize(
-  "module", [contrastive, decorrelation, distillation, reconstruction, similarity, spread, supervised]
-)
-def test_examples(module):
-  results = doctest.testmod(module)
-  assert results.attempted and not results.failed

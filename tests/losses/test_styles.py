@@ -1,6 +1,5 @@
 """Contrast within one view."""
 
-import doctest
 import functools
 
 import jax.numpy as jnp
@@ -8,7 +7,7 @@ from loss_checks import check_loss, finite, normals, unit
 import numpy as np
 import pytest
 
-from jssl.losses import nt_xent_loss, same_view_nt_xent_loss, styles
+from jssl.losses import nt_xent_loss, same_view_nt_xent_loss
 
 
 def loss(*views, axis_name, **numbers):
@@ -57,8 +56,3 @@ def test_known_values_and_errors():
     same_view_nt_xent_loss([same], temperature=1.0)
   with pytest.raises(ValueError, match="same_view"):
     same_view_nt_xent_loss([same, same], temperature=1.0, negatives="other")
-
-
-def test_examples():
-  results = doctest.testmod(styles)
-  assert results.attempted and not results.failed

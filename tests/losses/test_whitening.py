@@ -1,7 +1,5 @@
 """W-MSE, SIGReg, and the distance of views from their center."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 from loss_checks import check_loss, finite, normals, uncoupled, unit
@@ -10,7 +8,7 @@ import pytest
 import scipy.integrate
 import scipy.linalg
 
-from jssl.losses import gaussianity, sigreg_loss, similarity, view_center_loss, w_mse_loss, whitening
+from jssl.losses import sigreg_loss, view_center_loss, w_mse_loss, whitening
 
 KEY = jax.random.key(3, impl="threefry2x32")
 
@@ -133,9 +131,3 @@ def test_degenerate_batches(array):
   finite(lambda *x, axis_name: w_mse_loss(x, subbatch=len(array), rng=KEY), [array, array])
   finite(lambda *x, axis_name: sigreg_loss(x, slices=4, rng=KEY), [array, array])
   finite(lambda *x, axis_name: view_center_loss(x, x), [array, array])
-
-
-@pytest.mark.parametrize("module", [gaussianity, similarity, whitening])
-def test_examples(module):
-  results = doctest.testmod(module)
-  assert results.attempted and not results.failed

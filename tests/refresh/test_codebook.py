@@ -1,8 +1,5 @@
 """k-means against NumPy's, and a codebook of whitened patches."""
 
-import doctest
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,9 +74,3 @@ def test_flat_images_have_a_codebook():
   tables = patch_codebook(KEY, np.ones((4, 2, 3), np.float32), codes=2)
   assert all(np.all(np.isfinite(table)) for table in tables.values())
   np.testing.assert_array_equal(nearest_code(jnp.ones((1, 2, 3)), **tables), 0)
-
-
-@pytest.mark.parametrize("module", ["jssl.refresh.kmeans", "jssl.targets.codes"])
-def test_examples(module):
-  results = doctest.testmod(importlib.import_module(module))
-  assert results.attempted and not results.failed

@@ -1,6 +1,5 @@
 """The teacher's centre over several steps, and targets made of tokens."""
 
-import doctest
 import functools
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.targets import average_blocks, centered_softmax, centers, layer_norm_tokens, same, take_tokens, tokens
+from jssl.targets import average_blocks, centered_softmax, layer_norm_tokens, same, take_tokens
 
 
 def logits(*shape, seed=0):
@@ -107,9 +106,3 @@ def test_the_target_of_data2vec_is_torchs():
   two = average_blocks([jnp.asarray(x, jnp.bfloat16) for x in blocks], prefix=2)
   assert two.shape == (2, 2, 6) and two.dtype == jnp.float32
   np.testing.assert_array_equal(average_blocks([jnp.ones((1, 3, 4))] * 2), 0)
-
-
-@pytest.mark.parametrize("module", [tokens, centers])
-def test_examples(module):
-  results = doctest.testmod(module)
-  assert results.attempted and not results.failed

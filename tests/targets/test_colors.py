@@ -1,12 +1,10 @@
 """The classes of colours and the soft codes of places."""
 
-import doctest
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.targets import color_bins, color_grid, colors
+from jssl.targets import color_bins, color_grid
 from jssl.views import rgb_to_lab
 
 
@@ -36,8 +34,3 @@ def test_codes_are_gaussian_weights_of_the_nearest_centers():
 def test_the_stride_divides_the_patch():
   with pytest.raises(ValueError, match="stride=4"):
     color_bins(jnp.zeros((1, 12, 12, 2)), patch=6)
-
-
-def test_examples():
-  results = doctest.testmod(colors)
-  assert results.attempted and not results.failed

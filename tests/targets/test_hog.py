@@ -1,7 +1,5 @@
 """Histograms of gradients against loops in NumPy float64, and against the formula of torch's operators."""
 
-import doctest
-import importlib
 import math
 
 import jax
@@ -82,8 +80,3 @@ def test_sides_that_do_not_fit_are_refused():
   for patch, cell in ((4, 3), (5, 5)):
     with pytest.raises(ValueError, match="do not divide each other"):
       hog(jnp.zeros((1, 8, 8, 1)), patch=patch, cell=cell)
-
-
-def test_examples():
-  results = doctest.testmod(importlib.import_module("jssl.targets.hog"))
-  assert results.attempted and not results.failed

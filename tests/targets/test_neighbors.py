@@ -1,13 +1,11 @@
 """Nearest neighbours in a support set (NNCLR) and in another view (DenseCL)."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.targets import match_tokens, nearest_neighbors, neighbors
+from jssl.targets import match_tokens, nearest_neighbors
 
 
 def normals(*shape, seed=0):
@@ -58,8 +56,3 @@ def test_a_view_matches_itself():
 def test_zeros_are_finite():
   found, support = nearest_neighbors.apply(jnp.zeros((2, 3)), [jnp.zeros((4, 3))])
   assert np.isfinite(found[0]).all() and np.isfinite(support).all()
-
-
-def test_examples():
-  results = doctest.testmod(neighbors)
-  assert results.attempted and not results.failed

@@ -1,13 +1,11 @@
 """Pixels of patches against loops, and MAE's normalisation against torch."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.targets import patch_pixels, patchify, patchify_mask, pixels, unpatchify
+from jssl.targets import patch_pixels, patchify, patchify_mask, unpatchify
 
 
 def images(shape=(2, 4, 6, 3)):
@@ -57,8 +55,3 @@ def test_sizes_that_do_not_fit_are_refused():
     patchify(jnp.zeros((1, 4, 6, 3)), patch=3)
   with pytest.raises(ValueError, match="do not fit a grid of 2 x 2"):
     unpatchify(jnp.zeros((1, 6, 12)), grid=(2, 2), patch=2)
-
-
-def test_examples():
-  results = doctest.testmod(pixels)
-  assert results.attempted and not results.failed

@@ -1,8 +1,6 @@
 """Sinkhorn-Knopp, and what is built from it."""
 
-import doctest
 import functools
-import importlib
 
 import jax
 import jax.numpy as jnp
@@ -92,8 +90,3 @@ def test_degenerate_scores(x):
 
 def test_equal_rows_are_uniform():
   np.testing.assert_allclose(sinkhorn(jnp.array([[3.0, 1.0]] * 4), temp=0.1), 0.5, rtol=1e-5)
-
-
-def test_examples():
-  results = doctest.testmod(importlib.import_module("jssl.targets.sinkhorn"))
-  assert results.attempted and not results.failed

@@ -1,6 +1,5 @@
 """Rows of tables, and the queue that is dealt out among the batch's examples."""
 
-import doctest
 import functools
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.targets import feature_queue, sinkhorn, sinkhorn_codes, tables, take_rows
+from jssl.targets import feature_queue, sinkhorn, sinkhorn_codes, take_rows
 
 
 def rows(seed, *shape):
@@ -62,8 +61,3 @@ def test_each_view_is_balanced_by_itself():
 def test_rows():
   table, index = rows(0, 6, 2), np.array([5, 0, 5])
   np.testing.assert_array_equal(take_rows(jnp.asarray(table), index), table[index])
-
-
-def test_examples():
-  results = doctest.testmod(tables)
-  assert results.attempted and not results.failed

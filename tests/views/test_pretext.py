@@ -1,6 +1,5 @@
 """Views with a label: turns, pairs of tiles, grey and colour, and mixtures of two views."""
 
-import doctest
 import functools
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from jssl import views
-from jssl.views import lab, pretext
+from jssl.views import pretext
 
 KEYS = jax.random.split(jax.random.key(0, impl="threefry2x32"), 400)
 
@@ -110,8 +109,3 @@ def test_pairs_are_mixed_as_their_share_and_partner_say():
   )
   for name in out:
     np.testing.assert_allclose(split[name].reshape(out[name].shape), out[name], atol=1e-6)
-
-
-def test_examples():
-  results = doctest.testmod(lab, extraglobs=dict(jnp=jnp))
-  assert results.attempted and not results.failed
