@@ -270,21 +270,30 @@ def _saved_spec(manager, step: int):
   return {name: jax.ShapeDtypeStruct(tuple(m.shape), m.dtype) for name, m in dict(tree).items()}
 
 
+def readable_step(workdir: str | pathlib.Path, step: int | None = None) -> int:
+  """The step of the checkpoint that `load_variables` reads: the one that is asked for, or the newest.
+
+  Raises:
+    ConfigError: if the workdir holds no such checkpoint.
+  """
+  known = known_steps(user_path(workdir).absolute() / "checkpoints")
+  if not known:
+    raise ConfigError(f"{workdir} holds no checkpoint")
+  if step is not None and step not in known:
+    raise ConfigError(f"{workdir} holds no checkpoint of step {step}; known: {known}")
+  return known[-1] if step is None else step
+
+
 def load_variables(workdir: str | pathlib.Path, step: int | None = None) -> dict[str, np.ndarray]:
   """Reads the method's variables of a run as NumPy arrays: `{"params/student/backbone/cls": ..., ...}`.
 
   Raises:
     ConfigError: if the workdir holds no checkpoint, or a damaged one.
   """
+  step = readable_step(workdir, step)
   directory = user_path(workdir).absolute() / "checkpoints"
-  known = known_steps(directory)
-  if not known:
-    raise ConfigError(f"{workdir} holds no checkpoint")
-  step = known[-1] if step is None else step
-  if step not in known:
-    raise ConfigError(f"{workdir} holds no checkpoint of step {step}; known: {known}")
   if damage := find_damage(directory, step):
-    raise ConfigError(f"{workdir}: {damage}; known steps: {known}")
+    raise ConfigError(f"{workdir}: {damage}; known steps: {known_steps(directory)}")
   prefix = "variables/"
   return {name[len(prefix) :]: np.asarray(x) for name, x in _read(directory, step).items() if name.startswith(prefix)}
 

@@ -73,20 +73,23 @@ def default_config() -> ml_collections.ConfigDict:
       ),  # of XLA, for the step alone: what XLA_FLAGS takes, without the dashes
       optim=optim.default_optim_config(),
       evaluation=dict(
-        network=None,  # None: the EMA teacher if there is one, else the first trained network
+        network=None,  # None: the EMA teacher that sees images, or else the trained network that does
         feature=None,  # None: the network's `features`; or a name that it writes, such as "mean"
-        protocols=("knn", "linear", "rankme"),
+        protocols=("knn", "linear", "rankme"),  # or "knn:k=200", "my_module:fn"
         train=dict(name="objects", split="train", options={}),
         test=dict(name="objects", split="test", options={}),
         calibration_scenes=dict(name="scenes", split="calibration", options={}),
         test_scenes=dict(name="scenes", split="test", options={}),
+        # The view; None: that of the largest crop that the network's own passes see.
         size=None,
         mean=None,
-        std=None,  # the evaluation view; None: the first view's that no other is made of
-        grayscale=False,
+        std=None,
+        resize_to=None,  # pixels of the shorter side before the crop; None: the fewest that it fits into
+        interpolation="bicubic",
+        grayscale=False,  # for networks that have seen grey alone
       ),
     )
-  )  # for networks that have seen grey alone
+  )
   return config
 
 
@@ -296,7 +299,7 @@ def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_coll
     if path in DURATIONS:
       for duration in DURATIONS:
         _assign(config, duration, None, f"config.{duration}")
-    _assign(place, key, _literal(text, f"{where}.{key}"), f"{where}.{key}", text)
+    _assign(place, key, literal(text, f"{where}.{key}"), f"{where}.{key}", text)
   return config
 
 
@@ -310,7 +313,7 @@ def _require_key(place: Any, name: str, where: str) -> None:
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
-def _literal(text: str, where: str) -> Any:
+def literal(text: str, where: str) -> Any:
   """The value that a text of the command line stands for; a string if it stands for no other."""
   try:
     tree = ast.parse(text.strip(), mode="eval")

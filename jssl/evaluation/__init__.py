@@ -1,21 +1,13 @@
 """Evaluation of frozen features: pure functions of arrays, and the named protocols that put them together."""
 
+from jssl.evaluation.baselines import foreground_model, position_model, raw_pixel_model
 from jssl.evaluation.domains import domain_purity
-from jssl.evaluation.features import channel_statistics, extract_features, raw_pixel_patches, raw_pixels
+from jssl.evaluation.features import channel_statistics, raw_pixel_patches, raw_pixels
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.linear import linear_probe
 from jssl.evaluation.object_similarity import object_overlap
 from jssl.evaluation.prompt_segmentation import prompt_iou, prompt_scores
-from jssl.evaluation.protocols import (
-  EvaluationData,
-  FeatureModel,
-  foreground_model,
-  position_model,
-  PROTOCOLS,
-  raw_pixel_model,
-  run_protocols,
-  supported_protocols,
-)
+from jssl.evaluation.protocols import FeatureModel, Protocol, PROTOCOLS, run_protocols, supported_protocols
 from jssl.evaluation.rankme import effective_rank, rankme_score
 from jssl.evaluation.similarity import (
   constant_similarity,
@@ -24,23 +16,31 @@ from jssl.evaluation.similarity import (
   position_similarity,
   precomputed_similarity,
 )
-from jssl.evaluation.tables import format_table
+from jssl.evaluation.spelling import parse_protocols
+from jssl.evaluation.splits import EvaluationData
+from jssl.evaluation.stream import collect
+from jssl.evaluation.tables import Evaluation, format_table
+from jssl.evaluation.view import View
 
 __all__ = [
   "PROTOCOLS",
+  "Evaluation",
   "EvaluationData",
   "FeatureModel",
+  "Protocol",
+  "View",
   "channel_statistics",
+  "collect",
   "constant_similarity",
   "cosine_similarity",
   "domain_purity",
   "effective_rank",
-  "extract_features",
   "foreground_model",
   "format_table",
   "knn_accuracy",
   "linear_probe",
   "object_overlap",
+  "parse_protocols",
   "patch_positions",
   "position_model",
   "position_similarity",

@@ -57,7 +57,7 @@ def knn_accuracy(
     `metrics`: `k<k>` for each k, the fraction of correct queries; and the `parameters`.
 
   Raises:
-    ValueError: if some k exceeds n, or labels leave their range, or shapes disagree.
+    ValueError: if some k exceeds n, the temperature is not above 0, labels leave their range, or shapes disagree.
   """
   ks = (k,) if isinstance(k, int) else tuple(k)
   bank, queries = l2_normalize(jnp.asarray(bank, jnp.float32)), np.asarray(queries, np.float32)
@@ -66,6 +66,8 @@ def knn_accuracy(
     raise ValueError(f"Every feature needs one label; found {counts}.")
   if not ks or min(ks) < 1 or max(ks) > len(bank):
     raise ValueError(f"k={ks} must lie between 1 and the size of the bank, {len(bank)}.")
+  if not temperature > 0:
+    raise ValueError(f"temperature={temperature} must be above 0.")
   bank_labels = check_labels(bank_labels, num_classes, "bank_labels")
   labels = check_labels(labels, num_classes, "labels")
   predict = functools.partial(_predict, ks=ks, temperature=float(temperature), num_classes=num_classes)

@@ -27,7 +27,7 @@ import numpy as np
 
 from jssl.evaluation.chunks import map_chunks
 from jssl.evaluation.ranking import weighted_auroc
-from jssl.evaluation.scenes import belonging_patches, check_scene_features, objects_of
+from jssl.evaluation.scenes import belonging_patches, check_scene_features, labels_of, objects_of
 from jssl.evaluation.similarity import cosine_similarity
 
 KINDS = ("in", "out", "background")
@@ -115,9 +115,9 @@ def _weights(image: np.ndarray) -> np.ndarray:
   return 1.0 / (counts[inverse] * len(counts))
 
 
-def _split_by_class(scores, image, instances, classes) -> dict:
+def _split_by_class(scores, image, instances, segment_label) -> dict:
   """The inter pairs, split into those of the same class and of different ones; without those of unknown class."""
-  left, right = (classes[image, instances[:, side] - 1] for side in (0, 1))
+  left, right = (labels_of(segment_label, image, instances[:, side]) for side in (0, 1))
   known = (left >= 0) & (right >= 0)
   chosen = dict(same_class=known & (left == right), other_class=known & (left != right))
   return {kind: (scores[take], image[take], instances[take]) for kind, take in chosen.items()}
@@ -152,7 +152,7 @@ def object_overlap(
   *,
   grid: tuple[int, int],
   similarity: Callable = cosine_similarity,
-  classes: np.ndarray | None = None,
+  segment_label: np.ndarray | None = None,
   bins: int = 100,
   max_pairs: int = 2000,
   seed: int = 0,
@@ -165,7 +165,7 @@ def object_overlap(
     segments: instance numbers `[B, H, W]`, 0 is background.
     grid: patches (h, w), dividing H and W.
     similarity: `(queries [..., Q, D], keys [..., N, D]) -> [..., Q, N]` in [-1, 1]; see `jssl.evaluation.similarity`.
-    classes: class of instance number k + 1 in column k `[B, instances]`, -1 for none; adds the split by class.
+    segment_label: class of instance number k + 1 in column k `[B, instances]`, -1 for none; adds the split by class.
     bins: of the histograms over [-1, 1].
     max_pairs: pairs of each kind an image.
     seed: of the choice of pairs.
@@ -182,8 +182,8 @@ def object_overlap(
   """
   check_scene_features(features, segments, grid)
   pairs = _collect(features, segments, tuple(grid), similarity, max_pairs, seed, chunk)
-  if classes is not None:
-    pairs |= _split_by_class(*pairs["out"], classes)
+  if segment_label is not None:
+    pairs |= _split_by_class(*pairs["out"], segment_label)
   pairs = {kind: (scores.astype(np.float64), _weights(image)) for kind, (scores, image, _) in pairs.items() if len(image)}
   histograms = {
     kind: np.histogram(np.clip(scores, -1.0, 1.0), bins, (-1.0, 1.0), weights=weight)[0]

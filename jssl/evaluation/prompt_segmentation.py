@@ -27,7 +27,7 @@ import numpy as np
 
 from jssl.evaluation.chunks import map_chunks
 from jssl.evaluation.ranking import ranking_scores
-from jssl.evaluation.scenes import belonging_patches, check_scene_features, objects_of
+from jssl.evaluation.scenes import belonging_patches, check_scene_features, labels_of, objects_of
 from jssl.evaluation.similarity import cosine_similarity
 
 THRESHOLDS = tuple(round(-0.2 + 0.05 * i, 2) for i in range(24))
@@ -129,9 +129,11 @@ def prompt_scores(
   return objects | map_chunks(score_chunk, *order, chunk=min(chunk, len(order[0])))
 
 
-def _by_class(values: np.ndarray, scores: dict, classes: np.ndarray) -> float:
-  """Mean over classes of the mean of `values [objects]`."""
-  labels = classes[scores["image"], scores["instance"] - 1]
+def _by_class(values: np.ndarray, scores: dict, segment_label: np.ndarray) -> float | None:
+  """Mean over classes of the mean of `values [objects]`; None if no object has a class."""
+  labels = labels_of(segment_label, scores["image"], scores["instance"])
+  if (labels < 0).all():
+    return None
   return float(np.mean([values[labels == label].mean() for label in np.unique(labels[labels >= 0])]))
 
 
@@ -143,7 +145,7 @@ def prompt_iou(
   *,
   grid: tuple[int, int],
   similarity: Callable = cosine_similarity,
-  classes: np.ndarray | None = None,
+  segment_label: np.ndarray | None = None,
   thresholds: Sequence[float] = THRESHOLDS,
   shared_threshold: float = 0.5,
   random_prompts: int = 5,
@@ -159,7 +161,7 @@ def prompt_iou(
     calibration_segments: the segments of that split.
     grid: patches (h, w).
     similarity: between patches, in [-1, 1].
-    classes: class of instance number k + 1 in column k `[B, instances]`, -1 for none; adds the mean over classes.
+    segment_label: class of instance number k + 1 in column k `[B, instances]`, -1 for none; adds the mean over classes.
     thresholds: the grid of t.
     shared_threshold: the t of `shared`.
     random_prompts: prompts an object.
@@ -184,8 +186,9 @@ def prompt_iou(
     metrics[f"ap_{name}"] = scores["ap"][:, kind].mean()
     auroc = scores["auroc"][:, kind]
     metrics[f"auroc_{name}"] = auroc[np.isfinite(auroc)].mean() if np.isfinite(auroc).any() else np.nan
-  if classes is not None:
-    metrics["class_miou_random_fixed"] = _by_class(iou[:, 1:, fixed].mean(1), scores, classes)
+  if segment_label is not None:
+    by_class = _by_class(iou[:, 1:, fixed].mean(1), scores, segment_label)
+    metrics |= {} if by_class is None else {"class_miou_random_fixed": by_class}
   metrics["threshold"] = thresholds[fixed]
   return dict(
     metrics={name: float(value) for name, value in metrics.items()},

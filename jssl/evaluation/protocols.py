@@ -1,37 +1,50 @@
 """Named protocols: which features of a model meet which data, with every default number in one place.
 
-A number without its protocol cannot be compared: every result carries the parameters that it was taken with, and
-`format_table` prints them below it.
+A number without its protocol cannot be compared: every result carries the parameters that it was taken with and a word
+on what it means, and `format_table` prints both. A protocol of the user's own is `module:fn`, see `find_protocol`.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+import dataclasses
 import functools
+import inspect
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from jssl import graph, logging
 from jssl.errors import ConfigError, nearest
-from jssl.evaluation.features import channel_statistics, raw_pixel_patches, raw_pixels
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.linear import LEARNING_RATES, linear_probe
 from jssl.evaluation.object_similarity import object_overlap
 from jssl.evaluation.prompt_segmentation import prompt_iou, THRESHOLDS
 from jssl.evaluation.rankme import rankme_score
-from jssl.evaluation.similarity import constant_similarity, cosine_similarity, patch_positions, position_similarity
+from jssl.evaluation.similarity import cosine_similarity
+from jssl.evaluation.splits import class_numbers, EvaluationData
+from jssl.evaluation.stream import collect
+from jssl.evaluation.view import View
+
+# What is read with the images, of the splits that have it.
+_WITH = dict(image_features=("label",), embeddings=("label",), patch_features=("segments", "segment_label", "extent"))
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class FeatureModel:
   """What a protocol may ask of a frozen model; None for what the model does not have.
 
+  Its functions take a batch of any length, `{"image": uint8 [n, H, W, C], "extent": [n, 2]}`; row i of what they give
+  depends on image i alone.
+
   Attributes:
     name: a row of the table.
-    image_features: `images uint8 [n, H, W, C] -> [n, D]`, one vector an image.
-    patch_features: `images uint8 [n, H, W, C] -> [n, N, D]`, one vector a patch, without CLS.
-    grid: patches (h, w) of the scenes, h * w = N.
+    image_features: `batch -> [n, D]`, one vector an image.
+    patch_features: `batch -> [n, N, D]`, one vector a patch, without CLS.
+    grid: patches (h, w), h * w = N.
     similarity: between patches; see `jssl.evaluation.similarity`.
-    embeddings: `images uint8 [n, H, W, C] -> [n, K]`, the projector's output, which `rankme` prefers to image_features.
+    embeddings: `batch -> [n, K]`, the projector's output, which `rankme` prefers to image_features.
+    view: the part of the images that the patches lie on; None for whole images.
+    parameters: of the model, which are added to those of its results.
   """
 
   name: str
@@ -40,38 +53,8 @@ class FeatureModel:
   grid: tuple[int, int] | None = None
   similarity: Callable = cosine_similarity
   embeddings: Callable | None = None
-
-
-@dataclass(frozen=True)
-class EvaluationData:
-  """Data for the protocols; None for what is not there.
-
-  Every split is a source of named arrays (anything with an attribute `arrays`, a mapping) or the mapping itself.
-  Labelled splits have `image` uint8 `[n, H, W, C]` and `label [n]`; scenes have `image` and the instance numbers of the
-  pixels, `segments` uint8 `[n, H, W]` with 0 for background, and may have `classes [n, instances]`, the class of
-  instance k + 1 in column k, -1 for none.
-
-  Attributes:
-    train: labelled; the bank of kNN, the training set of the probe, the images of RankMe.
-    test: labelled.
-    calibration: scenes on which a threshold is chosen.
-    scenes: scenes of the test.
-    num_classes: of the labels.
-  """
-
-  train: Any = None
-  test: Any = None
-  calibration: Any = None
-  scenes: Any = None
-  num_classes: int | None = None
-
-  def array(self, split: str, name: str) -> np.ndarray:
-    """The named array of a split; ConfigError, by name, if it is not there."""
-    source = getattr(self, split)
-    arrays = getattr(source, "arrays", source) or {}
-    if name not in arrays:
-      raise ConfigError(f"The evaluation data has no {split}/{name}; {split} has {sorted(arrays)}.")
-    return arrays[name]
+  view: View | None = None
+  parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Protocol(NamedTuple):
@@ -79,60 +62,73 @@ class Protocol(NamedTuple):
 
   Attributes:
     run: `run(model, data, features, **numbers) -> dict(metrics=..., parameters=...)`; `features(kind, split)` are those
-      of the model, computed once for all protocols.
+      of the model, computed once for all protocols, and `data.array(split, name)` what the examples have beside images.
     defaults: the numbers, all of which can be overridden; others cannot.
     needs: attributes that the model must have.
-    splits: attributes that the data must have.
+    splits: splits that the data must have.
+    meaning: what the numbers are, which way is better, and what they are to be held against, in one line.
   """
 
   run: Callable
   defaults: dict
   needs: tuple[str, ...]
   splits: tuple[str, ...]
+  meaning: str = ""
 
 
-def _knn(model, data, features, **numbers):
-  return knn_accuracy(
-    features("image_features", "train"),
-    data.array("train", "label"),
-    features("image_features", "test"),
-    data.array("test", "label"),
-    num_classes=data.num_classes,
-    **numbers,
-  )
+def _labelled(data, features):
+  """Features and class numbers of the training and of the test set, and parameters that say what chance is."""
+  parts = [features("image_features", split) for split in ("train", "test")]
+  train, test, classes = class_numbers(*(data.array(split, "label") for split in ("train", "test")))
+  unseen = int(np.sum(~np.isin(test, train)))
+  chance = float(np.bincount(test).max() / len(test))
+  parameters = dict(classes=classes, chance=round(chance, 4)) | (dict(of_classes_not_in_train=unseen) if unseen else {})
+  return (parts[0], train, parts[1], test), classes, parameters
+
+
+def _knn(model, data, features, *, k, **numbers):
+  labelled, classes, parameters = _labelled(data, features)
+  asked, bank = (k,) if isinstance(k, int) else tuple(k), len(labelled[0])
+  # Votes of all there are, where there are fewer.
+  ks = tuple(dict.fromkeys(min(number, bank) for number in asked))
+  if ks != asked:
+    logging.log.warning("knn: k=%s of %d training images: k=%s is taken", asked, bank, ks)
+    parameters["k_asked"] = asked
+  result = knn_accuracy(*labelled, k=ks, num_classes=classes, **numbers)
+  return result | dict(parameters=result["parameters"] | parameters)
 
 
 def _linear(model, data, features, **numbers):
-  return linear_probe(
-    features("image_features", "train"),
-    data.array("train", "label"),
-    features("image_features", "test"),
-    data.array("test", "label"),
-    num_classes=data.num_classes,
-    **numbers,
-  )
+  labelled, classes, parameters = _labelled(data, features)
+  result = linear_probe(*labelled, num_classes=classes, **numbers)
+  return result | dict(parameters=result["parameters"] | parameters)
+
+
+def _scenes(model, data, features, split):
+  """Patch features of a split of scenes, and its segments where the model's patches lie."""
+  found, segments = features("patch_features", split), data.array(split, "segments")
+  if segments.ndim != 3 or segments.dtype.kind not in "iu":
+    raise ConfigError(f"the segments of {split} must be integers [n, H, W]; got {segments.dtype} {list(segments.shape)}")
+  return found, model.view.segments(segments, data.optional(split, "extent")) if model.view else segments
 
 
 def _prompt_segmentation(model, data, features, **numbers):
   return prompt_iou(
-    features("patch_features", "scenes"),
-    data.array("scenes", "segments"),
-    features("patch_features", "calibration"),
-    data.array("calibration", "segments"),
+    *_scenes(model, data, features, "scenes"),
+    *_scenes(model, data, features, "calibration"),
     grid=model.grid,
     similarity=model.similarity,
-    classes=_classes(data),
+    segment_label=data.optional("scenes", "segment_label"),
     **numbers,
   )
 
 
 def _object_similarity(model, data, features, **numbers):
   return object_overlap(
-    features("patch_features", "scenes"),
-    data.array("scenes", "segments"),
+    *_scenes(model, data, features, "scenes"),
     grid=model.grid,
     similarity=model.similarity,
-    classes=_classes(data),
+    segment_label=data.optional("scenes", "segment_label"),
     **numbers,
   )
 
@@ -144,114 +140,160 @@ def _rankme(model, data, features, *, images, seed, **numbers):
   return result | dict(parameters=result["parameters"] | dict(of=kind, seed=seed))
 
 
-def _classes(data):
-  arrays = getattr(data.scenes, "arrays", data.scenes)
-  return arrays.get("classes")
-
-
 PROTOCOLS = dict(
-  knn=Protocol(_knn, dict(k=(10, 20), temperature=0.07, chunk=256), ("image_features",), ("train", "test", "num_classes")),
+  knn=Protocol(
+    _knn,
+    dict(k=(10, 20), temperature=0.07, chunk=256),
+    ("image_features",),
+    ("train", "test"),
+    "test images whose k nearest training images vote for their class; higher is better, chance is below",
+  ),
   linear=Protocol(
     _linear,
     dict(learning_rates=LEARNING_RATES, epochs=100, batch_size=256, momentum=0.9, held_out=0.2, standardize=True, seed=0),
     ("image_features",),
-    ("train", "test", "num_classes"),
+    ("train", "test"),
+    "test images that a linear classifier on frozen features gets right; higher is better, chance is below",
   ),
   prompt_segmentation=Protocol(
     _prompt_segmentation,
     dict(thresholds=THRESHOLDS, shared_threshold=0.5, random_prompts=5, seed=0, chunk=32),
     ("patch_features", "grid"),
     ("calibration", "scenes"),
+    "one patch of an object is clicked, patches like it are its mask (IoU with the true one); higher is better than controls",
   ),
   object_similarity=Protocol(
-    _object_similarity, dict(bins=100, max_pairs=2000, seed=0, chunk=16), ("patch_features", "grid"), ("scenes",)
+    _object_similarity,
+    dict(bins=100, max_pairs=2000, seed=0, chunk=16),
+    ("patch_features", "grid"),
+    ("scenes",),
+    "how alike patches of one object and of two are; overlap: lower is better (1 = no difference), gap and AUROC: higher",
   ),
-  rankme=Protocol(_rankme, dict(images=25600, eps=1e-7, center=False, seed=0), ("image_features",), ("train",)),
+  rankme=Protocol(
+    _rankme,
+    dict(images=25600, eps=1e-7, center=False, seed=0),
+    ("image_features",),
+    ("train",),
+    "dimensions that the features use, from 1 (collapsed) to their number; compare runs of one method only",
+  ),
 )
 
 
-def _known(name: str, names: Iterable[str], what: str) -> None:
-  """Raises ConfigError for an unknown name, with the nearest known ones."""
-  if name not in names:
-    raise ConfigError(f"Unknown {what} {name!r}: {nearest(name, names)}")
+def find_protocol(name: str) -> Protocol:
+  """A protocol by its name, or the user's own as `module:fn`.
+
+  `fn` is a `Protocol`, or a function like its `run`: `fn(model, data, features, *, number=default, ...)`, which names what
+  it lacks itself by a `ConfigError`. The first line of its docstring is what its numbers mean.
+
+  Raises:
+    ConfigError: if there is none, with the nearest names.
+  """
+  if ":" not in name:
+    if name not in PROTOCOLS:
+      raise ConfigError(f"there is no protocol '{name}'; {nearest(name, PROTOCOLS)}, or module:fn")
+    return PROTOCOLS[name]
+  fn = graph.resolve("protocols", name, "evaluation")
+  if isinstance(fn, Protocol):
+    return fn
+  if not callable(fn):
+    raise ConfigError(f"protocols: '{name}' is neither a function nor a jssl.evaluation.protocols.Protocol")
+  parameters = inspect.signature(fn).parameters.values()
+  defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+  return Protocol(fn, defaults, (), (), (inspect.getdoc(fn) or "").partition("\n")[0])
 
 
 def supported_protocols(model: FeatureModel, data: EvaluationData) -> list[str]:
   """Names of the protocols for which the model has the features and the data has the splits."""
-  return [name for name, protocol in PROTOCOLS.items() if not _missing(protocol, model, data)]
+  return [name for name, protocol in PROTOCOLS.items() if not missing(protocol, model, data)]
 
 
-def _missing(protocol: Protocol, model: FeatureModel, data: EvaluationData) -> list[str]:
-  absent = [f"the model {model.name!r} has no {need}" for need in protocol.needs if getattr(model, need) is None]
-  return absent + [f"the data has no {split}" for split in protocol.splits if getattr(data, split) is None]
+def missing(protocol: Protocol, model: FeatureModel, data: EvaluationData) -> list[str]:
+  """What a protocol needs and the model or the data do not have, in words."""
+  absent = [f"'{model.name}' has no {need}" for need in protocol.needs if getattr(model, need) is None]
+  return absent + [f"the data has no {split}" for split in protocol.splits if not data.has(split)]
+
+
+def check_numbers(name: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
+  """A protocol's numbers with those that replace its defaults, each of its default's kind.
+
+  Raises:
+    ConfigError: for one that the protocol does not have, or of another kind, with what to write instead.
+  """
+  defaults = find_protocol(name).defaults
+  for key in numbers:
+    if key not in defaults:
+      raise ConfigError(f"protocol '{name}' has no number '{key}'; {nearest(key, defaults)}")
+  found = defaults | {key: _alike(f"{name}:{key}", value, defaults[key]) for key, value in numbers.items()}
+  for key, value in found.items():
+    if value is inspect.Parameter.empty:
+      raise ConfigError(f"protocol '{name}' needs a number '{key}': write {name}:{key}=...")
+  return found
+
+
+def _alike(where: str, value: Any, default: Any) -> Any:
+  """The value as one of its default's kind; a number alone is a tuple of one."""
+  if default is None or default is inspect.Parameter.empty:
+    return value
+  if isinstance(default, tuple):
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if not values:
+      raise ConfigError(f"{where}={value!r}: give at least one")
+    return tuple(_alike(where, part, default[0]) for part in values) if default else values
+  kinds = {bool: (bool, "true or false"), int: (int, "a whole number"), float: ((int, float), "a number"), str: (str, "a word")}
+  kind, words = kinds.get(type(default), (object, ""))
+  if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
+    raise ConfigError(f"{where}={value!r}: it must be {words}")
+  least = 0 if where.endswith(":seed") else 1
+  if type(default) is int and value < least:
+    raise ConfigError(f"{where}={value}: it must be at least {least}")
+  return value
 
 
 def run_protocols(names: Iterable[str], model: FeatureModel, data: EvaluationData, **overrides: dict) -> dict:
-  """Runs protocols on one model.
+  """Runs protocols on one model. One that cannot be run says why in its result, and the others go on.
 
   Args:
-    names: of PROTOCOLS; `supported_protocols` lists those that can be run.
+    names: of PROTOCOLS, or `module:fn`; `supported_protocols` lists those that can be run.
     model: the features; each kind is computed once for each split, whatever the number of protocols.
     data: the splits.
     **overrides: protocol name -> dict of the numbers that replace its defaults.
 
   Returns:
-    protocol name -> `metrics` (name -> number) and `parameters`, and whatever else the protocol returns.
+    protocol name -> `metrics` (name -> number), `parameters`, `meaning`, and whatever else the protocol returns; `error`
+    with the reason, and no metrics, for one that could not be run.
 
   Raises:
-    ConfigError: for an unknown protocol or number, with the nearest names; for an override of a protocol that is not
-      run; or if the model or the data lack something, by name.
-    ValueError: if a feature is not finite.
+    ConfigError: for an unknown protocol or number, with the nearest names, or for numbers of a protocol that is not run.
   """
   names = list(names)
-  for name in names:
-    _known(name, PROTOCOLS, "protocol")
-    if missing := _missing(PROTOCOLS[name], model, data):
-      raise ConfigError(f"Protocol {name!r} cannot be run: {', and '.join(missing)}.")
-  for name, numbers in overrides.items():
-    _known(name, names, "protocol to override")
-    for key in numbers:
-      _known(key, PROTOCOLS[name].defaults, f"number of protocol {name!r}")
+  for name in overrides:
+    if name not in names:
+      raise ConfigError(f"numbers of protocol '{name}', which is not run; {nearest(name, names)}")
+  numbers = {name: check_numbers(name, overrides.get(name, {})) for name in names}
 
   @functools.cache
   def features(kind, split):
-    found = np.asarray(getattr(model, kind)(data.array(split, "image")))
-    if not np.isfinite(found).all():
-      raise ValueError(f"The {kind} of {model.name!r} on {split} are not all finite.")
+    if not data.has(split):
+      raise ConfigError(f"the data has no {split}")
+    title = f"{kind.replace('_', ' ')} of '{model.name}'"
+    function = getattr(model, kind)
+    found, rest = collect(function, data.source(split), model.view, more=_WITH.get(kind, ()), title=title)
+    data.remember(split, rest)
     return found
 
-  return {
-    name: PROTOCOLS[name].run(model, data, features, **PROTOCOLS[name].defaults | overrides.get(name, {})) for name in names
-  }
+  return {name: _run(name, model, data, features, numbers[name]) for name in names}
 
 
-def raw_pixel_model(images: np.ndarray, patch: int, scene_size: tuple[int, int]) -> FeatureModel:
-  """Baseline: pixels, standardised by the channel statistics of `images [n, H, W, C]` uint8, the training set's."""
-  mean, std = channel_statistics(images)
-  return FeatureModel(
-    name="raw pixels",
-    image_features=functools.partial(raw_pixels, mean=mean, std=std),
-    patch_features=functools.partial(raw_pixel_patches, patch=patch, mean=mean, std=std),
-    grid=(scene_size[0] // patch, scene_size[1] // patch),
-  )
-
-
-def position_model(grid: tuple[int, int]) -> FeatureModel:
-  """Baseline: patches are similar if they are near, whatever the image."""
-  positions = patch_positions(grid)
-  return FeatureModel(
-    name="position only",
-    patch_features=lambda images: np.broadcast_to(positions, (len(images), *positions.shape)),
-    grid=grid,
-    similarity=position_similarity,
-  )
-
-
-def foreground_model(grid: tuple[int, int]) -> FeatureModel:
-  """Baseline: every patch is similar to every other, so everything is foreground."""
-  return FeatureModel(
-    name="everything foreground",
-    patch_features=lambda images: np.zeros((len(images), grid[0] * grid[1], 1), np.float32),
-    grid=grid,
-    similarity=constant_similarity,
-  )
+def _run(name, model, data, features, numbers) -> dict:
+  """One protocol's result, or the reason why there is none."""
+  protocol = find_protocol(name)
+  result = dict(metrics={}, parameters={})
+  try:
+    if absent := missing(protocol, model, data):
+      raise ConfigError(" and ".join(absent))
+    result = dict(protocol.run(model, data, features, **numbers))
+    result["parameters"] = {**result.get("parameters", {}), **model.parameters}
+  except (ValueError, MemoryError, OSError, jax.errors.JaxRuntimeError) as error:
+    result["error"] = " ".join(str(error).split())[:500] or type(error).__name__
+    logging.log.warning("%s on '%s': %s", name, model.name, result["error"])
+  return result | dict(meaning=protocol.meaning)

@@ -37,3 +37,21 @@ def belonging_patches(segments: np.ndarray, grid: tuple[int, int], *, min_fracti
 def objects_of(patches: dict[int, np.ndarray], *, min_patches: int = 2) -> dict[int, np.ndarray]:
   """The segments of `belonging_patches` that count as objects: not background, at least `min_patches` patches."""
   return {number: members for number, members in patches.items() if number != 0 and len(members) >= min_patches}
+
+
+def labels_of(segment_label: np.ndarray, image: np.ndarray, instance: np.ndarray) -> np.ndarray:
+  """The class of each object `[objects]`, -1 for none.
+
+  Args:
+    segment_label: class of instance number k + 1 in column k `[images, instances]`, -1 for none.
+    image, instance: numbers of each object's image and instance `[objects]`; instances are counted from 1.
+
+  Raises:
+    ValueError: if there are instances without a column.
+  """
+  segment_label = np.asarray(segment_label)
+  if segment_label.ndim != 2 or instance.max(initial=0) > segment_label.shape[1]:
+    raise ValueError(
+      f"segment_label {list(segment_label.shape)} must be [images, instances]; there are instances up to {instance.max(initial=0)}"
+    )
+  return segment_label[image, instance - 1]

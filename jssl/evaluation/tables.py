@@ -25,22 +25,25 @@ def protocol_blocks(results: dict) -> list[dict]:
     results: model -> protocol -> dict with `metrics` and `parameters`, as `run_protocols` returns for one model.
 
   Returns:
-    For each protocol, in order of appearance: `protocol`; `columns`, the metrics' names; `rows`, `(model, [value or
-    None])`; `notes`, lines of text with the parameters.
+    For each protocol, in order of appearance: `protocol`; `meaning`, a line of text; `columns`, the metrics' names;
+    `rows`, `(model, [value or None])`; `notes`, lines of text with the parameters and with what could not be run.
   """
   blocks = []
   for protocol in dict.fromkeys(name for result in results.values() for name in result):
-    measured = {model: result[protocol] for model, result in results.items() if protocol in result}
+    told = {model: result[protocol] for model, result in results.items() if protocol in result}
+    measured = {model: result for model, result in told.items() if "error" not in result}
     columns = list(dict.fromkeys(metric for result in measured.values() for metric in result["metrics"]))
     rows = [(model, [result["metrics"].get(column) for column in columns]) for model, result in measured.items()]
     notes = _notes({model: result["parameters"] for model, result in measured.items()})
-    blocks.append(dict(protocol=protocol, columns=columns, rows=rows, notes=notes))
+    notes += [f"{model}: could not be run: {result['error']}" for model, result in told.items() if "error" in result]
+    meaning = next((result["meaning"] for result in told.values() if result.get("meaning")), "")
+    blocks.append(dict(protocol=protocol, meaning=meaning, columns=columns, rows=rows, notes=notes))
   return blocks
 
 
 def _notes(parameters: dict[str, dict]) -> list[str]:
   """The parameters common to all models on one line; those that differ on a line for the models that share them."""
-  first = next(iter(parameters.values()))
+  first = next(iter(parameters.values()), {})
   common = {
     name: value
     for name, value in first.items()
@@ -54,23 +57,53 @@ def _notes(parameters: dict[str, dict]) -> list[str]:
   return [note for note in notes if note]
 
 
+class Evaluation(dict):
+  """Results, model -> protocol -> dict with `metrics` and `parameters`.
+
+  Attributes:
+    about: what was evaluated: run, step, network, feature, view, data, versions and commit.
+  """
+
+  def __init__(self, results: dict | None = None, about: dict | None = None):
+    super().__init__(results or {})
+    self.about = about or {}
+
+
+def about_lines(about: dict) -> list[str]:
+  """What was evaluated, in three lines of text."""
+  if not about:
+    return []
+  view, versions = about["view"], about["versions"]
+  commit = about["commit"] or "none"
+  colours = "".join(f", {key} {view[key]}" for key in ("mean", "std", "grayscale") if key in view)
+  data = [f"{split}: {found['name']} ({found['examples']})" for split, found in about["data"].items()]
+  return [
+    f"{about['workdir']}, step {about['step']}: network '{about['network']}', feature '{about['feature']}'; "
+    f"view: shorter side to {view['resize_to']}, centre crop {view['crop']}, {view['filter']}{colours}",
+    f"data: {', '.join(data) or 'none'}",
+    f"jssl {versions['jssl']} (commit {commit[:12]}{'+' if commit.endswith('+') else ''}), jax {versions['jax']}",
+  ]
+
+
 def format_table(results: dict) -> str:
   """The results as aligned text.
 
   Args:
-    results: model -> protocol -> dict with `metrics` and `parameters`, as `run_protocols` returns for one model.
+    results: model -> protocol -> dict with `metrics` and `parameters`, as `run_protocols` returns for one model; what an
+      `Evaluation` is about stands above them.
 
   Returns:
-    For each protocol its name, a header (a metric's words below each other, to keep columns narrow), a row for each
-    model, and the parameters.
+    For each protocol its name and what it means, a header (a metric's words below each other, to keep columns narrow), a
+    row for each model, and the parameters.
   """
-  parts = []
+  parts = ["\n".join(about_lines(results.about))] if getattr(results, "about", None) else []
   for block in protocol_blocks(results):
+    title = f"{block['protocol']}: {block['meaning']}" if block["meaning"] else block["protocol"]
     words = [column.split("_") for column in block["columns"]]
     height = max(map(len, words), default=0)
     header = [["", *(([""] * (height - len(w)) + w)[line] for w in words)] for line in range(height)]
     lines = header + [[model, *map(format_value, values)] for model, values in block["rows"]]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(words) + 1)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(words) + 1)] if lines else []
     aligned = ["  ".join([model.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip() for model, *cells in lines]
-    parts.append("\n".join([block["protocol"], *aligned, *(f"  {note}" for note in block["notes"])]))
+    parts.append("\n".join([title, *aligned, *(f"  {note}" for note in block["notes"])]))
   return "\n\n".join(parts)

@@ -1,0 +1,50 @@
+"""A function of a batch, run on all devices of this process in batches of one size."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from jssl.evaluation.stream import BATCH
+from jssl.evaluation.view import as_batch, check_images
+from jssl.parallel import Parallel
+
+
+def on_devices(function: Callable, state: Any = ()) -> Callable[[Any], np.ndarray]:
+  """Compiles `function(state, batch) -> [n, ...]`, row i of whose output depends on row i of the batch alone.
+
+  Args:
+    function: hashable; of two that are equal one is compiled. Its `view`, if it has one, says which images it takes.
+    state: arrays that it needs, whole on every device.
+
+  Returns:
+    A function of a batch of any length, or of images alone, to a NumPy array `[n, ...]`. What does not fill the devices is
+    padded with its last row, and the surplus is cut off again.
+  """
+  sent = None
+  channels = getattr(getattr(function, "view", None), "channels", None)
+
+  def call(images):
+    nonlocal sent
+    batch = {key: np.asarray(x) for key, x in as_batch(images).items() if key in ("image", "extent")}
+    check_images(batch, channels)
+    n, devices = len(batch["image"]), tuple(jax.local_devices())
+    size = len(devices) * -(-min(n, BATCH) // len(devices))
+    parallel, compiled = _compiled(function, size, devices)
+    sent = parallel.put_replicated(state) if sent is None else sent
+    parts = []
+    for start in range(0, n, size):
+      take = np.minimum(np.arange(start, start + size), n - 1)
+      part = batch if size == n else {key: x[take] for key, x in batch.items()}
+      parts.append(np.asarray(compiled(sent, {}, parallel.put_batch(part)))[: n - start])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+  return call
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(function: Callable, batch_size: int, devices: tuple):
+  parallel = Parallel("jit", batch_size, devices=devices)
+  return parallel, parallel.compile(lambda state, arrays, batch: function(state, batch), gather=True)

@@ -1,0 +1,174 @@
+"""A run's network as it was trained, that is only looked through: which one, with which weights, through which view."""
+
+from collections.abc import Callable, Sequence
+import pathlib
+from typing import Any, NamedTuple
+
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl import checkpoint, data, environment, networks, workdirs
+from jssl import config as configs
+from jssl.errors import ConfigError, nearest
+from jssl.evaluation.choice import evaluated_network, evaluated_view, trained_config
+from jssl.evaluation.devices import on_devices
+from jssl.evaluation.protocols import FeatureModel
+from jssl.evaluation.view import as_batch, check_images, View
+from jssl.files import user_path
+from jssl.schedules import Horizon
+
+
+class Frozen(NamedTuple):
+  """A network that is only looked through.
+
+  Attributes:
+    module: backbone and heads.
+    variables: `params` and `batch_stats`.
+    view: through which it sees images.
+    feature: which of its outputs stands for the image.
+    name: of the network in its run's config.
+    step: of the checkpoint that its weights come from; 0 for the weights before the first step.
+  """
+
+  module: Any
+  variables: dict[str, Any]
+  view: View
+  feature: str = "features"
+  name: str = "network"
+  step: int = 0
+
+  @property
+  def size(self) -> int | tuple[int, int]:
+    """Of the view: its side in pixels, or its (height, width)."""
+    return self.view.size
+
+  def outputs(self, images: Any) -> dict[str, jax.Array]:
+    """Everything that the network says of `images [n, H, W, C]` uint8, or of a batch with `image` and `extent`."""
+    batch = as_batch(images)
+    check_images(batch, self.view.channels)
+    return self.module.apply(self.variables, self.view(batch), train=False)
+
+  def feature_model(self, name: str) -> FeatureModel:
+    """The network as the protocols want it.
+
+    Raises:
+      ConfigError: if it has no such feature, or that is not one vector an image.
+    """
+    shape = (*self.view.shape, self.view.channels or 3)
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    shapes = jax.eval_shape(lambda image: self.module.apply(self.variables, image, train=False), image)
+    vectors = [key for key, x in shapes.items() if x.ndim == 2]
+    if self.feature not in vectors:
+      raise ConfigError(f"config.evaluation.feature='{self.feature}': {nearest(self.feature, vectors)}")
+    has_patches = "patch_tokens" in shapes
+    return FeatureModel(
+      name=name,
+      image_features=self._extract(self.feature),
+      patch_features=self._extract("patch_tokens") if has_patches else None,
+      grid=self.module.grid(shape) if has_patches else None,
+      view=self.view,
+    )
+
+  def _extract(self, output: str) -> Callable[[Any], np.ndarray]:
+    """A function from a batch, or images alone, to one of the network's outputs."""
+    return on_devices(_Look(self.module, self.view, output), self.variables)
+
+
+class _Look:
+  """One output of a network; two of the same module, view and output are the same program, whatever the weights."""
+
+  def __init__(self, module: Any, view: View, output: str):
+    self.module, self.view, self.output = module, view, output
+    self._key = (repr(module), view, output)  # Flax's modules are not hashable where they hold a dict.
+
+  def __call__(self, variables, batch):
+    return self.module.apply(variables, self.view(batch), train=False)[self.output]
+
+  def __eq__(self, other):
+    return isinstance(other, _Look) and self._key == other._key
+
+  def __hash__(self):
+    return hash(self._key)
+
+
+def run_config(workdir: str | pathlib.Path, modules: Sequence[str] = (), overrides: Sequence[str] = ()):
+  """The config of a run, if it may be trusted, with `--config.evaluation.key=value` changes for one evaluation.
+
+  Raises:
+    ConfigError: see `workdirs.trusted_config`; for a change of another key.
+  """
+  for argument in overrides:
+    if not argument.startswith("--config.evaluation."):
+      raise ConfigError(f"{argument}: of a run that is trained, only --config.evaluation.key=value can be changed")
+  return configs.override(workdirs.trusted_config(workdir, modules), list(overrides))
+
+
+def load_frozen(
+  workdir: str | pathlib.Path,
+  *,
+  step: int | None = None,
+  random: bool = False,
+  modules: Sequence[str] = (),
+  overrides: Sequence[str] = (),
+) -> Frozen:
+  """The network of a run that its config names for evaluation.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint; default the last.
+    random: with the weights that the run began with, as a control.
+    modules: whose functions the run's config may name, see `workdirs.trusted_config`.
+    overrides: `--config.evaluation.key=value`.
+
+  Raises:
+    ConfigError: if the run has no such checkpoint, or what is to be evaluated cannot be told from its config.
+  """
+  workdir = user_path(workdir)
+  config = run_config(workdir, modules, overrides)
+  step = checkpoint.readable_step(workdir, step)
+  config = trained_config(config, step, num_examples(workdir, config))
+  name = evaluated_network(config)
+  view = evaluated_view(config, name)
+  # An EMA's decay, whatever the lengths that a schedule of it is measured in, moves nothing here.
+  entries = {n: dict(entry, decay=0.0) if "ema" in entry else entry for n, entry in config.networks.items()}
+  specs = networks.build(entries, Horizon(1), dict(axis_name=None, num_examples=1, dtype="float32"))
+  module = specs[name].module
+  params, stats = checkpoint.network_arrays(checkpoint.load_variables(workdir, step), name)
+  nested = lambda arrays: traverse_util.unflatten_dict(arrays, sep="/")
+  variables = {"params": nested(params), "batch_stats": nested(stats)}
+  view = view._replace(channels=_channels(module, variables, view))
+  if random:
+    key = environment.name_key(environment.run_key(config.seed), specs[name].ema_of or name)
+    image = jax.ShapeDtypeStruct((1, *view.shape, view.channels), jnp.float32)
+    variables, step = networks.initialise(module, key, ((image,), {})), 0
+  return Frozen(module, jax.device_put(variables), view, config.evaluation.feature or "features", name, step)
+
+
+def num_examples(workdir: pathlib.Path, config) -> int | None:
+  """How many examples the run was trained on; None if that cannot be known here."""
+  if not config.phases:
+    return None
+  about = workdirs.read_record(workdir).get("data")
+  if about:
+    return about["examples"]
+  try:
+    return len(data.load(config.data.name, split=config.data.split, **config.data.options))
+  except ConfigError:
+    return None
+
+
+def _channels(module, variables, view: View) -> int:
+  """The number of channels of the images that a network was trained on: the one that its parameters fit."""
+  guesses = (len(view.mean),) if isinstance(view.mean, tuple) and len(view.mean) > 1 else (3, 1, 2, *range(4, 33))
+  reasons = []
+  for channels in guesses:
+    image = jax.ShapeDtypeStruct((1, *view.shape, channels), jnp.float32)
+    try:
+      jax.eval_shape(lambda image: module.apply(variables, image, train=False), image)
+      return channels
+    except Exception as error:  # pylint: disable=broad-except  # whatever a module says of a shape
+      reasons.append(" ".join(str(error).split())[:200])
+  height, width = view.shape
+  raise ConfigError(f"config.evaluation.size: the network does not take images of {height} x {width}: {reasons[0]}")

@@ -1,0 +1,142 @@
+"""The evaluation view: the one place where examples, as a source holds them, become what a network sees.
+
+`read_batch` reads them on the host, and `View.__call__` makes of them what the network sees, on the device.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl import pictures, views
+from jssl.data.source import Source
+from jssl.errors import ConfigError
+from jssl.views import geometry
+
+Number = float | tuple[float, ...]
+
+
+class View(NamedTuple):
+  """The same view of every image, nothing of it random: shorter side resized, middle cut out, colours normalised.
+
+  Attributes:
+    size: its side in pixels, or its (height, width).
+    mean, std: of each channel, or scalars.
+    resize_to: pixels of the shorter side before the crop; None for the fewest that the crop fits into.
+    interpolation: "bicubic" or "bilinear".
+    grayscale: whether images are shown in grey, in all 3 channels.
+    channels: that the network sees, or None for those that an image has. A grey image is repeated in as many.
+  """
+
+  size: int | tuple[int, int]
+  mean: Number = 0.0
+  std: Number = 1.0
+  resize_to: int | None = None
+  interpolation: str = "bicubic"
+  grayscale: bool = False
+  channels: int | None = None
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """Height and width."""
+    return geometry.to_pair(self.size)
+
+  def __call__(self, batch: Mapping[str, Any]) -> jax.Array:
+    """What the network sees: `image [n, H, W, C]` and, if it is there, `extent [n, 2]` -> float32 `[n, *size, channels]`.
+
+    Traced on the device.
+    """
+
+    def show(image, extent):
+      if self.channels and image.shape[-1] == 1:
+        image = jnp.repeat(image, self.channels, -1)
+      return views.resize_view(
+        None,
+        image,
+        extent,
+        size=self.size,
+        resize_to=self.resize_to,
+        interpolation=self.interpolation,
+        grayscale=self.grayscale,
+        mean=self.mean,
+        std=self.std,
+      )
+
+    images = pictures.as_float("image", batch["image"])
+    if "extent" not in batch:
+      return jax.vmap(lambda image: show(image, None))(images)
+    return jax.vmap(show)(images, batch["extent"])
+
+  def segments(self, segments: np.ndarray, extent: np.ndarray | None = None) -> np.ndarray:
+    """The part of `segments [n, H, W]` that the view shows, at its size: the nearest pixel's number, `[n, *size]`."""
+    n, *size = segments.shape
+    extent = np.tile(np.asarray(size, np.int32), (n, 1)) if extent is None else np.asarray(extent)
+    boxes = jax.vmap(lambda e: jnp.stack(views.center_box((e[0], e[1]), self.size, self.resize_to)))(jnp.asarray(extent))
+    shown = np.empty((n, *self.shape), segments.dtype)
+    for place, scene, box, valid in zip(shown, segments, np.asarray(boxes, np.float64), extent):
+      rows, columns = (
+        np.clip(np.floor(box[axis] + (np.arange(out) + 0.5) * box[axis + 2] / out), 0, valid[axis] - 1).astype(int)
+        for axis, out in enumerate(self.shape)
+      )
+      place[:] = scene[np.ix_(rows, columns)]
+    return shown
+
+  def parameters(self) -> dict[str, Any]:
+    """Its numbers by name, as results carry them."""
+    height, width = self.shape
+    resize_to = "as small as the crop" if self.resize_to is None else self.resize_to
+    found = dict(resize_to=resize_to, crop=f"{height} x {width}", filter=self.interpolation, mean=self.mean, std=self.std)
+    return found | (dict(grayscale=True) if self.grayscale else {})
+
+
+def read_batch(
+  source: Source, indices: np.ndarray, view: View | None = None, more: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+  """The examples of these indices as `View.__call__` wants them; thread-safe.
+
+  Args:
+    source: of images.
+    indices: `[n]`.
+    view: through which they will be seen; None for what takes images as they are.
+    more: names of other arrays to be read with the images.
+
+  Raises:
+    ConfigError: if the images are none, see `check_images`.
+  """
+  keys = [key for key in ("image", "extent", *more) if key in source.element_spec]
+  batch = source.get(indices, tuple(dict.fromkeys(keys)))
+  check_images(batch, view.channels if view else None, source.name)
+  return batch
+
+
+def as_batch(images: Any) -> dict[str, Any]:
+  """Images `[n, H, W, C]` alone, or with other arrays by name, as a batch."""
+  return dict(images) if isinstance(images, Mapping) else dict(image=images)
+
+
+def check_images(batch: Mapping[str, Any], channels: int | None = None, name: str = "") -> None:
+  """Refuses images that a view would show wrongly.
+
+  Raises:
+    ConfigError: unless `image` is `[n, H, W, C]`, uint8 or floats in [0, 1], with 1 channel or as many as are wanted.
+  """
+  where = f"{name}: " if name else ""
+  if "image" not in batch:
+    raise ConfigError(f"{where}there is no array 'image'; there are {', '.join(sorted(batch)) or 'none'}")
+  image = batch["image"]
+  shape, dtype = list(image.shape), np.dtype(image.dtype)
+  if len(shape) != 4:
+    raise ConfigError(f"{where}images must be [n, height, width, channels]; got {shape}")
+  if dtype != np.uint8 and dtype.kind != "f":
+    raise ConfigError(f"{where}images must be uint8, or floats in [0, 1]; got {dtype}")
+  if dtype.kind == "f" and not isinstance(image, (jax.ShapeDtypeStruct, jax.core.Tracer)):
+    low, high = float(np.min(image)), float(np.max(image))
+    if not -0.01 <= low <= high <= 1.01:
+      raise ConfigError(f"{where}images of {dtype} must lie in [0, 1], these lie in [{low:g}, {high:g}]; give them as uint8")
+  swapped = shape[1] in (1, 3) and shape[-1] > 4
+  if swapped or shape[-1] not in (1, channels or shape[-1]):
+    order = "; they seem to be [n, channels, height, width]: np.moveaxis(images, 1, -1)" if swapped else ""
+    sees = f", the network sees {channels}" if channels else ""
+    raise ConfigError(f"{where}the images {shape} have {shape[-1]} channels{sees}{order}")
