@@ -74,7 +74,8 @@ def _statistics(source, view: View) -> tuple[np.ndarray, np.ndarray, int]:
   """Mean and standard deviation `[C]` of a source's images as the view shows them, and of how many."""
   count = min(len(source), STATISTICS_IMAGES)
   chosen = np.unique(np.linspace(0, max(len(source) - 1, 0), count).round().astype(np.int64))
-  sums, _ = collect(on_devices(_Pixels(view, view.shape, moments=True)), source, view, indices=chosen, title="channel statistics")
+  moments = on_devices(_Pixels(view, view.shape, moments=True))
+  sums, _ = collect(moments, source, view, indices=chosen, title="channel statistics")
   first, second = sums.astype(np.float64).mean(0)
   return first.astype(np.float32), np.sqrt(np.maximum(second - first**2, 0)).astype(np.float32), len(chosen)
 

@@ -51,7 +51,7 @@ def evaluated_view(config, network: str) -> View:
   """
   given = config.evaluation
   seen = [_seen(config, image) for image in sorted(_images(config, network))]
-  seen = [dict(zip(("size", "mean", "std"), values)) for view in seen for values in view]
+  seen = [dict(zip(("size", "mean", "std"), values, strict=True)) for view in seen for values in view]
   areas = [_area(view["size"]) for view in seen if view["size"] is not None]
   if areas:
     seen = [view for view in seen if view["size"] is not None and _area(view["size"]) == max(areas)]

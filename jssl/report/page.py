@@ -51,17 +51,19 @@ def _curves(history: Sequence[dict], losses: Sequence[str]) -> str:
   return "".join(f"<h2>{title}</h2>{chart_grid(group)}" for title, group in groups.items() if group)
 
 
-def _table(results: dict) -> str:
+def _table(results: dict, about: Sequence[str]) -> str:
   parts = ["<h2>Results</h2>"] if results else []
+  parts += [f"<p class='note'>{html.escape(line)}</p>" for line in about]
   for block in protocol_blocks(results):
     head = "".join(f"<th>{html.escape(column.replace('_', ' '))}</th>" for column in block["columns"])
     rows = "".join(
       f"<tr><th>{html.escape(model)}</th>{''.join(f'<td>{format_value(value)}</td>' for value in values)}</tr>"
       for model, values in block["rows"]
     )
+    meaning = f"<p>{html.escape(block['meaning'])}</p>" if block["meaning"] else ""
     notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in block["notes"])
     parts.append(
-      f"<h3>{html.escape(block['protocol'].replace('_', ' '))}</h3><div class='scroll'><table>"
+      f"<h3>{html.escape(block['protocol'].replace('_', ' '))}</h3>{meaning}<div class='scroll'><table>"
       f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>{notes}"
     )
   return "".join(parts)
@@ -84,6 +86,7 @@ def write_report(
   history: Sequence[dict] = (),
   losses: Sequence[str] = ("loss",),
   table: dict | None = None,
+  about: Sequence[str] = (),
   images: Sequence[tuple[str, bytes]] = (),
 ) -> Path:
   """Writes the report of a run as one HTML file: no scripts, nothing fetched, every string escaped.
@@ -95,6 +98,7 @@ def write_report(
     history: rows of `metrics.jsonl`, each with a `step`; every other number in them becomes a curve.
     losses: names of those curves that are losses.
     table: model -> protocol -> result, as for `jssl.evaluation.format_table`.
+    about: lines that stand above the table: what was evaluated.
     images: `(caption, PNG file)`, for example from `jssl.report.figures`.
 
   Returns:
@@ -107,7 +111,7 @@ def write_report(
     f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
     f"<meta name='viewport' content='width=device-width, initial-scale=1'><title>{html.escape(title)}</title>"
     f"<style>{STYLE}</style></head>\n<body><main><h1>{html.escape(title)}</h1>\n{_curves(history, losses)}\n"
-    f"{_table(table or {})}\n{_pictures(images)}\n<h2>Config</h2><pre>{html.escape(config_text)}</pre>"
+    f"{_table(table or {}, about)}\n{_pictures(images)}\n<h2>Config</h2><pre>{html.escape(config_text)}</pre>"
     f"</main></body></html>\n",
     encoding="utf-8",
   )

@@ -1,6 +1,6 @@
 """The report of a run in a workdir: what it learnt, what it saw, and where its patches agree."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import pathlib
 
 import jax
@@ -10,8 +10,14 @@ import numpy as np
 from jssl import checkpoint, data, evaluate, logging, workdirs
 from jssl import config as configs
 from jssl.environment import run_key
+from jssl.errors import ConfigError
+from jssl.evaluation.choice import trained_config
+from jssl.evaluation.frozen import run_config
 from jssl.evaluation.scenes import belonging_patches, objects_of
 from jssl.evaluation.similarity import cosine_similarity
+from jssl.evaluation.tables import about_lines, Evaluation
+from jssl.evaluation.view import read_batch
+from jssl.files import user_path
 from jssl.graph import owner
 from jssl.method import Method
 from jssl.nodes import Loss, Refresh
@@ -23,22 +29,54 @@ from jssl.targets import patch_pixels, unpatchify
 EXAMPLES = 6
 
 
-def write(workdir: str | pathlib.Path, results: dict, *, modules: Sequence[str] = ()) -> pathlib.Path:
-  """Writes `report.html` into a workdir.
+def write(
+  workdir: str | pathlib.Path,
+  results: Evaluation,
+  *,
+  step: int | None = None,
+  modules: Sequence[str] = (),
+  overrides: Sequence[str] = (),
+) -> pathlib.Path:
+  """Writes `report.html` into a workdir. A figure that cannot be drawn is left out, with a line in the log.
 
   Args:
     workdir: of a run.
     results: as `jssl.evaluate.evaluate` returns them.
-    modules: whose functions the run's config may name, see `workdirs.trusted_config`.
+    step: of the checkpoint that its figures show; default the last.
+    modules, overrides: see `jssl.evaluate.evaluate`.
 
   Returns:
     The path of the report.
+
+  Raises:
+    ConfigError: if the run cannot be read, or the report cannot be written.
   """
-  config = workdirs.trusted_config(workdir, modules)
-  images = [*reconstruction_figures(workdir, config), *similarity_figures(workdir, config, results, modules)]
+  workdir = user_path(workdir)
+  config = run_config(workdir, modules, overrides)
+  settings = dict(step=step, modules=modules, overrides=overrides)
+  images = [
+    *_drawn("reconstructions", reconstruction_figures(workdir, config, step)),
+    *_drawn("similarities", similarity_figures(workdir, config, results, **settings)),
+  ]
+  try:
+    return _write(workdir, config, results, images)
+  except OSError as error:
+    raise ConfigError(f"{workdir / 'report.html'} could not be written: {error.strerror}") from error
+
+
+def _drawn(title: str, figures: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+  """The figures up to the first that cannot be drawn."""
+  try:
+    yield from figures
+  except ValueError as error:
+    logging.log.warning("report: no figures of %s: %s", title, " ".join(str(error).split()))
+
+
+def _write(workdir, config, results, images) -> pathlib.Path:
   return write_report(
-    pathlib.Path(workdir),
-    title=f"Run {pathlib.Path(workdir).name}",
+    workdir,
+    title=f"Run {workdir.absolute().name}",
+    about=about_lines(getattr(results, "about", {})),
     config_text=configs.to_json(config),
     history=logging.read_metrics(workdir),
     losses=("loss", *config.losses),
@@ -47,17 +85,24 @@ def write(workdir: str | pathlib.Path, results: dict, *, modules: Sequence[str] 
   )
 
 
-def reconstruction_figures(workdir, config):
+def reconstruction_figures(workdir, config, step: int | None = None):
   """What the run's networks make of hidden pixels, for every loss that compares pixels with `patch_pixels`."""
+  if not any(entry.fn == "patch_pixels" for entry in config.targets.values()):
+    return
+  if (workdirs.read_record(workdir).get("data") or {}).get("given"):
+    raise ConfigError("the run was trained on data handed to it, which config.json cannot name")
   source = data.load(config.data.name, split=config.data.split, **config.data.options)
+  step = checkpoint.readable_step(workdir, step)
+  config = trained_config(config, step, len(source))
   batch = source.get(np.arange(min(len(source), max(EXAMPLES, 2))))
   batch["index"] = np.arange(len(batch["image"]), dtype=np.int32)
-  method = Method(config, num_examples=len(source), horizon=Horizon(configs.total_steps(config, len(source)), 1, 1))
+  horizon = Horizon(configs.total_steps(config, len(source)), max(len(source) // config.batch_size, 1), config.batch_size)
+  method = Method(config, num_examples=len(source), horizon=horizon)
   key = run_key(config.seed)
   abstract = jax.eval_shape(lambda: method.init(key, batch))
   if any(isinstance(node, Refresh) for node in method.nodes.values()):
     return  # What the tables hold belongs to the training set, of which these images are a part.
-  variables = checkpoint.fill(str(workdir), abstract, checkpoint.load_variables(workdir))
+  variables = checkpoint.fill(str(workdir), abstract, checkpoint.load_variables(workdir, step))
   env = jax.jit(lambda v, b: method.environment(v, b, key=key, step=0))(variables, batch)
   for loss in method.nodes.values():
     names = list(loss.names()) if isinstance(loss, Loss) else []
@@ -103,18 +148,26 @@ def _displayed(images, method, target):
   return np.clip(np.asarray(images, np.float32) * std + mean, 0, 1)[:EXAMPLES]
 
 
-def similarity_figures(workdir, config, results, modules=()):
+def similarity_figures(workdir, config, results, **settings):
   """Similarity to a clicked patch beside the object that was clicked, before and after pretraining."""
-  measured = {model: result["prompt_segmentation"] for model, result in results.items() if "prompt_segmentation" in result}
+  measured = {
+    model: result["prompt_segmentation"]
+    for model, result in results.items()
+    if result.get("prompt_segmentation", {}).get("metrics")
+  }
   entry = config.evaluation.test_scenes
   if not measured:
     return
-  scenes = evaluate.in_memory(data.load(entry.name, split=entry.split, **entry.options))
-  images, segments = scenes["image"][:EXAMPLES], scenes["segments"][:EXAMPLES]
+  source = data.load(entry.name, split=entry.split, **entry.options)
   for model, random in (("pretrained", False), ("random weights", True)):
     if model in measured:
-      features = evaluate.load_frozen(workdir, random=random, modules=modules).feature_model(model)
-      patches, grid = features.patch_features(images), features.grid
+      frozen = evaluate.load_frozen(workdir, random=random, **settings)
+      features = frozen.feature_model(model)
+      chosen = np.arange(min(EXAMPLES, len(source)))
+      scenes = read_batch(source, chosen, frozen.view, ("segments",))
+      patches, grid = features.patch_features(scenes), features.grid
+      segments = frozen.view.segments(scenes["segments"], scenes.get("extent"))
+      images = np.asarray(frozen.view._replace(mean=0.0, std=1.0, grayscale=False)(scenes))
       clicks = [_click(segment, grid) for segment in segments]
       maps = [np.asarray(cosine_similarity(p[None, c], p[None]))[0].reshape(grid) for p, c in zip(patches, clicks)]
       threshold = measured[model]["metrics"]["threshold"]
