@@ -58,6 +58,7 @@ def base(preset: str) -> ml_collections.ConfigDict:
     config.update(dict(log_every_steps=100, checkpoint_every_steps=5000, dtype="bfloat16"))
     config.data.name = "tfds:imagenet2012"
     evaluation.update(dict(train=dict(name="tfds:imagenet2012"), test=dict(name="tfds:imagenet2012", split="validation")))
+    evaluation.update(dict(size=224, resize_to=256))  # the field's view, whatever the method's crops
   else:
     raise UnknownPresetError(f"'{preset}'; there are {', '.join(PRESETS)}")
   return config

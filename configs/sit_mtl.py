@@ -53,6 +53,7 @@ def get_config(preset: str = "demo"):
   )
   config.passes = common.passes("s", VIEWS, "student", join="views", reads=lambda v: (f"alien_{v}",))
   config.passes["u"] = dict(net="uncertainty", reads=("a",))
+  config.evaluation.network = "student"  # the other one is given images too, and only counts them
   config.targets = {f"pixels_{v}": dict(fn="patch_pixels", reads=(image,), patch=4) for v, image in zip(VIEWS, images)}
   config.losses = dict(
     rotation=dict(

@@ -6,7 +6,6 @@ seed's margin over its own random weights. What is there already is not run agai
 """
 
 import argparse
-import json
 import pathlib
 
 import numpy as np
@@ -30,8 +29,9 @@ def run(workdir: pathlib.Path, seed: int, weights: dict[str, float], overrides: 
     config.losses[name].weight = weight
   configs.override(config, overrides)
   train_and_evaluate(config, workdir)
-  path = workdir / "evaluation.json"
-  return json.loads(path.read_text()) if path.exists() else evaluate.evaluate(workdir, baselines=True)
+  if (workdir / "evaluation.json").exists():
+    return evaluate.read_results(workdir)
+  return evaluate.evaluate(workdir, baselines=True)
 
 
 def table(results: list[dict]) -> str:

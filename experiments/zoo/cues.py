@@ -48,7 +48,7 @@ def main() -> None:
     name: [run for run in runs if run.name.rpartition("_seed")[0] == name]
     for name in arguments.only or dict.fromkeys(run.name.rpartition("_seed")[0] for run in runs)
   }
-  splits = [evaluate.in_memory(data.load("objects", split=split)) for split in ("train", "test")]
+  splits = [data.load("objects", split=split).arrays for split in ("train", "test")]
   cues = [cues_of(split) for split in splits]
   print(f"| | {' | '.join(CUES)} |\n{'|---' * (len(CUES) + 1)}|")
   for method, folders in methods.items():

@@ -18,7 +18,7 @@ import sys
 import time
 
 from jssl import configs as room
-from jssl import logging, workdirs
+from jssl import evaluate, logging, workdirs
 from jssl.errors import ConfigError, nearest
 
 # What is no method: shared pieces, and the tokenizer that BEiT may read its words from.
@@ -49,7 +49,7 @@ def timed(command: list[str]) -> tuple[float, float]:
 
 def evaluated(folder: str, baselines: str) -> dict:
   timed(["jssl.evaluate", "--workdir", folder, "--baselines", baselines])
-  return json.loads((pathlib.Path(folder) / "evaluation.json").read_text())
+  return evaluate.read_results(folder)
 
 
 def run(method: str, preset: str, seed: int, workdir: pathlib.Path, overrides: list[str], measured: set[int]) -> dict:

@@ -9,10 +9,9 @@ import inspect
 from typing import Any
 
 from jssl import config as configs
-from jssl import graph, phases
+from jssl import graph, nodes, phases
 from jssl.errors import ConfigError, nearest
 from jssl.evaluation.view import View
-from jssl.nodes import flat_names
 from jssl.schedules import Horizon
 from jssl.views import geometry
 
@@ -86,7 +85,7 @@ def trained_config(config, step: int, num_examples: int | None):
 def _image(config, spec) -> str | None:
   """The entry or the array of the data that a pass's first argument comes from; None if that is another pass's output."""
   first = next((read for read in spec.get("reads", ()) if not isinstance(read, str) or "=" not in read), None)
-  names = list(flat_names((first,))) if first is not None else []
+  names = list(nodes.flat_names((first,))) if first is not None else []
   made = {**config.passes, **config.targets, **config.refresh}
   if not names or any(graph.owner(name, made) for name in names):
     return None
@@ -123,7 +122,7 @@ def _numbers(entries: Mapping, views: Mapping, name: str, key: str, above: froze
     default = _default(entry, key)
     if default is not None:
       return [default]
-  parts = (graph.owner(read.rpartition("=")[2], entries) for read in flat_names(entry.get("reads", ())))
+  parts = (graph.owner(read.rpartition("=")[2], entries) for read in nodes.flat_names(entry.get("reads", ())))
   found = []
   for part in filter(None, parts):
     found += [x for x in _numbers(entries, views, part, key, above | {name}) if x not in found]
@@ -132,7 +131,7 @@ def _numbers(entries: Mapping, views: Mapping, name: str, key: str, above: froze
 
 def _default(entry, key: str):
   """What a view's function takes for a number that the config does not give."""
-  fn = graph.resolve("config.views", entry["fn"], "views")
+  fn = nodes.resolve("config.views", entry["fn"], "views")
   parameter = inspect.signature(fn).parameters.get(key) if callable(fn) else None
   return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
@@ -171,4 +170,6 @@ def _check(view: View) -> None:
       f"config.evaluation.resize_to={view.resize_to}: a crop of {height} x {width} (config.evaluation.size) does not fit into it"
     )
   if view.interpolation not in ("bicubic", "bilinear"):
-    raise ConfigError(f"config.evaluation.interpolation='{view.interpolation}': {nearest(view.interpolation, ('bicubic', 'bilinear'))}")
+    raise ConfigError(
+      f"config.evaluation.interpolation='{view.interpolation}': {nearest(view.interpolation, ('bicubic', 'bilinear'))}"
+    )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jssl import graph, logging
+from jssl import logging, nodes
 from jssl.errors import ConfigError, nearest
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.linear import LEARNING_RATES, linear_probe
@@ -192,7 +192,7 @@ def find_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
       raise ConfigError(f"there is no protocol '{name}'; {nearest(name, PROTOCOLS)}, or module:fn")
     return PROTOCOLS[name]
-  fn = graph.resolve("protocols", name, "evaluation")
+  fn = nodes.resolve("protocols", name, "evaluation")
   if isinstance(fn, Protocol):
     return fn
   if not callable(fn):
@@ -239,7 +239,12 @@ def _alike(where: str, value: Any, default: Any) -> Any:
     if not values:
       raise ConfigError(f"{where}={value!r}: give at least one")
     return tuple(_alike(where, part, default[0]) for part in values) if default else values
-  kinds = {bool: (bool, "true or false"), int: (int, "a whole number"), float: ((int, float), "a number"), str: (str, "a word")}
+  kinds = {
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    str: (str, "a word"),
+  }
   kind, words = kinds.get(type(default), (object, ""))
   if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
     raise ConfigError(f"{where}={value!r}: it must be {words}")

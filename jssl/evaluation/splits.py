@@ -1,7 +1,6 @@
 """The data of an evaluation: its splits as sources, loaded when a protocol first asks for them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 

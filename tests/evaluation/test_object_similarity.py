@@ -110,7 +110,7 @@ def test_classes_split_the_inter_pairs():
   features = instance_features(segments)
   features[0, :, 1:] = features[0, :, 1:].sum(-1, keepdims=True)  # the two objects of the first image look alike
   classes = np.array([[7, 7], [7, 8]])
-  metrics = object_overlap(features, segments, grid=GRID, classes=classes)["metrics"]
+  metrics = object_overlap(features, segments, grid=GRID, segment_label=classes)["metrics"]
   assert metrics["mean_same_class"] == pytest.approx(1.0) and metrics["mean_other_class"] == pytest.approx(0.0)
   assert metrics["overlap_same_class"] == pytest.approx(1.0) and metrics["overlap_other_class"] == 0.0
 

@@ -179,9 +179,9 @@ def test_mean_over_classes_weighs_every_class_alike():
   segments = aligned_scenes()
   features = instance_features(segments)
   arguments = (features, segments, features, segments)
-  same = prompt_iou(*arguments, grid=GRID, classes=np.array([[4, 4]]))["metrics"]
+  same = prompt_iou(*arguments, grid=GRID, segment_label=np.array([[4, 4]]))["metrics"]
   assert same["class_miou_random_fixed"] == pytest.approx(same["miou_random_fixed"], abs=1e-6)
-  unknown = prompt_iou(*arguments, grid=GRID, classes=np.array([[4, -1]]))["metrics"]
+  unknown = prompt_iou(*arguments, grid=GRID, segment_label=np.array([[4, -1]]))["metrics"]
   scores = prompt_scores(features, segments, grid=GRID, thresholds=(unknown["threshold"],))
   assert unknown["class_miou_random_fixed"] == pytest.approx(scores["iou"][0, 1:].mean(), abs=1e-6)
 

@@ -1,7 +1,5 @@
 """Protocols by name, and the tables of their results."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -12,10 +10,14 @@ from jssl.evaluation import (
   format_table,
   position_model,
   PROTOCOLS,
+  parse_protocols,
+  Protocol,
   raw_pixel_model,
   run_protocols,
   supported_protocols,
+  View,
 )
+from jssl.errors import ConfigError
 from tests.evaluation.scenes_for_tests import GRID, scenes
 
 SMALL = dict(knn=dict(k=(1, 3)), linear=dict(epochs=2), prompt_segmentation=dict(random_prompts=2, thresholds=(0.0, 0.5)))
@@ -32,14 +34,14 @@ def _data():
   rng = np.random.default_rng(0)
   labels = rng.integers(0, 3, 60)
   images = _colored(np.broadcast_to((labels + 1)[:, None, None], (60, 8, 8)).astype(np.uint8))
-  split = [SimpleNamespace(arrays=dict(image=images[part], label=labels[part])) for part in (slice(40), slice(40, 60))]
+  split = [dict(image=images[part], label=labels[part]) for part in (slice(40), slice(40, 60))]
   segments = [scenes(3, seed=seed) for seed in (1, 2)]
-  return EvaluationData(*split, *(dict(image=_colored(s), segments=s) for s in segments), num_classes=3)
+  return EvaluationData(*split, *(dict(image=_colored(s), segments=s) for s in segments))
 
 
 def test_runs_every_protocol_on_the_pixels_and_the_prompt_protocols_on_the_trivial_baselines():
   data = _data()
-  model = raw_pixel_model(data.array("train", "image"), 4, (32, 32))
+  model = raw_pixel_model(data, View(32), (8, 8))
   assert supported_protocols(model, data) == list(PROTOCOLS)
   assert supported_protocols(position_model(GRID), data) == ["prompt_segmentation", "object_similarity"]
   results = {model.name: run_protocols(PROTOCOLS, model, data, **SMALL)}
@@ -53,19 +55,25 @@ def test_runs_every_protocol_on_the_pixels_and_the_prompt_protocols_on_the_trivi
   assert iou(pixels) > iou(position) > iou(results["everything foreground"])
   assert pixels["object_similarity"]["metrics"]["overlap"] < position["object_similarity"]["metrics"]["overlap"]
   table = format_table(results)
-  assert table.startswith("knn\n") and "temperature=0.07" in table and "similarity=position_similarity" in table
+  assert table.startswith("knn: test images whose") and "temperature=0.07" in table
+  assert "similarity=position_similarity" in table
   block = table.split("\n\n")[list(PROTOCOLS).index("prompt_segmentation")].splitlines()
   assert len({len(line) for line in block[3:7]}) == 1, block  # the last columns are aligned
+  assert all(": " in part.splitlines()[0] for part in table.split("\n\n"))  # what every protocol means
+
+
+def _pixels(batch):
+  return batch["image"].reshape(len(batch["image"]), -1).astype(np.float32)
 
 
 def test_features_are_computed_once_for_all_protocols():
   calls = []
 
-  def image_features(images):
-    calls.append(len(images))
-    return images.reshape(len(images), -1)[:, :5].astype(np.float32)
+  def image_features(batch):
+    calls.append(len(batch["image"]))
+    return _pixels(batch)[:, :5]
 
-  embeddings = lambda images: images[:, 0, 0].astype(np.float32)
+  embeddings = lambda batch: batch["image"][:, 0, 0].astype(np.float32)
   data, model = _data(), FeatureModel("mine", image_features, embeddings=embeddings)
   results = run_protocols(
     ["knn", "linear", "rankme"], model, data, knn=SMALL["knn"], linear=SMALL["linear"], rankme=dict(images=30)
@@ -74,22 +82,180 @@ def test_features_are_computed_once_for_all_protocols():
   assert results["rankme"]["parameters"] == dict(n=30, dim=3, eps=1e-7, center=False, of="embeddings", seed=0)
 
 
-def test_unknown_names_and_missing_parts_are_named():
-  data, model = _data(), FeatureModel("mine", lambda images: images.reshape(len(images), -1))
-  with pytest.raises(ValueError, match="'kn'.*'knn'"):
+def test_unknown_names_are_refused_before_anything_is_run():
+  data, model = _data(), FeatureModel("mine", _pixels)
+  with pytest.raises(ConfigError, match="'kn'.*'knn'"):
     run_protocols(["kn"], model, data)
-  with pytest.raises(ValueError, match="'temprature'.*'temperature'"):
+  with pytest.raises(ConfigError, match="no number 'temprature'.*'temperature'"):
     run_protocols(["knn"], model, data, knn=dict(temprature=1.0))
-  with pytest.raises(ValueError, match="override 'linear'"):
+  with pytest.raises(ConfigError, match="'linear', which is not run"):
     run_protocols(["knn"], model, data, linear=dict(epochs=1))
-  with pytest.raises(ValueError, match="'mine' has no patch_features"):
-    run_protocols(["object_similarity"], model, data)
-  with pytest.raises(ValueError, match="'broken' on train are not all finite"):
-    run_protocols(["rankme"], FeatureModel("broken", lambda images: np.full((len(images), 2), np.nan)), data)
-  with pytest.raises(ValueError, match="the data has no test"):
-    run_protocols(["knn"], model, EvaluationData(train=data.train, num_classes=3))
-  with pytest.raises(ValueError, match="no train/label; train has .'image'."):
-    run_protocols(["knn"], model, EvaluationData(dict(image=data.array("train", "image")), data.test, num_classes=3))
+  for number, message in (
+    (dict(k="many"), "knn:k='many': it must be a whole number"),
+    (dict(k=0), "knn:k=0: it must be at least 1"),
+    (dict(k=()), r"knn:k=\(\): give at least one"),
+    (dict(temperature=True), "knn:temperature=True: it must be a number"),
+  ):
+    with pytest.raises(ConfigError, match=message):
+      run_protocols(["knn"], model, data, knn=number)
+
+
+def _error(name, model, data):
+  """Why a protocol cannot be run; that it does not keep the others from being run."""
+  results = run_protocols([name, "rankme"] if name != "rankme" else ["rankme", "knn"], model, data)
+  assert len(results) == 2 and not results[name]["metrics"]
+  assert format_table(dict(mine=results)).count("mine: could not be run: ") >= 1
+  return results[name]["error"]
+
+
+def test_what_is_missing_is_named_and_the_other_protocols_are_run():
+  whole, model = _data(), FeatureModel("mine", _pixels)
+  train = whole.source("train")
+  assert _error("object_similarity", model, whole) == "'mine' has no patch_features and 'mine' has no grid"
+  assert _error("knn", model, EvaluationData(train=train)) == "the data has no test"
+  unlabelled = dict(image=whole.array("train", "image"))
+  data = EvaluationData(unlabelled, whole.source("test"))
+  assert _error("knn", model, data) == "train has no 'label' (train); it has image"
+  broken = FeatureModel("broken", lambda batch: np.full((len(batch["image"]), 2), np.nan))
+  assert "'broken' on train are not all finite" in _error("rankme", broken, whole)
+  results = run_protocols(["object_similarity", "rankme"], model, whole)
+  assert results["rankme"]["metrics"]["rankme"] > 1
+
+
+def _labelled(train, test):
+  rng = np.random.default_rng(0)
+  make = lambda labels: dict(
+    image=np.broadcast_to(40 * np.asarray(labels)[:, None, None, None] % 251, (len(labels), 4, 4, 3)).astype(np.uint8)
+    + rng.integers(0, 3, (len(labels), 4, 4, 3), dtype=np.uint8),
+    label=np.asarray(labels),
+  )
+  return EvaluationData(make(train), make(test))
+
+
+def test_labels_may_be_any_integers():
+  model = FeatureModel("mine", lambda batch: np.concatenate([_pixels(batch), np.full((len(batch["image"]), 1), 50)], 1))
+  first = run_protocols(
+    ["knn", "linear"], model, _labelled([1, 2, 3] * 8, [1, 2, 3, 3]), knn=dict(k=3), linear=SMALL["linear"]
+  )
+  assert first["knn"]["metrics"] == {"k3": 1.0}
+  assert first["knn"]["parameters"]["classes"] == 3 and first["linear"]["parameters"]["chance"] == 0.5
+  apart = run_protocols(["knn"], model, _labelled([1, 200, 3000] * 8, [1, 200, 3000]), knn=dict(k=3))
+  assert apart["knn"]["parameters"]["classes"] == 3 and "of_classes_not_in_train" not in apart["knn"]["parameters"]
+  # A class that training has not seen cannot be right.
+  unseen = run_protocols(
+    ["knn", "linear"], model, _labelled([0, 2] * 12, [0, 1, 2, 5]), knn=dict(k=3), linear=SMALL["linear"]
+  )
+  assert unseen["knn"]["metrics"] == {"k3": 0.5} and unseen["knn"]["parameters"]["of_classes_not_in_train"] == 2
+  assert unseen["linear"]["metrics"]["accuracy"] <= 0.5
+  one = run_protocols(["knn"], model, _labelled([4] * 30, [4, 4]))["knn"]
+  assert one["metrics"] == {"k10": 1.0, "k20": 1.0} and one["parameters"]["chance"] == 1.0
+  negative = run_protocols(["knn"], model, _labelled([0, 1] * 12, [-1, -1]))["knn"]
+  assert "2 labels of test are negative" in negative["error"]
+
+
+def test_a_bank_of_fewer_images_than_neighbours_votes_with_all_of_them():
+  model = FeatureModel("mine", _pixels)
+  result = run_protocols(["knn"], model, _labelled([0, 5] * 4, [0, 5]))["knn"]
+  assert list(result["metrics"]) == ["k8"] and result["parameters"]["k"] == (8,)
+  assert result["parameters"]["k_asked"] == (10, 20)
+
+
+def test_classes_of_objects_add_scores_by_class():
+  data, segments = _data(), scenes(3, seed=1)
+  label = np.array([[0, 1, 1]] * 3, np.int32)
+  split = dict(image=_colored(segments), segments=segments, segment_label=label)
+  found = run_protocols(
+    ["prompt_segmentation", "object_similarity"],
+    position_model(GRID),
+    EvaluationData(calibration=data.source("calibration"), scenes=split),
+    prompt_segmentation=SMALL["prompt_segmentation"],
+  )
+  assert 0 < found["prompt_segmentation"]["metrics"]["class_miou_random_fixed"] < 1
+  assert {"overlap_same_class", "overlap_other_class"} <= found["object_similarity"]["metrics"].keys()
+  none = dict(split, segment_label=np.full((3, 3), -1, np.int32))
+  data = EvaluationData(calibration=data.source("calibration"), scenes=none)
+  found = run_protocols(["prompt_segmentation", "object_similarity"], position_model(GRID), data)
+  assert not any("class" in name for result in found.values() for name in result["metrics"])
+  few = dict(split, segment_label=np.zeros((3, 1), np.int32))
+  error = run_protocols(["object_similarity"], position_model(GRID), EvaluationData(scenes=few))["object_similarity"][
+    "error"
+  ]
+  assert "segment_label [3, 1] must be [images, instances]; there are instances up to" in error
+
+
+def test_scenes_are_scored_where_the_patches_lie():
+  """Scenes in the corner of a larger canvas score as alone, through the view of their valid part."""
+  segments = scenes(3, seed=1)
+  small = dict(image=_colored(segments), segments=segments)
+  large = {key: np.pad(x, [(0, 0), (0, 16), (0, 24)] + [(0, 0)] * (x.ndim - 3)) for key, x in small.items()}
+  large["extent"] = np.array([[32, 32]] * 3)
+  score = lambda split: run_protocols(["object_similarity"], position_model(GRID, View(32)), EvaluationData(scenes=split))["object_similarity"]
+  assert score(small)["metrics"] == score(large)["metrics"] and score(small)["metrics"]["overlap"] < 1
+
+
+def fraction_of_class(model, data, features, *, label, scale=1.0):
+  """The share of test images of one class.
+
+  More about it.
+  """
+  del model, features
+  return dict(metrics=dict(share=scale * float((data.array("test", "label") == label).mean())))
+
+
+OBJECT = Protocol(lambda model, data, features: dict(metrics=dict(one=1.0)), {}, (), ("test",), "always one")
+NUMBER = 3
+
+
+def test_protocols_of_the_users_own():
+  data, model, name = _data(), FeatureModel("mine", _pixels), "tests.evaluation.test_protocols:fraction_of_class"
+  results = run_protocols([name], model, data, **{name: dict(label=1, scale=2)})
+  assert results[name]["metrics"]["share"] == 2 * (data.array("test", "label") == 1).mean()
+  assert format_table(dict(mine=results)).startswith(f"{name}: The share of test images of one class.\n")
+  with pytest.raises(ConfigError, match=f"needs a number 'label': write {name}:label="):
+    run_protocols([name], model, data)
+  assert run_protocols([f"{__name__}:OBJECT"], model, data)[f"{__name__}:OBJECT"]["metrics"] == dict(one=1.0)
+  for wrong, message in (
+    (f"{__name__}:NUMBER", "neither"),
+    (f"{__name__}:fractoin_of_class", "fraction_of_class"),
+    ("no_mod:f", "no_mod"),
+  ):
+    with pytest.raises(ConfigError, match=message):
+      run_protocols([wrong], model, data)
+
+
+@pytest.mark.parametrize(
+  "specs, expected",
+  [
+    (["knn"], {"knn": {}}),
+    (["knn:k=200,linear:epochs=20"], {"knn": dict(k=200), "linear": dict(epochs=20)}),
+    (["knn:k=(10,20),temperature=0.1,rankme"], {"knn": dict(k=(10, 20), temperature=0.1), "rankme": {}}),
+    (["knn : k = [1, 2] , linear:standardize=false"], {"knn": dict(k=(1, 2)), "linear": dict(standardize=False)}),
+    (["a.b:probe", "a.b:other:x=1e-3,y=word"], {"a.b:probe": {}, "a.b:other": dict(x=1e-3, y="word")}),
+    (["knn,", " "], {"knn": {}}),
+  ],
+)
+def test_how_protocols_and_numbers_are_written(specs, expected):
+  assert parse_protocols(specs) == expected
+
+
+@pytest.mark.parametrize(
+  "spec, message",
+  [
+    ("k=3", "a number of which protocol"),
+    ("knn:k", "no protocol|knn:k"),
+    ("knn:k=", "write knn:number=value"),
+    ("knn:k=1,k=2", "each number once"),
+    ("knn,knn", "'knn' is named twice"),
+    ("knn:k=(1,2", "cannot be read"),
+    ("kn n", "write protocol"),
+  ],
+)
+def test_what_cannot_be_read_is_one_line(spec, message):
+  data, model = _data(), FeatureModel("mine", _pixels)
+  with pytest.raises(ConfigError, match=message) as caught:
+    numbers = parse_protocols([spec])
+    run_protocols(numbers, model, data, **numbers)
+  assert "\n" not in str(caught.value)
 
 
 def test_a_table_shows_missing_values_and_unlike_parameters():
