@@ -189,7 +189,9 @@ def test_scenes_are_scored_where_the_patches_lie():
   small = dict(image=_colored(segments), segments=segments)
   large = {key: np.pad(x, [(0, 0), (0, 16), (0, 24)] + [(0, 0)] * (x.ndim - 3)) for key, x in small.items()}
   large["extent"] = np.array([[32, 32]] * 3)
-  score = lambda split: run_protocols(["object_similarity"], position_model(GRID, View(32)), EvaluationData(scenes=split))["object_similarity"]
+  score = lambda split: run_protocols(["object_similarity"], position_model(GRID, View(32)), EvaluationData(scenes=split))[
+    "object_similarity"
+  ]
   assert score(small)["metrics"] == score(large)["metrics"] and score(small)["metrics"]["overlap"] < 1
 
 
