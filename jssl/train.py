@@ -57,7 +57,7 @@ class Trainer:
     self.arrays = {}
     self.phase = None
     self._check_phases()
-    for message in durations.unreachable(config, self.horizon):
+    for message in durations.unreachable(config, self.horizon) if jax.process_index() == 0 else ():
       logging.log.warning(message)
     if source.encoded is not None:
       logging.log.info("%s", self.cropping())
@@ -92,7 +92,7 @@ class Trainer:
 
   def metric_names(self) -> set[str]:
     """What a step of this phase reports."""
-    parallel = Parallel("jit", self.config.batch_size, devices=self.parallel.devices[:1])
+    parallel = Parallel("jit", self.config.batch_size, devices=jax.local_devices()[:1])
     state, batch = self.step_spec()
     return set(jax.eval_shape(self.make_step(self.single_method, parallel), state, {}, batch)[1])
 
@@ -165,7 +165,7 @@ class Trainer:
 
   def lower_single(self):
     """The step on one device, traced for the global batch but not compiled: for costs."""
-    parallel = Parallel("jit", self.config.batch_size, devices=self.parallel.devices[:1])
+    parallel = Parallel("jit", self.config.batch_size, devices=jax.local_devices()[:1])
     state, batch = self.step_spec()
     return jax.jit(self.make_step(self.single_method, parallel), donate_argnums=0).lower(state, {}, batch)
 
