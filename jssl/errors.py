@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 import difflib
+import inspect
+from typing import Any
 
 
 class ConfigError(ValueError):
@@ -27,3 +29,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
   if close:
     return f"did you mean {' or '.join(repr(c) for c in close)}?"
   return f"known: {', '.join(known) or 'none'}"
+
+
+def is_boolean(parameter: inspect.Parameter) -> bool:
+  """Whether a function's parameter is true or false, or None, and never a string."""
+  annotation = getattr(parameter.annotation, "__name__", str(parameter.annotation))
+  return (isinstance(parameter.default, bool) or "bool" in annotation) and "str" not in annotation
+
+
+def check_boolean(where: str, value: Any) -> None:
+  """Raises `ConfigError` for a string, such as "false", which would count as True."""
+  if isinstance(value, str):
+    raise ConfigError(f"{where}={value!r}: write True or False")

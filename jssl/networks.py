@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jssl import nodes, schedules
 from jssl.environment import name_key
-from jssl.errors import ConfigError, nearest
+from jssl.errors import check_boolean, ConfigError, nearest
 from jssl.models.network import Network
 
 _OPTIONS = ("fn", "heads", "ema", "decay", "frozen", "load", "near")
@@ -64,7 +64,7 @@ def _drawn_network(name, entry, engine) -> NetworkSpec:
   }
   reads = {head: tuple(spec.get("reads", ("features",))) for head, spec in entry.get("heads", {}).items()}
   module = Network(_module(where, entry, engine, _OPTIONS), heads, reads)
-  nodes.check_boolean(f"{where}.frozen", entry.get("frozen", False))
+  check_boolean(f"{where}.frozen", entry.get("frozen", False))
   trained = not entry.get("frozen", False)
   return NetworkSpec(name, module, trained, load=entry.get("load"), interpolated=entry.get("near"))
 

@@ -11,7 +11,7 @@ import inspect
 from typing import Any, ClassVar
 
 from jssl import schedules
-from jssl.errors import ConfigError, nearest
+from jssl.errors import check_boolean, ConfigError, is_boolean, nearest
 from jssl.schedules import Horizon
 from jssl.stateful import Stateful
 
@@ -291,7 +291,7 @@ def check_numbers(
       if name not in settable:
         raise ConfigError(f"{where}: {title} has no {kind} '{name}'; {nearest(name, settable)}")
   for name, value in numbers.items():
-    if isinstance(parameters[name].default, bool) and "str" not in str(parameters[name].annotation):
+    if is_boolean(parameters[name]):
       check_boolean(f"{where}.{name}", value)
   if twice := sorted(set(numbers) & set(keywords)):
     raise ConfigError(f"{where}: '{twice[0]}' is a number and also read as '{twice[0]}={keywords[twice[0]]}'; leave one out")
@@ -299,12 +299,6 @@ def check_numbers(
     required = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
     if required and name not in (*numbers, *keywords, *filled, *ENGINE):
       raise ConfigError(f"{where}: '{name}' is missing")
-
-
-def check_boolean(where: str, value: Any) -> None:
-  """Raises `ConfigError` for a string, such as "false", which would count as True."""
-  if isinstance(value, str):
-    raise ConfigError(f"{where}={value!r}: write True or False")
 
 
 def parse_reads(where: str, reads) -> tuple[tuple, dict[str, Any]]:

@@ -11,7 +11,7 @@ from jssl.data.sampling import batch_indices, epoch_permutation, steps_per_epoch
 from jssl.data.source import DataError, from_arrays, from_iterator, Source
 from jssl.data.sprites import digit_sprites, fashion_sprites
 from jssl.data.tfds import load_tfds
-from jssl.errors import ConfigError, nearest
+from jssl.errors import check_boolean, ConfigError, is_boolean, nearest
 
 __all__ = [
   "DataError",
@@ -66,8 +66,10 @@ def load(spec: str | Source, *, split: str = "train", **options) -> Source:
   else:
     known = [*_EMBEDDED, "fashion_mnist", "tfds:<name>", "folder:/path"]
     raise ConfigError(f"there is no data {spec!r}; {nearest(str(spec), known)}")
-  valid = {name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
-  for name in options:
+  valid = {name: p for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+  for name, value in options.items():
     if name not in valid:
-      raise ConfigError(f"{spec} has no option {name!r}; {nearest(name, valid - {'split'})}")
+      raise ConfigError(f"{spec} has no option {name!r}; {nearest(name, valid.keys() - {'split'})}")
+    if is_boolean(valid[name]):
+      check_boolean(f"{spec}: option {name}", value)
   return function(*where, split=split, **options)

@@ -107,3 +107,8 @@ def test_channels_that_come_first(channels):
     data.from_iterator(lambda start: iter([{"image": images}]), num_examples=2)
   assert data.from_arrays(image=images.transpose(0, 2, 3, 1)).element_spec["image"].shape == (32, 24, channels)
   assert len(data.from_arrays(image=np.zeros((2, 3, 4, 3), np.uint8))) == 2  # few rows of few pixels
+
+
+def test_a_boolean_option_is_no_string(tmp_path):
+  with pytest.raises(ConfigError, match=r"option labels='no': write True or False"):
+    data.load(f"folder:{tmp_path}", labels="no")
