@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jssl.schedules import Horizon, is_schedule
+from jssl.schedules import Horizon, is_schedule, UNITS
 
 
 def unreachable(config, horizon: Horizon) -> list[str]:
@@ -15,37 +15,42 @@ def unreachable(config, horizon: Horizon) -> list[str]:
 
 
 def _unreachable(table: Mapping[str, Any], where: str, horizon: Horizon) -> Iterator[str]:
-  total = horizon.total_steps
-  said = lambda end, text: f"{where}: {text}: that is step {end}, the run has {total}"
-  if is_schedule(table):
-    yield from (said(*found) for found in _of_schedule(table, horizon))
-  else:
-    # Of the optimizer, of frozen parameters, of phases and of refresh functions: the only tables that have these keys.
-    if (warmup := _last(table, "warmup", horizon)) > total:
-      yield said(warmup, "the warm-up is longer than the run, so the learning rate never reaches its peak")
-    if (boundary := _last(table, "boundaries", horizon)) >= total > 0:
-      yield said(boundary, "the last boundary is never passed")
-    if (thaw := _last(table, "until", horizon)) >= total:
-      yield said(thaw, "what is frozen until then never moves")
-    if "override" in table and (start := _last(table, "start", horizon)) >= total:
-      yield said(start, "the phase never begins")
-    if (period := _last(table, "every", horizon)) > total:
-      yield said(period, "it runs before the first step only")
+  found = _of_schedule(table, horizon) if is_schedule(table) else _of_table(table, horizon)
+  for prefix, end, what in found:
+    names = [f"{prefix}_{unit}" if prefix else unit for unit in UNITS]
+    key = next(name for name in names if table.get(name) is not None)
+    yield f"{where}.{key}={table[key]}: {what}: that is step {end}, the run has {horizon.total_steps}"
   for key, value in table.items():
     for place, inner in _tables(value, f"{where}.{key}"):
       yield from _unreachable(inner, place, horizon)
 
 
-def _of_schedule(spec: Mapping[str, Any], horizon: Horizon) -> Iterator[tuple[int, str]]:
+def _of_table(table: Mapping[str, Any], horizon: Horizon) -> Iterator[tuple[str, int, str]]:
+  """Of the optimizer, of frozen parameters, of phases and of `refresh` functions, which alone have these keys."""
+  total = horizon.total_steps
+  if (end := _last(table, "warmup", horizon)) > total:
+    yield "warmup", end, "the warm-up is longer than the run, so the learning rate never reaches its peak"
+  if (end := _last(table, "boundaries", horizon)) >= total:
+    yield "boundaries", end, "the last boundary is never passed"
+  if (end := _last(table, "until", horizon)) >= total:
+    yield "until", end, "what is frozen until then never moves"
+  if "override" in table and (start := _last(table, "start", horizon)) >= total:
+    yield "start", start, "the phase never begins"
+  if (period := _last(table, "every", horizon)) > total:
+    yield "every", period, "it runs before the first step only"
+
+
+def _of_schedule(spec: Mapping[str, Any], horizon: Horizon) -> Iterator[tuple[str, int, str]]:
+  total = horizon.total_steps
   warmup, hold, length = (_last(spec, prefix, horizon) for prefix in ("warmup", "hold", ""))
-  if warmup > horizon.total_steps:
-    yield warmup, "the warm-up is longer than the run"
-  elif warmup + hold >= horizon.total_steps > 0 and hold:
-    yield warmup + hold, "it never leaves its start"
-  elif warmup + hold + length > horizon.total_steps and length:
-    yield warmup + hold + length, "it does not get to its end"
-  if (boundary := _last(spec, "boundaries", horizon)) >= horizon.total_steps > 0:
-    yield boundary, "the last boundary is never passed"
+  if warmup > total:
+    yield "warmup", warmup, "the warm-up is longer than the run"
+  elif hold and warmup + hold >= total:
+    yield "hold", warmup + hold, "it never leaves its start"
+  elif length and warmup + hold + length > total:
+    yield "", warmup + hold + length, "it does not get to its end"
+  if (end := _last(spec, "boundaries", horizon)) >= total:
+    yield "boundaries", end, "the last boundary is never passed"
 
 
 def _last(table: Mapping[str, Any], prefix: str, horizon: Horizon) -> int:

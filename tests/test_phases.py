@@ -94,17 +94,29 @@ def test_numbers_of_the_optimizer_may_change():
     (dict(), []),
     (
       dict(warmup_fraction=None, warmup_epochs=10),
-      ["config.optim: the warm-up is longer .*: that is step 40, the run has 20"],
+      [r"config\.optim\.warmup_epochs=10: the warm-up is longer .*: that is step 40, the run has 20"],
     ),
     (dict(warmup_fraction=1.0), []),
-    (dict(warmup_fraction=1.5), ["config.optim: the warm-up is longer"]),
-    (dict(freeze=(("decoder", dict(until_epochs=7)),)), ["config.optim.freeze: what is frozen until then never moves"]),
+    (dict(warmup_fraction=1.5), ["config.optim.warmup_fraction=1.5: the warm-up is longer"]),
+    (
+      dict(freeze=(("decoder", dict(until_epochs=7)),)),
+      ["config.optim.freeze.until_epochs=7: what is frozen until then never moves"],
+    ),
     (dict(freeze=(("decoder", dict(until_epochs=1)), "encoder")), []),
-    (dict(weight_decay=linear(0.0, 0.1, epochs=30)), ["config.optim.weight_decay: it does not get to its end"]),
-    (dict(weight_decay=linear(0.0, 0.1, hold_steps=20)), ["config.optim.weight_decay: it never leaves its start"]),
-    (dict(lr=warmup_cosine(0.1, warmup_steps=21)), ["config.optim.lr: the warm-up is longer than the run"]),
-    (dict(lr_schedule="step", step_factors=(0.1,), boundaries_epochs=(5,)), ["config.optim: the last boundary is never"]),
-    (dict(lr_mults=(("encoder", linear(0.0, 1.0, steps=21)),)), ["config.optim.lr_mults: it does not get to its end"]),
+    (dict(weight_decay=linear(0.0, 0.1, epochs=30)), ["config.optim.weight_decay.epochs=30: it does not get to its end"]),
+    (
+      dict(weight_decay=linear(0.0, 0.1, hold_steps=20)),
+      ["config.optim.weight_decay.hold_steps=20: it never leaves its start"],
+    ),
+    (dict(lr=warmup_cosine(0.1, warmup_steps=21)), ["config.optim.lr.warmup_steps=21: the warm-up is longer than the run"]),
+    (
+      dict(lr_schedule="step", step_factors=(0.1,), boundaries_epochs=(5,)),
+      [r"config.optim.boundaries_epochs=\(5,\): the last boundary is never"],
+    ),
+    (
+      dict(lr_mults=(("encoder", linear(0.0, 1.0, steps=21)),)),
+      ["config.optim.lr_mults.steps=21: it does not get to its end"],
+    ),
   ],
 )
 def test_durations_that_the_run_is_too_short_for(changes, messages):
@@ -120,12 +132,12 @@ def test_durations_that_the_run_is_too_short_for(changes, messages):
 def test_phases_and_periods_that_never_come(caplog):
   config = with_phase(start=1.0, masking=dict(m=dict(ratio=0.5)))
   Trainer(config, methods.source(), devices=jax.devices()[:1])
-  assert "config.phases.late: the phase never begins: that is step 20, the run has 20" in caplog.text
+  assert "config.phases.late.start_fraction=1.0: the phase never begins: that is step 20, the run has 20" in caplog.text
   config.refresh = dict(a=dict(every_epochs=6), b=dict(every_fraction=1.0))
   lines = durations.unreachable(config, Horizon(20, 4, 16))
-  assert lines[-1].startswith("config.refresh.a: it runs before the first step only") and "config.refresh.b" not in str(
-    lines
-  )
+  assert lines[-1].startswith(
+    "config.refresh.a.every_epochs=6: it runs before the first step only"
+  ) and "config.refresh.b" not in str(lines)
 
 
 def clusters(**entry):
