@@ -206,7 +206,7 @@ def masked_distillation(
     hidden_only: balance the teacher's patches over the hidden ones (DINOv2) rather than over all (iBOT).
   """
   cls, patch = logits
-  mask_of = dict(zip(large, masks))
+  mask_of = dict(zip(large, masks, strict=True))
   teacher_patches = (outputs("t", large, patch), *((tuple(masks),) if hidden_only else ()))
   return dict(
     passes=passes("s", large, "student", join="large", reads=lambda v: (v, f"mask={mask_of[v]}"))

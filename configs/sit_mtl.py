@@ -30,10 +30,10 @@ def get_config(preset: str = "demo"):
   config.views = common.symmetric_pair(preset, size=32, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.0), jitter_prob=1.0) | {
     f"turn_{v}": dict(fn="rotate", reads=(v,)) for v in VIEWS
   }
-  images = tuple(f"turn_{v}/image" for v in VIEWS)
-  config.masking = {f"distort_{v}": dict(fn="distort", reads=(image,), area=0.3) for v, image in zip(VIEWS, images)} | {
+  images = {v: f"turn_{v}/image" for v in VIEWS}
+  config.masking = {f"distort_{v}": dict(fn="distort", reads=(image,), area=0.3) for v, image in images.items()} | {
     f"alien_{v}": dict(fn="alien_blocks", scope="batch", reads=(image, f"distort_{v}"), area=0.3)
-    for v, image in zip(VIEWS, images)
+    for v, image in images.items()
   }
   config.networks = dict(
     student=dict(
@@ -54,7 +54,7 @@ def get_config(preset: str = "demo"):
   config.passes = common.passes("s", VIEWS, "student", join="views", reads=lambda v: (f"alien_{v}",))
   config.passes["u"] = dict(net="uncertainty", reads=("a",))
   config.evaluation.network = "student"  # the other one is given images too, and only counts them
-  config.targets = {f"pixels_{v}": dict(fn="patch_pixels", reads=(image,), patch=4) for v, image in zip(VIEWS, images)}
+  config.targets = {f"pixels_{v}": dict(fn="patch_pixels", reads=(image,), patch=4) for v, image in images.items()}
   config.losses = dict(
     rotation=dict(
       fn="softmax_cross_entropy_loss",

@@ -7,7 +7,8 @@ Khosla, Teterwak, Wang, Sarna, Tian, Isola, Maschinot, Liu, Krishnan, "Supervise
                patch 8, on a CPU. Without the head's BatchNorms all embeddings fall into one point at first and stay.
     cifar10    ResNet-50 with the CIFAR stem, batch 1024, 1000 epochs: 96.0 % linear in the authors' repository
     imagenet   ResNet-50, 224 px, batch 6144, 350 epochs. The authors use AutoAugment, with which they report 78.7 % (from
-               memory, not checked); our views are SimCLR's. Their head is linear on normalised features, ours the two layers of SimCLR.
+               memory, not checked); our views are SimCLR's. Their head is linear on normalised features, ours the two
+               layers of SimCLR.
 
 Both views are one forward. The loss is scaled by tau / 0.07 on CIFAR and by tau on ImageNet, as in the respective code.
 """

@@ -261,7 +261,7 @@ def named_leaves(state) -> dict[str, Any]:
 
 
 def _single_copy(x):
-  """One of the copies of what all devices of one process hold; of an array that has some, orbax would save slices, each compiled."""
+  """One of the copies of what all devices of one process hold; of an array with some, orbax saves slices, each compiled."""
   return x.addressable_data(0) if jax.process_count() == 1 and x.is_fully_replicated else x
 
 

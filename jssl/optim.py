@@ -390,8 +390,8 @@ def _thaw(freeze, paths, horizon: Horizon) -> dict[str, float]:
 def _info(name: str, lr_text: str, plan: _Plan) -> dict[str, Any]:
   thaw, decayed = jax.tree.leaves(plan.thaw), jax.tree.leaves(plan.decayed)
   counts = dict(
-    decayed=sum(d and t < math.inf for d, t in zip(decayed, thaw)),
-    undecayed=sum(not d and t < math.inf for d, t in zip(decayed, thaw)),
+    decayed=sum(d and t < math.inf for d, t in zip(decayed, thaw, strict=True)),
+    undecayed=sum(not d and t < math.inf for d, t in zip(decayed, thaw, strict=True)),
     frozen=sum(t == math.inf for t in thaw),
     frozen_at_first=sum(0 < t < math.inf for t in thaw),
   )

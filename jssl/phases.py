@@ -95,7 +95,11 @@ def check_same_state(before: Phase, state, after: Phase, expected) -> None:
   flat = [flatten(phase.config.optim) for phase in (before, after)]
   changed = [f"optim.{key}" for key in sorted({*flat[0], *flat[1]}) if flat[0].get(key) != flat[1].get(key)]
   only = [sorted(names[i] - names[1 - i]) for i in (0, 1)]
-  shown = [f"only {when} it: {some[0]} and {len(some) - 1} more" for when, some in zip(("before", "after"), only) if some]
+  shown = [
+    f"only {when} it: {some[0]} and {len(some) - 1} more"
+    for when, some in zip(("before", "after"), only, strict=True)
+    if some
+  ]
   raise ConfigError(
     f"config.phases.{after.name}: the optimizer cannot go on there, as it keeps another state "
     f"({', '.join(changed)} changed{''.join(f'; {part}' for part in shown)})"

@@ -54,7 +54,7 @@ NAMES = (
   "w_mse",
 )
 
-# These between them have every kind of state, of gathering over devices and of random draws: for tests that cost seconds each.
+# These between them have every kind of state, of gathering over devices and of random draws: for slow tests.
 _EVERY_KIND = (
   "deepcluster_v2",  # clusters and a memory that refresh fills
   "densecl",  # two queues, keys of a teacher

@@ -1,4 +1,4 @@
-"""A config for runs in processes of their own: a small form of any method on the embedded scenes, `mmc` or `mae:steps=400`."""
+"""For runs in processes of their own: a small form of any method on the embedded scenes, `mmc` or `mae:steps=400`."""
 
 from tests import methods
 

@@ -1,6 +1,7 @@
 """The presets that no CPU can train: they trace, and their numbers are the papers'."""
 
 import functools
+import itertools
 import pathlib
 import pkgutil
 
@@ -25,7 +26,7 @@ BLOCK = lambda d: 12 * d * d + 13 * d  # of a transformer with biases, hidden 4 
 
 
 def dense(*widths, bias=True):
-  return sum(a * b + bias * b for a, b in zip(widths, widths[1:]))
+  return sum(a * b + bias * b for a, b in itertools.pairwise(widths))
 
 
 @functools.cache

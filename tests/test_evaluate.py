@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from jssl import data, evaluate, workdirs
 from jssl import config as configs
+from jssl import data, evaluate, workdirs
 from jssl.errors import ConfigError
 from jssl.report import run_report
 from jssl.train import train_and_evaluate

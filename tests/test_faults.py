@@ -1,4 +1,4 @@
-"""What breaks from outside: killed processes, full disks, damaged files, numbers that are not finite, other people's runs."""
+"""What breaks from outside: killed processes, full disks, damaged files, numbers not finite, other people's runs."""
 
 import json
 import os
@@ -295,7 +295,7 @@ def test_twenty_kills_in_one_run(tmp_path):
   whole = start(tmp_path / "whole", *arguments)
   assert whole.wait(300) == 0, whole.stdout.read()
   rng = random.Random(0)
-  for kill in range(20):
+  for _ in range(20):
     process = start(tmp_path / "parts", *arguments)
     reached = max((row["step"] for row in logging.read_metrics(tmp_path / "parts")), default=0)
     wait_for_step(process, tmp_path / "parts", min(reached + rng.randrange(3, 18), 398))

@@ -269,7 +269,7 @@ def test_lr_mults_may_be_schedules_and_the_first_counts():
   history, _ = train(config)
   start, grads = leaves(tensors()), [leaves(tensors(i + 1)) for i in range(2)]
   for name, factors in dict(query=(0.0, 0.1), bias=(0.5, 0.5), head=(0.5, 0.5), scale=(1.0, 1.0)).items():
-    want = start[name] - 0.1 * sum(f * g[name] for f, g in zip(factors, grads))
+    want = start[name] - 0.1 * sum(f * g[name] for f, g in zip(factors, grads, strict=True))
     np.testing.assert_allclose(leaves(history[1])[name], want, rtol=1e-5, atol=1e-6, err_msg=name)
 
 

@@ -1,5 +1,6 @@
 """The loop: stopping, phases, refresh, accumulation, warm starts."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -167,7 +168,7 @@ def test_refresh_writes_tables_between_epochs(tmp_path, monkeypatch):
     ),
   )
   run(with_clusters(), tmp_path)
-  changes = [not np.array_equal(a, b) for a, b in zip(seen, seen[1:])]
+  changes = [not np.array_equal(a, b) for a, b in itertools.pairwise(seen)]
   assert changes == [False] * 3 + [True] + [False] * 3 + [True] + [False]  # 4 steps an epoch
   assert np.ptp(seen[0], axis=0).max() > 0
 
@@ -183,7 +184,7 @@ def test_accumulation_where_it_is_exact_and_only_there():
     for batch in trainer.batches(0, 2):
       state, metrics = step(state, trainer.arrays, batch)
     results.append((state.variables.params, metrics["loss"]))
-  for x, y in zip(*map(jax.tree.leaves, results)):
+  for x, y in zip(*map(jax.tree.leaves, results), strict=True):
     np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
   for name, reason in (
     ("dino", "targets.y keeps state"),

@@ -144,13 +144,13 @@ _worker = {}
 
 
 def _start_worker(make_view, views, images, shapes, shared) -> None:
-  outputs = [np.frombuffer(block, np.float32).reshape(shape) for shape, block in zip(shapes, shared)]
+  outputs = [np.frombuffer(block, np.float32).reshape(shape) for shape, block in zip(shapes, shared, strict=True)]
   _worker.update(views=[make_view(**view) for view in views], images=images, outputs=outputs)
   random.seed(os.getpid())
 
 
 def _augment_part(part) -> None:
-  for view, output in zip(_worker["views"], _worker["outputs"]):
+  for view, output in zip(_worker["views"], _worker["outputs"], strict=True):
     for i in part:
       output[i] = view(_worker["images"][i])
 
@@ -275,7 +275,7 @@ def check(case: str, *, config: str, batch: int, side: int, sizes: tuple[int, ..
   random.seed(0)
   worst = 0.0
   ours = [draw(images, step) for step in range(8)]
-  for name, numbers in zip(names, plain_views(config, sizes)):
+  for name, numbers in zip(names, plain_views(config, sizes), strict=True):
     view = pillow_view(**(DEFAULTS | numbers))
     theirs = np.stack([view(image) for _ in range(8) for image in images])
     mine = np.concatenate([views[name] for views in ours])

@@ -113,7 +113,7 @@ def torchvision_side(case: str, *, views, batch: int, whole: bool = False) -> Wo
   del case
   import torchvision.io  # pylint: disable=g-import-not-at-top
 
-  torchvision.io.decode_jpeg
+  _ = torchvision.io.decode_jpeg
   return _in_workers(_torchvision_reader, views, batch, whole)
 
 
@@ -135,14 +135,14 @@ _worker = {}
 
 def _start_worker(make_reader, views, whole, paths, shapes, shared) -> None:
   dtype = np.float32 if whole else np.uint8
-  outputs = [np.frombuffer(block, dtype).reshape(shape) for shape, block in zip(shapes, shared)]
+  outputs = [np.frombuffer(block, dtype).reshape(shape) for shape, block in zip(shapes, shared, strict=True)]
   _worker.update(read=make_reader(views, whole), paths=paths, outputs=outputs)
   random.seed(os.getpid())
 
 
 def _read_part(part) -> None:
   for i in part:
-    for output, view in zip(_worker["outputs"], _worker["read"](_worker["paths"][i])):
+    for output, view in zip(_worker["outputs"], _worker["read"](_worker["paths"][i]), strict=True):
       output[i] = view
 
 
@@ -215,7 +215,7 @@ def check(case: str, *, views, batch: int, whole: bool = False) -> None:
   for size in {view["size"] for view in views}:
     ours, other = (
       np.concatenate([x for x in found if x.shape[1] == size]).astype(float)
-      for found in ([mine[name] for name in crops.names], [np.stack(x) for x in zip(*theirs)])
+      for found in ([mine[name] for name in crops.names], [np.stack(x) for x in zip(*theirs, strict=True)])
     )
     assert abs(ours.mean() - other.mean()) < 0.1 * other.std() and abs(ours.std() / other.std() - 1) < 0.1, size
   print(f"{case}: means and deviations of {len(views)} views agree; {bytes_an_image(case):,} bytes an image")

@@ -58,7 +58,7 @@ def torch_accuracy(features, *, classes: int, ks: tuple[int, ...]) -> list[float
     bank, queries = (torch.nn.functional.normalize(x, dim=1) for x in (bank, queries))
     bank_labels, labels = bank_labels.long(), labels.long()
     correct = torch.zeros(len(ks), dtype=torch.int64, device=device)
-    for q, target in zip(queries.split(CHUNK), labels.split(CHUNK)):
+    for q, target in zip(queries.split(CHUNK), labels.split(CHUNK), strict=True):
       nearest, index = (q @ bank.T).topk(max(ks), dim=1)
       weight, voted = (nearest / TEMPERATURE).exp_(), bank_labels[index]
       for i, k in enumerate(ks):
@@ -92,6 +92,6 @@ def check(case: str, *, queries: int, bank: int, classes: int, ks: tuple[int, ..
   """Asserts, on some of the features, that the accuracies agree; rounding may change one query in five hundred."""
   features = make_features(min(queries, 1000), min(bank, 20_000), classes)
   ours, theirs = (f(features, classes=classes, ks=ks) for f in (jssl_accuracy, torch_accuracy))
-  shown = ", ".join(f"{a:.4f} and {b:.4f}" for a, b in zip(ours, theirs))
+  shown = ", ".join(f"{a:.4f} and {b:.4f}" for a, b in zip(ours, theirs, strict=True))
   print(f"{case}: same accuracies: {shown}")
   assert np.abs(np.subtract(ours, theirs)).max() <= 2e-3

@@ -5,6 +5,7 @@ has filled. In both, the machine has jssl's files in memory. A process ends itse
 `python experiments/bench/start.py`, the module prints where the time goes, of one process each.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -83,7 +84,7 @@ def first_step(config: str, workdir: str) -> None:
   def end(*_, **__):
     mark("the first step")
     parts: dict[str, list[float]] = {}
-    for (_, wall, cpu), (part, next_wall, next_cpu) in zip(marks, marks[1:]):
+    for (_, wall, cpu), (part, next_wall, next_cpu) in itertools.pairwise(marks):
       so_far = parts.get(part, (0.0, 0.0))
       parts[part] = [so_far[0] + next_wall - wall, so_far[1] + next_cpu - cpu]
     print(json.dumps(dict(parts=parts, within=within)), flush=True)

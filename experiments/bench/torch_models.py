@@ -3,6 +3,7 @@ channels_last. Names follow jssl's parameters, so that one function carries them
 """
 
 from collections.abc import Mapping, Sequence
+import itertools
 import re
 from typing import Any
 
@@ -110,7 +111,7 @@ class MLP(nn.Module):
   ):
     super().__init__()
     self.layers, self.activation, self.batch_norm = len(widths) - 1, activation, batch_norm
-    for i, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+    for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
       last = i == self.layers - 1
       setattr(self, f"dense_{i}", nn.Linear(inputs, outputs, bias=last_bias if last else bias))
       if batch_norm and not last:

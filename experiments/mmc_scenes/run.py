@@ -1,4 +1,4 @@
-"""MMC on the embedded scenes over several seeds: `python experiments/mmc_scenes/run.py --seeds 0 1 2 --workdir runs/mmc_scenes`.
+"""MMC on the embedded scenes, several seeds: `python experiments/mmc_scenes/run.py --seeds 0 1 2 --workdir runs/mmc_scenes`.
 
 Each seed is pretrained by `mmc:demo` and evaluated beside what it must beat: the same network with the weights that the
 seed began with, raw pixels, and the patches' positions. Prints mean and standard deviation over the seeds, and each

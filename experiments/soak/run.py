@@ -1,4 +1,4 @@
-"""A run that is killed every few minutes, beside the same run undisturbed: `python experiments/soak/run.py --workdir runs/soak`.
+"""A run that is often killed, beside the same run undisturbed: `python experiments/soak/run.py --workdir runs/soak`.
 
 For `--minutes`, SIGKILL, SIGTERM or SIGINT ends the first run at random moments and the same command starts it again. Both
 have one core each, so that both compute alike. At the end both are stopped, and it is compared what they have in common:

@@ -1,9 +1,9 @@
 """What a method's image feature tells: `python experiments/zoo/cues.py --workdir runs/zoo`.
 
-An image of a single object has a digit, the object's colour, the photograph's colour behind it, and a place. A linear map from
-the image feature to the last three, fitted by ridge regression on the training images, shows which of them a method went by:
-the share of their variance on the test images that it explains (R squared, mean over a cue's numbers; 0 is the mean's
-prediction). In brackets the same network with the weights that the run began with. The digit is in `run.py`'s table.
+An image of a single object has a digit, the object's colour, the photograph's colour behind it, and a place. A linear map
+from the image feature to the last three, fitted by ridge regression on the training images, shows which of them a method
+went by: the share of their variance on the test images that it explains (R squared, mean over a cue's numbers; 0 is the
+mean's prediction). In brackets the same network with the weights that the run began with. The digit is in `run.py`'s table.
 
 Reads every `<method>_seed<n>` below the workdir and prints a Markdown table; means over the seeds.
 """
@@ -59,7 +59,7 @@ def main() -> None:
         features = [np.asarray(extract(split["image"]), np.float64) for split in splits]
         rows.append([explained(*features, cues[0][cue], cues[1][cue]) for cue in CUES])
     trained, start = (np.mean(rows, axis=0) for rows in found.values())
-    print(f"| {method} | {' | '.join(f'{t:.2f} ({r:.2f})' for t, r in zip(trained, start))} |", flush=True)
+    print(f"| {method} | {' | '.join(f'{t:.2f} ({r:.2f})' for t, r in zip(trained, start, strict=True))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Every method on the same data: `python experiments/zoo/run.py --workdir runs/zoo --preset demo --seeds 0`.
 
 Each config is trained and evaluated in processes of their own, beside the same network with the weights that the seed
-began with; raw pixels are measured once for each number of patches. A run that is done appends a row to `table.jsonl` and is not run again; an interrupted one
-goes on from its checkpoint. A method that fails is named at the end, and the others go on. `--only dino mae` picks some,
+began with; raw pixels are measured once for each number of patches. A run that is done appends a row to `table.jsonl`
+and is not run again; an interrupted one goes on from its checkpoint. A method that fails is named at the end, and the
+others go on. `--only dino mae` picks some,
 `--config.total_steps=300` changes a key of all. Prints a Markdown table; "*" marks what is not above random weights.
 """
 

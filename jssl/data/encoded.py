@@ -122,7 +122,7 @@ class EncodedImages:
 
 def shrink_to(box: np.ndarray, size: tuple[int, int]) -> int:
   """By how much a JPEG may be shrunk as it is decoded, for a box (top, left, height, width) that is resized to `size`."""
-  return images.largest_shrink(min(side / out for side, out in zip(box[2:], size)) / _SPARE)
+  return images.largest_shrink(min(side / out for side, out in zip(box[2:], size, strict=True)) / _SPARE)
 
 
 def cut(image: Image.Image, box: np.ndarray, size: tuple[int, int], method: str, around: bool) -> np.ndarray:

@@ -167,7 +167,7 @@ def _check(view: View) -> None:
     raise ConfigError(f"config.evaluation.size={view.size!r}: {error}") from error
   if view.resize_to is not None and view.resize_to < max(height, width):
     raise ConfigError(
-      f"config.evaluation.resize_to={view.resize_to}: a crop of {height} x {width} (config.evaluation.size) does not fit into it"
+      f"config.evaluation.resize_to={view.resize_to}: config.evaluation.size={height} x {width} does not fit into it"
     )
   if view.interpolation not in ("bicubic", "bilinear"):
     raise ConfigError(

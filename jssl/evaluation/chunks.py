@@ -36,5 +36,5 @@ def map_chunks(function: Callable, *arrays, chunk: int) -> Any:
     rows = min(chunk, n - start)
     take = np.minimum(np.arange(start, start + chunk), n - 1)
     pieces = jax.device_get(function(*(array[take] for array in arrays)))
-    outputs.append(jax.tree.map(lambda piece: np.asarray(piece)[:rows], pieces))
+    outputs.append(jax.tree.map(lambda piece, rows=rows: np.asarray(piece)[:rows], pieces))
   return jax.tree.map(lambda *pieces: np.concatenate(pieces), *outputs)

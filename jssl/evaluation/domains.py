@@ -62,7 +62,7 @@ def domain_purity(features: np.ndarray, domains: np.ndarray, *, k: int | Sequenc
     np.arange(n),
     chunk=min(chunk, n),
   )
-  found = {f"k{number}": float(share) for number, share in zip(ks, shares.mean(0))}
+  found = {f"k{number}": float(share) for number, share in zip(ks, shares.mean(0), strict=True)}
   chance = float((counts * (counts - 1)).sum() / (n * (n - 1)))
   parameters = dict(k=ks, similarity="cosine", images=n, domains=len(counts))
   return dict(metrics=found | dict(chance=chance), parameters=parameters)

@@ -74,7 +74,7 @@ def knn_accuracy(
   predicted = map_chunks(lambda q: predict(q, bank, jnp.asarray(bank_labels)), queries, chunk=min(chunk, len(queries)))
   accuracy = (predicted == labels[:, None]).mean(0)
   return dict(
-    metrics={f"k{number}": float(value) for number, value in zip(ks, accuracy)},
+    metrics={f"k{number}": float(value) for number, value in zip(ks, accuracy, strict=True)},
     parameters=dict(k=ks, temperature=temperature, similarity="cosine", bank=len(bank), queries=len(queries)),
   )
 

@@ -114,7 +114,7 @@ def linear_probe(
   best = int(chosen_by.argmax())
   return dict(
     metrics=dict(accuracy=float(accuracy[best]), held_out_accuracy=float(chosen_by[best]), lr=rates[best]),
-    by_lr={rate: dict(held_out=float(a), test=float(b)) for rate, a, b in zip(rates, chosen_by, accuracy)},
+    by_lr={rate: dict(held_out=float(a), test=float(b)) for rate, a, b in zip(rates, chosen_by, accuracy, strict=True)},
     parameters=dict(
       learning_rates=rates,
       **numbers,

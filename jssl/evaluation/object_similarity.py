@@ -62,14 +62,14 @@ def image_pairs(
   numbers = list(objects)
   combinations = {
     "in": [(k, k, np.stack(np.triu_indices(len(objects[k]), 1), -1)) for k in numbers],
-    "out": [(k, l, _product(objects[k], objects[l])) for i, k in enumerate(numbers) for l in numbers[i + 1 :]],
+    "out": [(k, m, _product(objects[k], objects[m])) for i, k in enumerate(numbers) for m in numbers[i + 1 :]],
     "background": [(k, 0, _product(objects[k], patches.get(0, np.zeros(0, int)))) for k in numbers],
   }
-  combinations["in"] = [(k, l, objects[k][pairs]) for k, l, pairs in combinations["in"]]
+  combinations["in"] = [(k, m, objects[k][pairs]) for k, m, pairs in combinations["in"]]
   kinds = {}
   for kind, parts in combinations.items():
     pairs = np.concatenate([pairs for _, _, pairs in parts])
-    instances = np.concatenate([np.tile((k, l), (len(pairs), 1)) for k, l, pairs in parts])
+    instances = np.concatenate([np.tile((k, m), (len(pairs), 1)) for k, m, pairs in parts])
     if len(pairs) > max_pairs:
       kept = rng.choice(len(pairs), max_pairs, replace=False)
       pairs, instances = pairs[kept], instances[kept]
@@ -96,17 +96,17 @@ def _collect(features, segments, grid, similarity, max_pairs, seed, chunk) -> di
   images = np.array(list(found))
   flat = {image: np.concatenate([kinds[kind][0] for kind in KINDS]) for image, kinds in found.items()}
   padded = np.zeros((len(images), max(map(len, flat.values())), 2), np.int32)
-  for row, pairs in zip(padded, flat.values()):
+  for row, pairs in zip(padded, flat.values(), strict=True):
     row[: len(pairs)] = pairs
   score = functools.partial(_pair_scores, similarity=similarity)
   scores = map_chunks(lambda i, p: score(features[i], p), images, padded, chunk=min(chunk, len(images)))
   collected = {kind: [] for kind in KINDS}
-  for row, (image, kinds) in zip(scores, found.items()):
+  for row, (image, kinds) in zip(scores, found.items(), strict=True):
     start = 0
     for kind, (pairs, instances) in kinds.items():
       collected[kind].append((row[start : start + len(pairs)], np.full(len(pairs), image), instances))
       start += len(pairs)
-  return {kind: tuple(np.concatenate(part) for part in zip(*parts)) for kind, parts in collected.items()}
+  return {kind: tuple(np.concatenate(part) for part in zip(*parts, strict=True)) for kind, parts in collected.items()}
 
 
 def _weights(image: np.ndarray) -> np.ndarray:

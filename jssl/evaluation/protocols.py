@@ -160,7 +160,7 @@ PROTOCOLS = dict(
     dict(thresholds=THRESHOLDS, shared_threshold=0.5, random_prompts=5, seed=0, chunk=32),
     ("patch_features", "grid"),
     ("calibration", "scenes"),
-    "one patch of an object is clicked, patches like it are its mask (IoU with the true one); higher is better than controls",
+    "one patch of an object is clicked, patches like it are its mask (IoU with the true one); more than controls is better",
   ),
   object_similarity=Protocol(
     _object_similarity,

@@ -52,6 +52,6 @@ def labels_of(segment_label: np.ndarray, image: np.ndarray, instance: np.ndarray
   segment_label = np.asarray(segment_label)
   if segment_label.ndim != 2 or instance.max(initial=0) > segment_label.shape[1]:
     raise ValueError(
-      f"segment_label {list(segment_label.shape)} must be [images, instances]; there are instances up to {instance.max(initial=0)}"
+      f"segment_label {list(segment_label.shape)} must be [images, instances], of instances up to {instance.max(initial=0)}"
     )
   return segment_label[image, instance - 1]

@@ -32,7 +32,7 @@ class EvaluationData:
     calibration: Split | None = None,
     scenes: Split | None = None,
   ):
-    given = dict(zip(SPLITS, (train, test, calibration, scenes)))
+    given = dict(zip(SPLITS, (train, test, calibration, scenes), strict=True))
     self._given = {split: value for split, value in given.items() if value is not None}
     self._sources: dict[str, Source] = {}
     self._arrays: dict[tuple[str, str], np.ndarray] = {}

@@ -75,7 +75,7 @@ class View(NamedTuple):
     extent = np.tile(np.asarray(size, np.int32), (n, 1)) if extent is None else np.asarray(extent)
     boxes = jax.vmap(lambda e: jnp.stack(views.center_box((e[0], e[1]), self.size, self.resize_to)))(jnp.asarray(extent))
     shown = np.empty((n, *self.shape), segments.dtype)
-    for place, scene, box, valid in zip(shown, segments, np.asarray(boxes, np.float64), extent):
+    for place, scene, box, valid in zip(shown, segments, np.asarray(boxes, np.float64), extent, strict=True):
       rows, columns = (
         np.clip(np.floor(box[axis] + (np.arange(out) + 0.5) * box[axis + 2] / out), 0, valid[axis] - 1).astype(int)
         for axis, out in enumerate(self.shape)

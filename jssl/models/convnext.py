@@ -232,7 +232,7 @@ def convnext(
   if variant is not None:
     if variant not in VARIANTS:
       raise ValueError(f"unknown variant {variant!r}: one of {', '.join(VARIANTS)}")
-    width, depths = (k if g is None else g for g, k in zip((width, depths), VARIANTS[variant]))
+    width, depths = (k if g is None else g for g, k in zip((width, depths), VARIANTS[variant], strict=True))
   if None in (width, depths):
     raise ValueError("without a variant, convnext needs width and depths")
   if stem not in ("imagenet", "cifar"):

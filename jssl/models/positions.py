@@ -60,7 +60,7 @@ def interpolate_positions(
     return positions
   lead, dim = positions.shape[:-2], positions.shape[-1]
   table = positions.astype(jnp.float32).reshape(*lead, *source, dim)
-  scale = jnp.array([(new + offset) / old for new, old in zip(target, source)])
+  scale = jnp.array([(new + offset) / old for new, old in zip(target, source, strict=True)])
   axes = (len(lead), len(lead) + 1)
   method = jax.image.ResizeMethod.CUBIC if antialias else jax.image.ResizeMethod.CUBIC_PYTORCH
   table = jax.image.scale_and_translate(

@@ -256,19 +256,21 @@ def swin(
   if variant is not None:
     if variant not in VARIANTS:
       raise ValueError(f"unknown variant {variant!r}: one of {', '.join(VARIANTS)}")
-    width, depths, num_heads = (k if g is None else g for g, k in zip((width, depths, num_heads), VARIANTS[variant]))
+    width, depths, num_heads = (
+      k if g is None else g for g, k in zip((width, depths, num_heads), VARIANTS[variant], strict=True)
+    )
   if None in (width, depths, num_heads):
     raise ValueError("without a variant, swin needs width, depths and num_heads")
   depths, num_heads = tuple(depths), tuple(num_heads)
   if len(depths) != len(num_heads):
     raise ValueError(f"depths {depths} and num_heads {num_heads} count different stages")
   widths = [width * 2**stage for stage in range(len(depths))]
-  if any(w % heads for w, heads in zip(widths, num_heads)):
+  if any(w % heads for w, heads in zip(widths, num_heads, strict=True)):
     raise ValueError(f"widths {widths} are not divisible by num_heads {list(num_heads)}")
   blocks = tuple(
     BlockConfig(
       num_heads=heads, mlp_dim=int(w * mlp_ratio), qkv_bias=qkv_bias, gelu=gelu, layer_norm_eps=layer_norm_eps, dtype=dtype
     )
-    for w, heads in zip(widths, num_heads)
+    for w, heads in zip(widths, num_heads, strict=True)
   )
   return Swin(patch_size, width, depths, blocks, window, mask_token, drop_path, remat)

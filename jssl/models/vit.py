@@ -276,7 +276,7 @@ def vit(
       raise ValueError(f"unknown variant {variant!r}: one of {', '.join(VARIANTS)}, a slash and the patch size")
     given = (width, depth, num_heads, patch_size)
     known = (*VARIANTS[size], int(patch))
-    width, depth, num_heads, patch_size = (k if g is None else g for g, k in zip(given, known))
+    width, depth, num_heads, patch_size = (k if g is None else g for g, k in zip(given, known, strict=True))
   if None in (width, depth, num_heads, patch_size):
     raise ValueError("without a variant, vit needs width, depth, num_heads and patch_size")
   _check(width, depth, num_heads, position, tuple(readout))

@@ -34,5 +34,5 @@ def cluster_views(
     spherical_kmeans(jax.random.fold_in(rng, h), views[h % len(views)], clusters=clusters, iterations=iterations)
     for h in range(clusterings)
   ]
-  centroids, assignments = zip(*found)
+  centroids, assignments = zip(*found, strict=True)
   return dict(centroids=jnp.stack(centroids), assignments=jnp.stack(assignments, axis=-1))

@@ -108,7 +108,7 @@ def reconstruction_figures(workdir, config, step: int | None = None):
     names = list(loss.names()) if isinstance(loss, Loss) else []
     predictions = [name for name in names if name.endswith("/pixels")]
     targets = [name for name in names if getattr(method.nodes.get(name), "fn", None) is patch_pixels]
-    for prediction, target in list(zip(predictions, targets))[:1]:
+    for prediction, target in list(zip(predictions, targets, strict=True))[:1]:
       clean, seen, guess = _columns(method, env, names, prediction, method.nodes[target])
       yield (
         f"{loss.name}: clean, as the network sees it, reconstructed",
@@ -169,7 +169,9 @@ def similarity_figures(workdir, config, results, **settings):
       segments = frozen.view.segments(scenes["segments"], scenes.get("extent"))
       images = np.asarray(frozen.view._replace(mean=0.0, std=1.0, grayscale=False)(scenes))
       clicks = [_click(segment, grid) for segment in segments]
-      maps = [np.asarray(cosine_similarity(p[None, c], p[None]))[0].reshape(grid) for p, c in zip(patches, clicks)]
+      maps = [
+        np.asarray(cosine_similarity(p[None, c], p[None]))[0].reshape(grid) for p, c in zip(patches, clicks, strict=True)
+      ]
       threshold = measured[model]["metrics"]["threshold"]
       yield (
         f"{model}: a click, the similarity of every patch to it (-1 to 1), what is above {threshold:g}, the object",

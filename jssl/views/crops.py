@@ -45,7 +45,7 @@ def extent_of(image, extent=None):
 
 
 class Halves(NamedTuple):
-  """The halves of a view: `view(rng, image, extent, **numbers) == finish(rng, crop(rng, extent, **numbers).cut(image, extent), ...)`.
+  """The halves of a view: `view(rng, image, extent, **n) == finish(rng, crop(rng, extent, **n).cut(image, extent), **n)`.
 
   Attributes:
     crop: `crop(rng, extent, **numbers) -> Crop`, with those of the view's numbers that it takes.
@@ -63,7 +63,7 @@ def in_halves(crop: Callable[..., Crop], finish: Callable) -> Callable[[_View], 
   """Marks a view as one that is `crop`, then `finish`."""
 
   def mark(view: _View) -> _View:
-    setattr(view, "halves", Halves(crop, finish))
+    view.halves = Halves(crop, finish)  # noqa: B010 (to a type checker functions have no such field)
     return view
 
   return mark

@@ -123,7 +123,7 @@ def low_frequency_crop(rng, image, *, size):
   """
   del rng
   sides, out = image.shape[:2], to_pair(size)
-  if any(new > old or (new % 2 and new != old) for new, old in zip(out, sides)):
+  if any(new > old or (new % 2 and new != old) for new, old in zip(out, sides, strict=True)):
     raise ValueError(f"low_frequency_crop: size={size} must be even and fit into the image {sides[0]} x {sides[1]}")
   if tuple(out) == tuple(sides):
     return image

@@ -67,7 +67,8 @@ def center_crop(image, size, *, extent=None):
   if height > image.shape[0] or width > image.shape[1]:
     raise ValueError(f"a center crop of {height} x {width} does not fit into an image of {image.shape[:2]}")
   offsets = [
-    jnp.maximum(jnp.round((valid - side) / 2), 0).astype(int) for valid, side in zip(_extent(image, extent), (height, width))
+    jnp.maximum(jnp.round((valid - side) / 2), 0).astype(int)
+    for valid, side in zip(_extent(image, extent), (height, width), strict=True)
   ]
   return jax.lax.dynamic_slice(image, (*offsets, 0), (height, width, image.shape[2]))
 
@@ -158,8 +159,8 @@ def center_box(extent, size, resize_to=None):
     if max(out) > resize_to:
       raise ValueError(f"a center crop of {out} does not fit into a shorter side resized to {resize_to}")
     resized = [resize_to * side // jnp.minimum(height, width) for side in (height, width)]
-  starts = [jnp.round((big - side) / 2) * full / big for big, side, full in zip(resized, out, (height, width))]
-  lengths = [side * full / big for big, side, full in zip(resized, out, (height, width))]
+  starts = [jnp.round((big - side) / 2) * full / big for big, side, full in zip(resized, out, (height, width), strict=True)]
+  lengths = [side * full / big for big, side, full in zip(resized, out, (height, width), strict=True)]
   return (*starts, *lengths)
 
 

@@ -34,7 +34,7 @@ def rgb_to_lab(image):
   planes = [linear[..., i] for i in range(3)]
   roots = []
   for row in _XYZ:
-    share = sum(weight * plane for weight, plane in zip(row, planes))
+    share = sum(weight * plane for weight, plane in zip(row, planes, strict=True))
     # cbrt has no finite gradient at 0, hence the inner `where`.
     roots.append(xp.where(share > dark, xp.cbrt(xp.where(share > dark, share, 1.0)), 7.787 * share + 16 / 116))
   x, y, z = roots

@@ -169,8 +169,8 @@ def _warp(image, matrix, fill, interpolation):
   column = lambda o: jnp.clip(left + o, 0, width - 1).astype(jnp.int32)
   total = sum(
     (wy * wx)[..., None] * image[row(oy), column(ox)]
-    for oy, wy in zip(offsets, weights_y)
-    for ox, wx in zip(offsets, weights_x)
+    for oy, wy in zip(offsets, weights_y, strict=True)
+    for ox, wx in zip(offsets, weights_x, strict=True)
   )
   inside = (source_x >= 0) & (source_x < width) & (source_y >= 0) & (source_y < height)
   return jnp.where(inside[..., None], jnp.floor(jnp.clip(total, 0, 255) + 1e-3), fill)

@@ -5,8 +5,8 @@ import pkgutil
 import ml_collections
 import pytest
 
-import jssl.configs
 from jssl import config as configs
+import jssl.configs
 from jssl.errors import ConfigError
 from jssl.evaluation.choice import evaluated_network, evaluated_view, trained_config
 

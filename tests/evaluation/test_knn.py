@@ -14,7 +14,7 @@ def _data(seed=0, n=40, m=23, dim=6, classes=4):
 
 def _slow_accuracy(bank, bank_labels, queries, labels, k, temperature, classes):
   correct = 0
-  for query, label in zip(queries, labels):
+  for query, label in zip(queries, labels, strict=True):
     cosine = [float(query @ b / np.linalg.norm(query) / np.linalg.norm(b)) for b in bank]
     votes = np.zeros(classes)
     for i in sorted(range(len(bank)), key=lambda i: -cosine[i])[:k]:

@@ -13,7 +13,7 @@ from tests.evaluation.scenes_for_tests import aligned_scenes, GRID, instance_fea
 def _slow(features, segments, bins=100):
   """Weighted scores and histograms of every pair, image by image: kind -> (scores, weights, histogram)."""
   kinds = {"in": [], "out": [], "background": []}
-  for z, scene in zip(features, segments):
+  for z, scene in zip(features, segments, strict=True):
     z = z / np.linalg.norm(z, axis=-1, keepdims=True)
     patches = belonging_patches(scene, GRID)
     objects = {k: v for k, v in patches.items() if k and len(v) >= 2}
@@ -21,16 +21,16 @@ def _slow(features, segments, bins=100):
       continue
     found = {kind: [] for kind in kinds}
     for k, members in objects.items():
-      for l, others in patches.items():
+      for m, others in patches.items():
         for i in members:
           for j in others:
             if i == j:
               continue
-            if l == k and i < j:
+            if m == k and i < j:
               found["in"].append(z[i] @ z[j])
-            elif l in objects and k < l:
+            elif m in objects and k < m:
               found["out"].append(z[i] @ z[j])
-            elif l == 0:
+            elif m == 0:
               found["background"].append(z[i] @ z[j])
     for kind, scores in found.items():
       kinds[kind].append(scores)
@@ -38,7 +38,7 @@ def _slow(features, segments, bins=100):
   for kind, images in kinds.items():
     weights = np.concatenate([np.full(len(s), 1 / len(s) / len(images)) for s in images])
     scores, histogram = np.concatenate(images), np.zeros(bins)
-    for score, weight in zip(scores, weights):
+    for score, weight in zip(scores, weights, strict=True):
       histogram[min(int((score + 1) / 2 * bins), bins - 1)] += weight
     result[kind] = (scores, weights, histogram)
   return result

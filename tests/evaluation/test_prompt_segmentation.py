@@ -40,7 +40,7 @@ def _slow_upsample(small, size):
 
 def _slow_iou(scores, mask, threshold):
   both = either = 0
-  for s, m in zip(scores.ravel(), mask.ravel()):
+  for s, m in zip(scores.ravel(), mask.ravel(), strict=True):
     both += (s > threshold) and m
     either += (s > threshold) or m
   return both / either
@@ -66,7 +66,7 @@ def test_prompts_are_a_center_and_random_members_whatever_the_other_images():
   segments = scenes(4)
   prompts = choose_prompts(segments, GRID)
   assert prompts["prompt"].shape == (len(prompts["image"]), 6)
-  for image, instance, chosen in zip(prompts["image"], prompts["instance"], prompts["prompt"]):
+  for image, instance, chosen in zip(prompts["image"], prompts["instance"], prompts["prompt"], strict=True):
     members = belonging_patches(segments[image], GRID)[instance]
     assert len(members) >= 2 and set(chosen) <= set(members)
     rows, columns = np.nonzero(segments[image] == instance)
@@ -90,7 +90,7 @@ def test_iou_ap_and_auroc_equal_loops_over_pixels_and_scikit_learn():
   features = np.random.default_rng(0).normal(size=(2, 64, 3)).astype(np.float32)
   scores = prompt_scores(features, segments, grid=GRID, thresholds=(-0.2, 0.0, 0.5), random_prompts=1, chunk=2)
   unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
-  for i, (image, instance) in enumerate(zip(scores["image"], scores["instance"])):
+  for i, (image, instance) in enumerate(zip(scores["image"], scores["instance"], strict=True)):
     mask = segments[image] == instance
     for j in range(2):
       small = (unit[image] @ unit[image][scores["prompt"][i, j]]).reshape(GRID)

@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
+from jssl.errors import ConfigError
 from jssl.evaluation import (
   EvaluationData,
   FeatureModel,
   foreground_model,
   format_table,
-  position_model,
-  PROTOCOLS,
   parse_protocols,
+  position_model,
   Protocol,
+  PROTOCOLS,
   raw_pixel_model,
   run_protocols,
   supported_protocols,
   View,
 )
-from jssl.errors import ConfigError
 from tests.evaluation.scenes_for_tests import GRID, scenes
 
 SMALL = dict(knn=dict(k=(1, 3)), linear=dict(epochs=2), prompt_segmentation=dict(random_prompts=2, thresholds=(0.0, 0.5)))
@@ -180,7 +180,7 @@ def test_classes_of_objects_add_scores_by_class():
   error = run_protocols(["object_similarity"], position_model(GRID), EvaluationData(scenes=few))["object_similarity"][
     "error"
   ]
-  assert "segment_label [3, 1] must be [images, instances]; there are instances up to" in error
+  assert "segment_label [3, 1] must be [images, instances], of instances up to" in error
 
 
 def test_scenes_are_scored_where_the_patches_lie():

@@ -84,7 +84,7 @@ def test_all_of_the_batch_is_the_usual_batch_norm():
   x = joined(X)
   usual = parts.batch_norm(train=True, axis_name=None)
   grouped = parts.batch_norm(train=True, axis_name=None, group=BATCH, batch_size=BATCH)
-  for got, want in zip(*(m.apply(VARIABLES, x, mutable=["batch_stats"]) for m in (grouped, usual))):
+  for got, want in zip(*(m.apply(VARIABLES, x, mutable=["batch_stats"]) for m in (grouped, usual)), strict=True):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), got, want)
   shapes = [jax.eval_shape(m.init, jax.random.key(0), x) for m in (grouped, usual)]
   assert shapes[0] == shapes[1]

@@ -405,7 +405,7 @@ def test_attention_is_that_of_jax(dtype, tolerance):
   value, pull = jax.vjp(lambda *x: attend(*(a.astype(dtype) for a in x), bias).astype(jnp.float32), *arrays)
   expected, expected_pull = jax.vjp(lambda *x: jax.nn.dot_product_attention(*x, bias), *arrays)
   results, references = (value, *pull(cotangent)), (expected, *expected_pull(cotangent))
-  for result, reference in zip(results, references):
+  for result, reference in zip(results, references, strict=True):
     np.testing.assert_allclose(result, reference, atol=tolerance * float(jnp.abs(reference).max()))
   assert np.isfinite(attend(*(100.0 * a for a in arrays))).all()
 

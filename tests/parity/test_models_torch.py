@@ -20,7 +20,7 @@ def torch_interpolation(table, source, target, *, offset, antialias):
   grid = torch.from_numpy(table.reshape(1, *source, -1)).permute(0, 3, 1, 2)
   arguments = dict(mode="bicubic", antialias=antialias)
   if offset:
-    arguments["scale_factor"] = [(new + offset) / old for new, old in zip(target, source)]
+    arguments["scale_factor"] = [(new + offset) / old for new, old in zip(target, source, strict=True)]
   else:
     arguments["size"] = target
   return torch.nn.functional.interpolate(grid, **arguments).permute(0, 2, 3, 1).reshape(1, -1, table.shape[-1]).numpy()

@@ -61,7 +61,7 @@ def test_a_mask_picks_the_rows_that_move_the_centre():
   masks = [jnp.asarray(logits(8, 3, seed=s) > 0) for s in (2, 3)]
   start = jnp.asarray(logits(5, seed=4))
   probs, center = centered_softmax.apply(start, views, masks, temp=0.1)
-  rows = np.concatenate([np.asarray(v)[np.asarray(m)] for v, m in zip(views, masks)])
+  rows = np.concatenate([np.asarray(v)[np.asarray(m)] for v, m in zip(views, masks, strict=True)])
   np.testing.assert_allclose(center, 0.9 * start + 0.1 * rows.mean(0), rtol=1e-5, atol=1e-6)
   np.testing.assert_array_equal(probs[1], centered_softmax.apply(start, views, temp=0.1)[0][1])
   np.testing.assert_array_equal(centered_softmax.apply(start, views[0], masks[0] & False, temp=0.1)[1], start)

@@ -83,7 +83,7 @@ def test_plain_augmentation_gives_each_image_a_style_of_its_own():
   donors, areas = views.fourier._draw_style(jax.random.key(2), 8, RATIO, per_example=True, axis_name=None)
   assert len(set(np.asarray(donors))) > 2 and len(set(np.asarray(areas))) == 8
   out = views.fourier_augment(jax.random.key(2), images, ratio=RATIO)
-  want = [swapped(image, images[k], float(r))[0].real for image, k, r in zip(images, donors, areas)]
+  want = [swapped(image, images[k], float(r))[0].real for image, k, r in zip(images, donors, areas, strict=True)]
   np.testing.assert_allclose(out, want, atol=1e-5)
 
 
@@ -105,7 +105,7 @@ def test_styles_do_not_depend_on_the_split(fn):
 def test_low_frequency_crop_is_the_centre_of_the_spectrum(size, out):
   image = np.random.default_rng(1).normal(size=(12, 10, 3)).astype(np.float32)
   shifted = np.fft.fftshift(np.fft.fft2(image.astype(np.float64), axes=(0, 1)), axes=(0, 1))
-  top, left = (side // 2 - new // 2 for side, new in zip((12, 10), out))
+  top, left = (side // 2 - new // 2 for side, new in zip((12, 10), out, strict=True))
   centre = np.fft.ifftshift(shifted[top : top + out[0], left : left + out[1]], axes=(0, 1))
   want = np.fft.ifft2(centre * (out[0] * out[1]) / 120, axes=(0, 1)).real
   np.testing.assert_allclose(views.low_frequency_crop(None, image, size=size), want, atol=1e-6)

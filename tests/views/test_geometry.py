@@ -53,7 +53,7 @@ def test_resized_crop_takes_one_box_an_image_under_one_compilation():
   images = jnp.stack([make_image(seed=s) for s in range(3)])
   boxes = jnp.array([[0, 0, 20, 26], [4, 2, 6, 6], [1, 20, 19, 5]], jnp.float32)
   out = jax.jit(jax.vmap(lambda image, box: views.resized_crop(image, box, 8)))(images, boxes)
-  for image, box, got in zip(images, boxes, out):
+  for image, box, got in zip(images, boxes, out, strict=True):
     np.testing.assert_allclose(got, resized_crop(image, tuple(box), 8), atol=1e-6)
 
 
@@ -77,7 +77,7 @@ def test_resize_view_equals_torchvisions_resize_then_center_crop(shape, size, re
   short = min(shape)
   big = tuple(resize_to if side == short else int(resize_to * side / short) for side in shape)
   out = size if isinstance(size, tuple) else (size, size)
-  top, left = (int(round((b - o) / 2.0)) for b, o in zip(big, out))
+  top, left = (int(round((b - o) / 2.0)) for b, o in zip(big, out, strict=True))
   expected = pillow(image, big, "bicubic", box=(0, 0, height, width))[top : top + out[0], left : left + out[1]]
   canvas = jnp.pad(jnp.asarray(image), ((0, 9), (0, 3), (0, 0)), constant_values=5.0)
   view = jax.jit(lambda c, e: views.resize_view(None, c, e, size=size, resize_to=resize_to, mean=0.0, std=1.0))(
