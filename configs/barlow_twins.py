@@ -15,19 +15,28 @@ from jssl.configs import common
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  dim, lambd, scale = dict(demo=(256, 5e-3, 0.1), cifar10=(2048, 5e-3, 0.1), imagenet=(8192, 0.0051, 1.0))[preset]
-  config.views = common.asymmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), blur=preset == "imagenet")
+  p = common.pick(
+    preset,
+    demo=dict(views=common.asymmetric_object_pair(), dim=256, lambd=5e-3, scale=0.1),
+    cifar10=dict(
+      views=common.asymmetric_pair("cifar10", size=32, scale=(0.08, 1.0), blur=False), dim=2048, lambd=5e-3, scale=0.1
+    ),
+    imagenet=dict(views=common.asymmetric_pair("imagenet", size=224, scale=(0.08, 1.0)), dim=8192, lambd=0.0051, scale=1.0),
+  )
+  config.views = p.views
   config.networks = dict(
     student=dict(
       **common.BACKBONES[preset],
-      heads=dict(z=dict(fn="mlp_head", reads=("features",), hidden=dim, output=dim, layers=3, bias=False, last_bias=False)),
+      heads=dict(
+        z=dict(fn="mlp_head", reads=("features",), hidden=p.dim, output=p.dim, layers=3, bias=False, last_bias=False)
+      ),
     )
   )
   config.passes = common.passes("s", ("a", "b"), "student")
-  config.losses = dict(bt=dict(fn="barlow_twins_loss", reads=("s_a/z", "s_b/z"), lambd=lambd, scale=scale))
+  config.losses = dict(bt=dict(fn="barlow_twins_loss", reads=("s_a/z", "s_b/z"), lambd=p.lambd, scale=p.scale))
 
   if preset == "demo":
-    common.object_demo_run(config)
+    common.object_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-4)
   else:

@@ -10,7 +10,8 @@ google-deepmind/deepmind-research, byol.
 
 There are no negatives. What keeps the embeddings apart is the predictor, fast, before a slow teacher: `spread` in the
 metrics falls to 0 when it fails. The teacher's BatchNorm takes the statistics of its own batch. The loss is the paper's
-less the constant 4.
+less the constant 4. Departures: the code draws the teacher's start by itself, and Haiku pads strided convolutions and
+the pooling by a pixel less in front.
 """
 
 from jssl.configs import common
@@ -21,12 +22,32 @@ VIEWS = ("a", "b")
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  decay, hidden, output = dict(demo=(0.99, 256, 64), cifar10=(0.99, 4096, 256), imagenet=(0.996, 4096, 256))[preset]
-  config.views = common.asymmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), blur=preset == "imagenet")
-  head = dict(fn="mlp_head", hidden=hidden, output=output, layers=2)
+  p = common.pick(
+    preset,
+    demo=dict(
+      views=common.asymmetric_object_pair(),
+      net=common.SMALL_BACKBONES["demo"],
+      head=dict(hidden=256, output=64),
+      ema_decay=0.99,
+    ),
+    cifar10=dict(
+      views=common.asymmetric_pair("cifar10", size=32, scale=(0.08, 1.0), blur=False),
+      net=common.BACKBONES["cifar10"],
+      head=dict(hidden=4096, output=256),
+      ema_decay=0.99,
+    ),
+    imagenet=dict(
+      views=common.asymmetric_pair("imagenet", size=224, scale=(0.08, 1.0)),
+      net=dict(common.BACKBONES["imagenet"], init="haiku"),
+      head=dict(hidden=4096, output=256, last_bias=False, init="haiku"),
+      ema_decay=0.996,
+    ),
+  )
+  head = dict(fn="mlp_head", layers=2, **p.head)
+  config.views = p.views
   config.networks = dict(
-    student=dict(**common.SMALL_BACKBONES[preset], heads=dict(z=dict(head, reads=("features",)))),
-    teacher=dict(ema="student", decay=cosine(decay, 1.0)),
+    student=dict(**p.net, heads=dict(z=dict(head, reads=("features",)))),
+    teacher=dict(ema="student", decay=cosine(p.ema_decay, 1.0)),
     predictor=dict(head),
   )
   config.passes = (
@@ -39,7 +60,7 @@ def get_config(preset: str = "demo"):
   )
 
   if preset == "demo":
-    common.object_demo_run(config)
+    common.object_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=1.0, weight_decay=1e-5)
   else:

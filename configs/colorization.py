@@ -16,28 +16,29 @@ from jssl.configs import common
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  size, patch, net = dict(
-    demo=(32, 4, common.SMALL),
-    cifar10=(32, 4, dict(width=192, depth=12, num_heads=3)),
-    imagenet=(224, 16, dict(variant="S/16")),
-  )[preset]
+  p = common.pick(
+    preset,
+    demo=dict(size=32, patch=4, net=common.SMALL),
+    cifar10=dict(size=32, patch=4, net=dict(width=192, depth=12, num_heads=3)),
+    imagenet=dict(size=224, patch=16, net=dict(variant="S/16")),
+  )
   statistics = common.colour_statistics(preset)
   config.views = dict(
-    crop=common.view(preset, size=size, scale=(0.2, 1.0)) | dict(mean=0.0, std=1.0),
+    crop=common.view(preset, size=p.size, scale=(0.2, 1.0), mean=0.0, std=1.0),
     lab=dict(fn="split_lab", reads=("crop",), **statistics),
   )
   config.networks = dict(
     student=dict(
       fn="vit",
-      image_size=size,
-      patch_size=patch,
+      image_size=p.size,
+      patch_size=p.patch,
       drop_path=0.1,
-      **net,
-      heads=dict(colors=dict(fn="color_head", reads=("patch_tokens",), patch_size=patch, stride=4)),
+      **p.net,
+      heads=dict(colors=dict(fn="color_head", reads=("patch_tokens",), patch_size=p.patch, stride=4)),
     )
   )
   config.passes = dict(s=dict(net="student", reads=("lab/grey",)))
-  config.targets = dict(y=dict(fn="color_bins", reads=("lab/ab",), patch=patch, stride=4))
+  config.targets = dict(y=dict(fn="color_bins", reads=("lab/ab",), patch=p.patch, stride=4))
   config.losses = dict(color=dict(fn="color_bins_loss", reads=("s/colors", "y/index", "y/weight"), uniform=0.5))
 
   config.evaluation.update(dict(statistics, grayscale=True))

@@ -10,7 +10,7 @@ code WXinlong/DenseCL.
 
 A query's match is the position of the other view whose backbone feature is most similar. The negatives of a position
 are past images' dense keys, averaged over positions. The image's feature is the mean over positions, also in the ViT.
-What `configs/moco_v2.py` says of teacher, BatchNorm and weight decay holds here too.
+What `configs/moco_v2.py` says of teacher, BatchNorm and learning rate holds here too.
 """
 
 from jssl.configs import moco_v2
@@ -26,6 +26,9 @@ def get_config(preset: str = "demo"):
     local = "patch_tokens"
     student.cls_token = False
   student.heads.dense = dict(student.heads.z, reads=(local,))
+  if preset == "imagenet":
+    # mmcv starts the backbone and the linear layers; the dense head's 1x1 convolutions stay as torch has them.
+    student.init = student.heads.z.init = "mmcv"
   for name, loss in list(config.losses.items()):
     query, key = (read.removesuffix("/z") for read in loss.reads)
     view = name.removeprefix("nce_")

@@ -4,10 +4,12 @@ Qiu, Hu, Yuan, Zhou, Zhang, Yang, "Not All Semantics are Created Equal: Contrast
 Automatic Temperature Individualization", arXiv 2305.11965; code zhqiu/contrastive-learning-iSogCLR (unimodal_exps).
 
     demo       ViT of width 96, crops of 32 px, patch 8, on a CPU
-    cifar10    ResNet-18 with the CIFAR stem, batch 128, 400 epochs: the authors' example for CIFAR-100
+    cifar10    ResNet-18 with the CIFAR stem, batch 128, 400 epochs: the numbers of the authors' example, which is for
+               CIFAR-100; `configs/sogclr.py` says where network and optimizer depart from their code
 
-The paper's large runs are on a part of ImageNet and on iNaturalist: there is no preset for ImageNet. A mean over images
-of temperatures is logged as `con/temperature`; the tables are in the state, as `memory["con"]`.
+The paper trains on ImageNet-100, on long-tailed sets and on pairs of images and captions, but not on all of ImageNet:
+there is no preset for it. The mean of the batch's temperatures is logged as `con/temperature`; the tables of all images
+are in the state, as `memory["con"]`. `isogclr_loss` says where it departs from paper and code.
 """
 
 from jssl.configs import sogclr

@@ -9,34 +9,52 @@ facebookresearch/moco-v3.
 
 The ViT's patches are projected at random: the projection stays as it was drawn, against instabilities. Each view is a
 forward of its own. The teacher moves after the student's update, which gives the same keys as the code's move before
-the next forward, with the decay of the step before. The class token starts from N(0, 0.02), not N(0, 1e-6), and biases
-and norms are not decayed, where the code's AdamW decays them.
+the next forward, with the decay of the step before. Departure: the class token starts from N(0, 0.02), not N(0, 1e-6).
 """
 
 from jssl.configs import common
 from jssl.schedules import cosine
 
 VIEWS = ("a", "b")
+FIXED_VIT = dict(position="sincos2d", init="moco_v3")
+PROJECTION = ("student/backbone/embedding/",)
 
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  is_vit = preset != "cifar10"
-  hidden, output = (256, 64) if preset == "demo" else (4096, 256)
-  net = common.BACKBONES[preset]
-  if preset == "imagenet":
-    net = dict(fn="vit", variant="S/16", image_size=224, num_heads=12)
-  if is_vit:
-    net = dict(net, position="sincos2d", init="moco_v3")
-    config.optim.freeze = ("student/backbone/embedding/",)
-  mlp = dict(fn="mlp_head", hidden=hidden, output=output, bias=False, last_bias=False)
-  config.views = common.asymmetric_pair(
-    preset, size=common.SIZES[preset], scale=(0.08, 1.0), interpolation="bilinear", blur=preset == "imagenet"
+  p = common.pick(
+    preset,
+    demo=dict(
+      views=common.asymmetric_object_pair(interpolation="bilinear"),
+      net=dict(common.BACKBONES["demo"], **FIXED_VIT),
+      frozen=PROJECTION,
+      mlp=dict(hidden=256, output=64),
+      layers=3,
+      predictor_batch_norm="plain",
+    ),
+    cifar10=dict(
+      views=common.asymmetric_pair("cifar10", size=32, scale=(0.08, 1.0), interpolation="bilinear", blur=False),
+      net=common.BACKBONES["cifar10"],
+      frozen=(),
+      mlp=dict(hidden=4096, output=256),
+      layers=2,
+      predictor_batch_norm="none",
+    ),
+    imagenet=dict(
+      views=common.asymmetric_pair("imagenet", size=224, scale=(0.08, 1.0), interpolation="bilinear"),
+      net=dict(fn="vit", variant="S/16", image_size=224, num_heads=12, **FIXED_VIT),
+      frozen=PROJECTION,
+      mlp=dict(hidden=4096, output=256),
+      layers=3,
+      predictor_batch_norm="plain",
+    ),
   )
+  mlp = dict(fn="mlp_head", **p.mlp, bias=False, last_bias=False)
+  config.views = p.views
   config.networks = dict(
-    student=dict(**net, heads=dict(z=dict(mlp, reads=("features",), layers=3 if is_vit else 2, last_batch_norm="plain"))),
+    student=dict(**p.net, heads=dict(z=dict(mlp, reads=("features",), layers=p.layers, last_batch_norm="plain"))),
     teacher=dict(ema="student", decay=cosine(0.99, 1.0)),
-    predictor=dict(mlp, layers=2, last_batch_norm="plain" if is_vit else "none"),
+    predictor=dict(mlp, layers=2, last_batch_norm=p.predictor_batch_norm),
   )
   config.passes = (
     common.passes("s", VIEWS, "student")
@@ -48,10 +66,11 @@ def get_config(preset: str = "demo"):
   )
 
   if preset == "demo":
-    common.object_demo_run(config)
+    common.object_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-6)
   else:
     config.update(dict(batch_size=4096, total_epochs=300.0))
-    config.optim.update(dict(name="adamw", lr=1.5e-4, lr_scale="linear", weight_decay=0.1, warmup_epochs=40))
+    config.optim.update(dict(name="adamw", lr=1.5e-4, lr_scale="linear", weight_decay=0.1, warmup_epochs=40, decay=(".",)))
+  config.optim.freeze = p.frozen
   return config

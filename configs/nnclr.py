@@ -19,27 +19,46 @@ VIEWS = ("a", "b")
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  hidden, predictor_hidden, output, support, temperature = dict(
-    demo=(256, 256, 64, 1024, 0.2), cifar10=(2048, 4096, 256, 65536, 0.2), imagenet=(2048, 4096, 256, 98304, 0.1)
-  )[preset]
-  config.views = common.asymmetric_pair(preset, size=common.SIZES[preset], scale=(0.08, 1.0), blur=preset == "imagenet")
+  p = common.pick(
+    preset,
+    demo=dict(
+      views=common.asymmetric_object_pair(), hidden=256, predictor_hidden=256, output=64, support=1024, temperature=0.2
+    ),
+    cifar10=dict(
+      views=common.asymmetric_pair("cifar10", size=32, scale=(0.08, 1.0), blur=False),
+      hidden=2048,
+      predictor_hidden=4096,
+      output=256,
+      support=65536,
+      temperature=0.2,
+    ),
+    imagenet=dict(
+      views=common.asymmetric_pair("imagenet", size=224, scale=(0.08, 1.0)),
+      hidden=2048,
+      predictor_hidden=4096,
+      output=256,
+      support=98304,
+      temperature=0.1,
+    ),
+  )
+  config.views = p.views
   config.networks = dict(
     student=dict(
       **common.BACKBONES[preset],
       heads=dict(
-        z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=output, layers=3, last_batch_norm="affine"),
-        p=dict(fn="mlp_head", reads=("z",), hidden=predictor_hidden, output=output, layers=2),
+        z=dict(fn="mlp_head", reads=("features",), hidden=p.hidden, output=p.output, layers=3, last_batch_norm="affine"),
+        p=dict(fn="mlp_head", reads=("z",), hidden=p.predictor_hidden, output=p.output, layers=2),
       ),
     )
   )
   config.passes = common.passes("s", VIEWS, "student")
-  config.targets = dict(nn=dict(fn="nearest_neighbors", reads=(common.outputs("s", VIEWS, "z"),), size=support))
+  config.targets = dict(nn=dict(fn="nearest_neighbors", reads=(common.outputs("s", VIEWS, "z"),), size=p.support))
   config.losses = dict(
-    nce=dict(fn="info_nce_loss", temperature=temperature, weight=0.5, terms=(("nn/0", "s_b/p"), ("nn/1", "s_a/p")))
+    nce=dict(fn="info_nce_loss", temperature=p.temperature, weight=0.5, terms=(("nn/0", "s_b/p"), ("nn/1", "s_a/p")))
   )
 
   if preset == "demo":
-    common.object_demo_run(config)
+    common.object_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.4, weight_decay=1e-5)
   else:

@@ -17,25 +17,33 @@ from jssl.configs import common
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  tiles, patch, hidden, net = dict(
-    demo=(dict(size=16, gap=8, jitter=3), 4, 256, common.TINY),
-    cifar10=(dict(size=16, gap=5, jitter=2), 4, 1024, dict(width=192, depth=12, num_heads=3)),
-    imagenet=(dict(size=64, gap=21, jitter=10), 16, 4096, dict(variant="S/16")),
-  )[preset]
+  p = common.pick(
+    preset,
+    demo=dict(tiles=dict(size=16, gap=8, jitter=3), net=dict(patch_size=4, **common.TINY), hidden=256, evaluation_size=64),
+    cifar10=dict(
+      tiles=dict(size=16, gap=5, jitter=2),
+      net=dict(patch_size=4, width=192, depth=12, num_heads=3),
+      hidden=1024,
+      evaluation_size=64,
+    ),
+    imagenet=dict(
+      tiles=dict(size=64, gap=21, jitter=10), net=dict(patch_size=16, variant="S/16"), hidden=4096, evaluation_size=224
+    ),
+  )
   config.views = dict(
     tiles=dict(
-      fn="tile_pair", reads=common.IMAGE, scale=(0.3, 1.0), grayscale=0.66, **tiles, **common.colour_statistics(preset)
+      fn="tile_pair", reads=common.IMAGE, scale=(0.3, 1.0), grayscale=0.66, **p.tiles, **common.colour_statistics(preset)
     )
   )
   config.networks = dict(
-    student=dict(fn="vit", image_size=tiles["size"], patch_size=patch, **net),
-    relation=dict(fn="mlp_head", hidden=hidden, output=8, layers=2),
+    student=dict(fn="vit", image_size=p.tiles["size"], **p.net),
+    relation=dict(fn="mlp_head", hidden=p.hidden, output=8, layers=2),
   )
   config.passes = common.passes(
     "s", ("first", "second"), "student", join="tiles", reads=lambda tile: (f"tiles/{tile}",)
   ) | dict(p=dict(net="relation", reads=common.outputs("s", ("first", "second"), "features")))
   config.losses = dict(position=dict(fn="softmax_cross_entropy_loss", reads=("p/features", "tiles/label")))
 
-  config.evaluation.size = dict(demo=64, cifar10=64, imagenet=224)[preset]  # whole images, not tiles
+  config.evaluation.size = p.evaluation_size  # whole images, not tiles
   common.pretext_run(config, preset, batch_size=512, epochs=70)
   return config

@@ -18,11 +18,17 @@ TURNS = tuple(f"r{k}" for k in range(4))
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  crop = common.view(preset, size=common.SIZES[preset], scale=(0.08, 1.0) if preset == "imagenet" else (0.5, 1.0))
-  config.views = dict(crop=crop) | {v: dict(fn="rotate", reads=("crop",), turns=k) for k, v in enumerate(TURNS)}
-  config.networks = dict(
-    student=dict(**common.SMALL_BACKBONES[preset], heads=dict(logits=dict(fn="linear_head", reads=("features",), output=4)))
+  p = common.pick(
+    preset,
+    demo=dict(crop=common.OBJECT | dict(crop=common.object_view()), net=common.SMALL_BACKBONES["demo"]),
+    cifar10=dict(crop=dict(crop=common.view("cifar10", size=32, scale=(0.5, 1.0))), net=common.BACKBONES["cifar10"]),
+    imagenet=dict(
+      crop=dict(crop=common.view("imagenet", size=224, scale=(0.08, 1.0), interpolation="bilinear")),
+      net=common.BACKBONES["imagenet"],
+    ),
   )
+  config.views = p.crop | {v: dict(fn="rotate", reads=("crop",), turns=k) for k, v in enumerate(TURNS)}
+  config.networks = dict(student=dict(**p.net, heads=dict(logits=dict(fn="linear_head", reads=("features",), output=4))))
   config.passes = common.passes("s", TURNS, "student", join="turns", reads=lambda v: (f"{v}/image",))
   config.losses = dict(
     rotation=dict(
@@ -31,22 +37,26 @@ def get_config(preset: str = "demo"):
   )
 
   if preset == "demo":
-    common.object_demo_run(config)
-    return config
-  batch, epochs, lr, boundaries, factors = dict(
-    cifar10=(128, 200.0, 0.1, (60, 120, 160), (0.2, 0.04, 0.008)),
-    imagenet=(192, 50.0, 0.01, (15, 30, 45), (0.1, 0.01, 0.001)),
-  )[preset]
-  config.update(dict(batch_size=batch, total_epochs=epochs))
+    common.object_run(config)
+  elif preset == "cifar10":
+    step_run(config, batch_size=128, epochs=200.0, lr=0.1, boundaries=(60, 120, 160), factors=(0.2, 0.04, 0.008))
+  else:
+    step_run(config, batch_size=192, epochs=50.0, lr=0.01, boundaries=(15, 30, 45), factors=(0.1, 0.01, 0.001))
+  return config
+
+
+def step_run(config, *, batch_size: int, epochs: float, lr: float, boundaries: tuple, factors: tuple) -> None:
+  """SGD with Nesterov's momentum, whose rate falls in steps; everything is decayed."""
+  config.update(dict(batch_size=batch_size, total_epochs=epochs))
   config.optim.update(
     dict(
       name="sgd",
       nesterov=True,
       lr=lr,
       weight_decay=5e-4,
+      decay=(".",),
       lr_schedule="step",
       step_factors=factors,
       boundaries_epochs=boundaries,
     )
   )
-  return config

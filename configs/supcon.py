@@ -20,39 +20,40 @@ VIEWS = ("a", "b")
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  net = common.BACKBONES[preset]
+  p = common.pick(
+    preset,
+    demo=dict(
+      views=common.symmetric_pair("demo", size=32, scale=(0.6, 1.0), **common.MOCO_COLOUR, flip=0.0),
+      net=common.BACKBONES["demo"],
+      head=dict(hidden=256, output=64, last_batch_norm="plain"),
+      temperature=0.5,
+      scale=1.0,
+    ),
+    cifar10=dict(
+      views=common.symmetric_pair("cifar10", size=32, scale=(0.2, 1.0), **common.MOCO_COLOUR, interpolation="bilinear"),
+      net=dict(common.BACKBONES["cifar10"], depth=50, zero_init_residual=False),
+      head=dict(hidden=2048, output=128, batch_norm=False),
+      temperature=0.1,
+      scale=0.1 / 0.07,
+    ),
+    imagenet=dict(
+      views=common.symmetric_pair("imagenet", size=224, scale=(0.08, 1.0), **common.SIMCLR_COLOUR, blur=0.5),
+      net=common.BACKBONES["imagenet"],
+      head=dict(hidden=2048, output=128, batch_norm=False),
+      temperature=0.1,
+      scale=0.1,
+    ),
+  )
   if preset == "demo":
     config.data.name = "objects"
-  if preset == "cifar10":
-    net = dict(net, depth=50, zero_init_residual=False)
-  head, temperature, scale, views = dict(
-    demo=(
-      dict(hidden=256, output=64, last_batch_norm="plain"),
-      0.5,
-      1.0,
-      dict(scale=(0.6, 1.0), **common.MOCO_COLOUR, flip=0.0),
-    ),
-    cifar10=(
-      dict(hidden=2048, output=128, batch_norm=False),
-      0.1,
-      0.1 / 0.07,
-      dict(scale=(0.2, 1.0), **common.MOCO_COLOUR, interpolation="bilinear"),
-    ),
-    imagenet=(
-      dict(hidden=2048, output=128, batch_norm=False),
-      0.1,
-      0.1,
-      dict(scale=(0.08, 1.0), **common.SIMCLR_COLOUR, blur=0.5),
-    ),
-  )[preset]
-  config.views = common.symmetric_pair(preset, size=common.SIZES[preset], **views)
-  config.networks = dict(student=dict(**net, heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=2, **head))))
+  config.views = p.views
+  config.networks = dict(student=dict(**p.net, heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=2, **p.head))))
   config.passes = common.passes("s", VIEWS, "student", join="views")
   config.losses = dict(
     sup=dict(
       fn="supervised_contrastive_loss",
-      temperature=temperature,
-      scale=scale,
+      temperature=p.temperature,
+      scale=p.scale,
       reads=(common.outputs("s", VIEWS, "z"), "label"),
     )
   )
@@ -64,6 +65,7 @@ def get_config(preset: str = "demo"):
     config.optim.update(
       dict(name="sgd", lr=0.5, weight_decay=1e-4, warmup_epochs=10, warmup_start_lr=0.01, end_lr_fraction=1e-3)
     )
+    config.optim.decay = (".",)
   else:
     common.lars_run(config, batch_size=6144, epochs=350, lr=0.4, weight_decay=1e-3, warmup_epochs=12)
   return config

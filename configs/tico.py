@@ -8,7 +8,8 @@ of lightly-ai/lightly, benchmarks/imagenet/resnet50/tico.py.
     cifar10    our choice: ResNet-18 with the CIFAR stem, batch 256, 1000 epochs with LARS
     imagenet   ResNet-50, 224 px, batch 256, 100 epochs: 49.7 % linear in lightly's table
 
-The student sees the first view and the EMA teacher the second, once a step: the loss is not symmetric.
+The student sees the first view and the EMA teacher the second, once a step: the loss is not symmetric. In lightly's
+code the views are the other way round.
 """
 
 from jssl.configs import common
@@ -17,15 +18,24 @@ from jssl.schedules import cosine
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  size, hidden, dim, net = dict(
-    demo=(32, 256, 256, common.SMALL_BACKBONES["demo"]),
-    cifar10=(32, 4096, 256, common.BACKBONES["cifar10"]),
-    imagenet=(224, 4096, 256, common.BACKBONES["imagenet"]),
-  )[preset]
-  config.views = common.asymmetric_pair(preset, size=size, scale=(0.08, 1.0), blur=preset == "imagenet")
+  p = common.pick(
+    preset,
+    demo=dict(views=common.asymmetric_object_pair(), net=common.SMALL_BACKBONES["demo"], hidden=256),
+    cifar10=dict(
+      views=common.asymmetric_pair("cifar10", size=32, scale=(0.08, 1.0), blur=False),
+      net=common.BACKBONES["cifar10"],
+      hidden=4096,
+    ),
+    imagenet=dict(
+      views=common.asymmetric_pair("imagenet", size=224, scale=(0.08, 1.0), interpolation="bilinear"),
+      net=dict(common.BACKBONES["imagenet"], zero_init_residual=False),
+      hidden=4096,
+    ),
+  )
+  config.views = p.views
   config.networks = dict(
     student=dict(
-      **net, heads=dict(z=dict(fn="mlp_head", reads=("features",), hidden=hidden, output=dim, layers=2, bias=False))
+      **p.net, heads=dict(z=dict(fn="mlp_head", reads=("features",), hidden=p.hidden, output=256, layers=2, bias=False))
     ),
     teacher=dict(ema="student", decay=cosine(0.99, 1.0)),
   )
@@ -33,7 +43,7 @@ def get_config(preset: str = "demo"):
   config.losses = dict(tico=dict(fn="tico_loss", reads=("s/z", "t/z"), rho=8.0, momentum=0.9))
 
   if preset == "demo":
-    common.object_demo_run(config)
+    common.object_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-4)
   else:

@@ -18,18 +18,31 @@ VIEWS = ("a", "b")
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  size, dim, net = dict(
-    demo=(32, 256, common.SMALL_BACKBONES["demo"]),
-    cifar10=(32, 2048, common.BACKBONES["cifar10"]),
-    imagenet=(224, 8192, common.BACKBONES["imagenet"]),
-  )[preset]
-  if preset == "imagenet":
-    config.views = common.asymmetric_pair(preset, size=size, scale=(0.08, 1.0))
-  else:
-    config.views = common.symmetric_pair(preset, size=size, scale=(0.2, 1.0), **common.COLOUR, solarize=0.1)
+  p = common.pick(
+    preset,
+    demo=dict(
+      views=common.object_pair(**common.any_hue(common.COLOUR), solarize=0.1),
+      net=common.SMALL_BACKBONES["demo"],
+      dim=256,
+      variance_weight=25.0,
+    ),
+    cifar10=dict(
+      views=common.symmetric_pair("cifar10", size=32, scale=(0.2, 1.0), **common.COLOUR, solarize=0.1),
+      net=common.BACKBONES["cifar10"],
+      dim=2048,
+      variance_weight=50.0,
+    ),
+    imagenet=dict(
+      views=common.asymmetric_pair("imagenet", size=224, scale=(0.08, 1.0)),
+      net=common.BACKBONES["imagenet"],
+      dim=8192,
+      variance_weight=25.0,
+    ),
+  )
+  config.views = p.views
   config.networks = dict(
     student=dict(
-      **net, heads=dict(z=dict(fn="mlp_head", reads=("features",), hidden=dim, output=dim, layers=3, last_bias=False))
+      **p.net, heads=dict(z=dict(fn="mlp_head", reads=("features",), hidden=p.dim, output=p.dim, layers=3, last_bias=False))
     )
   )
   config.passes = common.passes("s", VIEWS, "student")
@@ -38,13 +51,13 @@ def get_config(preset: str = "demo"):
       fn="vicreg_loss",
       reads=common.outputs("s", VIEWS, "z"),
       invariance_weight=25.0,
-      variance_weight=50.0 if preset == "cifar10" else 25.0,
+      variance_weight=p.variance_weight,
       covariance_weight=1.0,
     )
   )
 
   if preset == "demo":
-    common.object_demo_run(config)
+    common.object_run(config)
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-4)
   else:

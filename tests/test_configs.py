@@ -169,7 +169,10 @@ SIZES = dict(
   sit=dict(student=VIT_S + dense(384, 384, 384, 384, 768) + dense(384, 4096, 4096, 256) + 4 * 4096),
   mmc=dict(student=VIT_S + dense(384, 384, 384, 384, 768) + dense(384, 2048, 2048, 256) + 256 * 8192),
   barlow_twins=dict(student=RESNET_50 + dense(2048, 8192, 8192, 8192, bias=False) + 4 * 8192),
-  byol=dict(student=RESNET_50 + dense(2048, 4096, 256) + 2 * 4096, predictor=dense(256, 4096, 256) + 2 * 4096),
+  byol=dict(
+    student=RESNET_50 + dense(2048, 4096) + dense(4096, 256, bias=False) + 2 * 4096,
+    predictor=dense(256, 4096) + dense(4096, 256, bias=False) + 2 * 4096,
+  ),
   deepcluster_v2=dict(student=RESNET_50 + dense(2048, 2048, 128) + 2 * 2048),
   mc_ssl=dict(student=VIT_S + dense(384, 384, 384, 768) + dense(384, 2048, 2048, 256) + 2 * 256 * 8192),
   ressl=dict(student=RESNET_50 + dense(2048, 4096, 512)),
