@@ -16,10 +16,10 @@ demo: $(VENV)/base
 	$(RUN) jssl.evaluate --workdir $(WORKDIR) --baselines --report
 
 test: $(VENV)/test
-	$(RUN) pytest -n 2 -m "not slow" $(TESTS)
+	$(RUN) pytest -n 2 --dist loadgroup -m "not slow" $(TESTS)
 
 test-all: test
-	$(RUN) pytest -n 2 -m slow $(TESTS)
+	$(RUN) pytest -n 2 --dist loadgroup -m slow $(TESTS)
 
 check: $(VENV)/check
 	$(RUN) ruff format --check .
@@ -40,6 +40,6 @@ $(VENV)/check: $(VENV)/test
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist *.egg-info
 
 .PHONY: demo test test-all check clean

@@ -1,9 +1,11 @@
 """Eight simulated devices for every test; a test that wants one takes the first. Compiling counts here, not running."""
 
+import atexit
 import gc
 import importlib.metadata
 import os
 import pathlib
+import shutil
 import tempfile
 
 from hypothesis import settings
@@ -20,7 +22,9 @@ if importlib.metadata.version("jaxlib") < "0.11":  # which knows the flag no mor
   os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # What is compiled twice, as by a run that goes on, is compiled once.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jssl-tests-"))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the workers of pytest-xdist find it there, and one process removes it
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jssl-tests-")
+  atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 

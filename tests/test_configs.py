@@ -18,6 +18,7 @@ from jssl.models import count_parameters
 from jssl.schedules import Horizon
 from tests import methods
 
+pytestmark = pytest.mark.xdist_group("presets")  # one process builds each of them once
 EXAMPLES = {"demo": (4096, 64), "cifar10": (50_000, 32), "imagenet": (1_281_167, 256)}
 
 VIT_S, VIT_B, VIT_L = 21_665_280, 85_797_888, 303_300_608  # timm's, without the position of the class token

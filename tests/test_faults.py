@@ -289,6 +289,7 @@ def test_a_damaged_config_is_one_line(text, tmp_path):
     workdirs.read_config(tmp_path)
 
 
+@pytest.mark.slow
 def test_twenty_kills_in_one_run(tmp_path):
   """SIGKILL at random moments, also while a checkpoint is being written: one is, most of the time."""
   arguments = ("mmc:steps=400", tmp_path / "cache")

@@ -8,8 +8,6 @@ from jssl import data, phases
 from jssl.train import run_key, Trainer
 from tests import methods
 
-pytestmark = pytest.mark.slow
-
 STEPS = {"mmc": 600}  # three losses share one trunk; the others need half as many
 
 
@@ -49,6 +47,7 @@ def error_of_the_mean(trainer, state, masked_targets):
   return np.mean(errors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "name, targets",
   [
@@ -68,6 +67,7 @@ def test_hidden_pixels_are_predicted_better_than_by_their_median(name, targets):
     assert contrast < 0.9 * np.log(32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mae", "mixmim"])
 def test_normalised_patches_are_predicted_better_than_by_zero(name):
   _, _, last, _ = learnt(name)
@@ -80,6 +80,7 @@ def test_dino_leaves_ln_k_and_does_not_collapse():
   assert last["spread/s_a/logits"] > 0.1
 
 
+@pytest.mark.slow
 def test_ibot_leaves_ln_k_on_class_tokens_and_on_patches():
   _, _, last, _ = learnt("ibot")
   assert last["cls"] < 0.9 * np.log(16) and 0.1 < last["cls/teacher_entropy"] < 0.9
@@ -88,23 +89,27 @@ def test_ibot_leaves_ln_k_on_class_tokens_and_on_patches():
   assert last["spread/s_a/head/cls_logits"] > 0.1
 
 
+@pytest.mark.slow
 def test_msn_agrees_and_keeps_its_prototypes_in_use():
   _, _, last, _ = learnt("msn")
   assert last["ce"] < 0.9 * np.log(16) and 0.1 < last["ce/teacher_entropy"] < 0.9
   assert last["memax/used"] > 0.8 and last["spread/p_anchor/logits"] > 0.5
 
 
+@pytest.mark.slow
 def test_swav_leaves_ln_k_and_its_codes_are_not_uniform():
   _, _, last, _ = learnt("swav")
   assert last["swav"] < 0.9 * np.log(16) and 0.05 < last["swav/teacher_entropy"] < 0.9
 
 
+@pytest.mark.slow
 def test_deepcluster_finds_its_clusters():
   _, _, last, _ = learnt("deepcluster_v2")
   assert last["cluster"] < 0.9 * np.log(6) and last["cluster/accuracy"] > 0.4
   assert last["spread/s_a/z"] > 0.3
 
 
+@pytest.mark.slow
 def test_barlow_twins_correlates_views_and_decorrelates_dimensions():
   trainer, state, last, first = learnt("barlow_twins")
   assert last["bt"] < 0.6 * first["bt"]

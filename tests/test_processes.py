@@ -32,7 +32,7 @@ def finish(processes):
 @pytest.mark.parametrize(
   "method, options",
   [
-    ("deepcluster_v2:steps=4", ()),  # refresh sees every process's examples
+    pytest.param("deepcluster_v2:steps=4", (), marks=pytest.mark.slow),  # refresh sees every process's examples
     ("dino:steps=4", ("--config.parallel.mode=jit", "--config.parallel.shard_state=True")),
   ],
 )
@@ -50,6 +50,7 @@ def test_two_processes_are_one(method, options, tmp_path):
     assert a.keys() == b.keys() and a["loss"] == pytest.approx(b["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_other_and_both_go_on(tmp_path):
   method, cache = "mae:steps=2000", tmp_path / "cache"
   first, second = start_two(tmp_path / "run", method, cache)
