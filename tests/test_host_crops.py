@@ -201,7 +201,7 @@ def test_what_is_drawn_depends_on_the_place_in_the_global_batch_alone(tmp_path):
   assert not np.array_equal(whole[0]["image@a"], whole[1]["image@a"])
 
 
-def small_run(tmp_path, name: str = "simclr", **changes):
+def small_run(tmp_path, name: str = "mae", **changes):
   write_photos(tmp_path, range(40, 80, 2))
   config = methods.small(name, depth=1, batch_size=16, **changes)
   return config, data.load(f"folder:{tmp_path}", canvas=24)
@@ -230,7 +230,7 @@ def test_eight_devices_are_one(tmp_path):
       _, metrics = step(state, trainer.arrays, batch)
     losses.append(float(metrics["loss"]))
   assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-  assert trainer.cropping() in explain.explain(trainer).splitlines()
+  assert trainer.cropping() in explain._run(trainer).splitlines()
 
 
 def test_the_switch(tmp_path):
@@ -243,7 +243,7 @@ def test_the_switch(tmp_path):
 
 
 def test_a_phase_changes_the_size_of_the_crops(tmp_path):
-  config, source = small_run(tmp_path, "mae", total_steps=4)
+  config, source = small_run(tmp_path, total_steps=4)
   config.networks.encoder.position = "sincos2d"
   config.phases = dict(late=dict(start_steps=2, override=dict(views=dict(v=dict(size=8)))))
   trainer = Trainer(config, source, devices=jax.devices()[:1])

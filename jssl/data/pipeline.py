@@ -76,7 +76,7 @@ def batches(
   pool, readers = None, threads
   if source.encoded is not None and threads:
     # All threads at the same batch: the first one is there soon, and those under way take the memory of two.
-    pool, readers = concurrent.futures.ThreadPoolExecutor(threads), 2
+    pool, readers = concurrent.futures.ThreadPoolExecutor(threads), min(2, max(1, prefetch))
 
   def read(step: int) -> dict[str, np.ndarray]:
     indices = batch_indices(step, seed=seed, num_examples=len(source), batch_size=batch_size)[part]
