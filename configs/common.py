@@ -216,50 +216,15 @@ def gmml_reconstruction(
   return dict(targets=targets, losses=dict(rec=loss))
 
 
-def masked_distillation(
-  large: Sequence[str],
-  small: Sequence[str],
-  *,
-  masks: Sequence[str],
-  target: dict,
-  logits: tuple[str, str],
-  hidden_only: bool = False,
-) -> dict:
-  """iBOT: DINO on the class tokens of all views, and each hidden patch against what the teacher says of it.
+def dino_optim(config, preset: str, *, lr: float = 5e-4, weight_decay, warmup: dict, end_lr: float = 1e-6) -> None:
+  """AdamW as DINO, iBOT, GMML, SiT and MC-SSL use it: lr x batch / 256, every gradient clipped by itself.
 
-  Args:
-    large, small: names of the views; the teacher sees the large ones whole, the student hidden by `masks`.
-    masks: names of the large views' masks.
-    target: the entry that turns the teacher's logits into probabilities, without its `reads`.
-    logits: what the networks' heads write for class tokens and for patches.
-    hidden_only: balance the teacher's patches over the hidden ones (DINOv2) rather than over all (iBOT).
+  Query, key and value are one tensor there, hence clipped together; in the demos each is by itself.
   """
-  cls, patch = logits
-  mask_of = dict(zip(large, masks, strict=True))
-  teacher_patches = (outputs("t", large, patch), *((tuple(masks),) if hidden_only else ()))
-  return dict(
-    passes=passes("s", large, "student", join="large", reads=lambda v: (v, f"mask={mask_of[v]}"))
-    | passes("s", small, "student", join="small")
-    | passes("t", large, "teacher", join="large"),
-    targets=dict(y=target | dict(reads=(outputs("t", large, cls),)), y_patch=target | dict(reads=teacher_patches)),
-    losses=dict(
-      cls=dict(fn="dino_loss", student_temp=0.1, weight=1.0, reads=(outputs("s", (*large, *small), cls), ("y/0", "y/1"))),
-      patch=dict(
-        fn="patch_distillation_loss",
-        student_temp=0.1,
-        weight=1.0,
-        reads=(outputs("s", large, patch), ("y_patch/0", "y_patch/1"), tuple(masks)),
-      ),
-    ),
-  )
-
-
-def dino_optim(config, *, lr: float = 5e-4, weight_decay, warmup: dict, end_lr: float = 1e-6) -> None:
-  """AdamW as DINO, iBOT, GMML, SiT and MC-SSL use it: lr x batch / 256, every gradient clipped by itself."""
   config.optim.update(dict(name="adamw", lr=lr, lr_scale="linear", end_lr=end_lr, **warmup))
   with config.optim.ignore_type():
     config.optim.weight_decay = weight_decay
-    config.optim.clip = dict(per_tensor=3.0)
+    config.optim.clip = dict(per_tensor=3.0) if preset == "demo" else dict(per_tensor=3.0, joint="/(query|key|value)/")
 
 
 def beit_run(config, preset: str, *, lr: float) -> None:
@@ -270,6 +235,7 @@ def beit_run(config, preset: str, *, lr: float) -> None:
   large = preset == "imagenet"
   config.update(dict(batch_size=2048 if large else 512, total_epochs=800.0 if large else 400.0))
   config.optim.update(dict(name="adamw", lr=lr if large else 5e-4, end_lr=1e-5, warmup_epochs=10, weight_decay=0.05))
+  config.optim.no_decay = ("/cls$",)
   with config.optim.ignore_type():
     config.optim.clip = dict(global_norm=3.0)
 

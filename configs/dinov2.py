@@ -16,8 +16,8 @@ the batch, a teacher that is balanced over the hidden patches only, LayerScale, 
 
 Deviations. The code applies its heads to the hidden patches only, this one to all: the same losses for more memory. It
 searches KoLeo's neighbours and stratifies masks on each device, this one over the batch. It clips backbone and head
-apart at norm 3, this one together. Class and mask tokens start at N(0, 0.02), the code's at N(0, 1e-6) and 0. The norms
-of the prototypes are trained, but not decayed. The last phase at 518 px and the SwiGLU of ViT-g are not here.
+apart at norm 3, this one together. Its prototypes have moments, and count in that norm, while their learning rate is 0.
+The last phase at 518 px and the SwiGLU of ViT-g are not here.
 """
 
 from jssl.configs import common
@@ -32,31 +32,44 @@ def get_config(arg: str = "demo"):
   if unknown := [choice for choice in choices if choice not in CHOICES]:
     raise UnknownPresetError(f"'{arg}'; after the preset there may come {' and '.join(CHOICES)}, not {unknown[0]}")
   config = common.base(preset)
-  size, patch, local_crops, head, net = dict(
-    demo=(32, 4, 2, dict(common.TINY_HEAD, prototypes=128), dict(**common.TINY, layer_scale=1.0)),
-    cifar10=(
-      32,
-      4,
-      0,
-      dict(hidden=1024, bottleneck=256, prototypes=4096),
-      dict(width=192, depth=12, num_heads=3, layer_scale=1e-5, drop_path=(0.1, 0.1)),
+  p = common.pick(
+    preset,
+    demo=dict(
+      sizes=(32, 16),
+      local_crops=2,
+      patch=4,
+      net=dict(**common.TINY, layer_scale=1.0),
+      head=dict(common.TINY_HEAD, prototypes=128),
+      temp=0.04,
+      run=dict(batch_size=64, total_steps=1000),
     ),
-    imagenet=(
-      224,
-      16,
-      8,
-      dict(prototypes=65536, norm_last_layer=False),
-      dict(variant="L/16", layer_scale=1e-5, drop_path=(0.3, 0.3)),
+    cifar10=dict(
+      sizes=(32, None),
+      local_crops=0,
+      patch=4,
+      net=dict(width=192, depth=12, num_heads=3, layer_scale=1e-5, drop_path=(0.1, 0.1)),
+      head=dict(hidden=1024, bottleneck=256, prototypes=4096),
+      temp=linear(0.04, 0.07, fraction=0.3),
+      run=dict(batch_size=512, total_epochs=400.0),
     ),
-  )[preset]
+    imagenet=dict(
+      sizes=(224, 96),
+      local_crops=8,
+      patch=16,
+      net=dict(variant="L/16", layer_scale=1e-5, drop_path=(0.3, 0.3), cls_position=True, init="dinov2"),
+      head=dict(prototypes=65536, norm_last_layer=False),
+      temp=linear(0.04, 0.07, fraction=0.3),
+      run=dict(batch_size=2048, total_steps=125_000),
+    ),
+  )
   large = ("a", "b")
-  small = tuple(f"l{i + 1}" for i in range(local_crops))
+  small = tuple(f"l{i + 1}" for i in range(p.local_crops))
   config.views = common.multi_crop(
     preset,
-    sizes=(size, {32: 16, 224: 96}[size]),
+    sizes=p.sizes,
     global_scale=(0.32, 1.0) if small else (0.14, 1.0),
     local_scale=(0.05, 0.32),
-    local_crops=local_crops,
+    local_crops=p.local_crops,
     blur=preset == "imagenet",
   )
   config.masking = dict(
@@ -71,39 +84,48 @@ def get_config(arg: str = "demo"):
     )
   )
   if "separate_heads" in choices:
-    logits = ("cls_logits", "patch_logits")
+    cls, patch = "cls_logits", "patch_logits"
     heads = dict(
-      cls_logits=dict(fn="dino_head", reads=("features",), **head),
-      patch_logits=dict(fn="dino_head", reads=("patch_tokens",), **head),
+      cls_logits=dict(fn="dino_head", reads=("features",), **p.head),
+      patch_logits=dict(fn="dino_head", reads=("patch_tokens",), **p.head),
     )
   else:
-    logits = ("head/cls_logits", "head/patch_logits")
-    heads = dict(head=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), share_prototypes=True, **head))
+    cls, patch = "head/cls_logits", "head/patch_logits"
+    heads = dict(head=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), share_prototypes=True, **p.head))
   config.networks = dict(
-    student=dict(fn="vit", image_size=size, patch_size=patch, mask_token=True, **net, heads=heads),
+    student=dict(fn="vit", image_size=p.sizes[0], patch_size=p.patch, mask_token=True, **p.net, heads=heads),
     teacher=dict(ema="student", decay=cosine(0.992, 1.0)),
   )
-  temp = 0.04 if preset == "demo" else linear(0.04, 0.07, fraction=0.3)
-  config.update(
-    common.masked_distillation(
-      large,
-      small,
-      masks=("m/0", "m/1"),
-      logits=logits,
-      hidden_only=True,
-      target=dict(fn="sinkhorn" if "sinkhorn" in choices else "centered_softmax", temp=temp),
-    )
-  )
-  config.losses.koleo = dict(fn="koleo_loss", weight=0.1, terms=(("s_a/cls",), ("s_b/cls",)))
-
-  config.update(
+  masks = ("m/0", "m/1")
+  config.passes = (
     dict(
-      demo=dict(batch_size=64, total_steps=1000),
-      cifar10=dict(batch_size=512, total_epochs=400.0),
-      imagenet=dict(batch_size=2048, total_steps=125_000),
-    )[preset]
+      s_a=dict(net="student", reads=("a", "mask=m/0"), join="large"),
+      s_b=dict(net="student", reads=("b", "mask=m/1"), join="large"),
+    )
+    | common.passes("s", small, "student", join="small")
+    | common.passes("t", large, "teacher", join="large")
   )
-  common.dino_optim(config, lr=4e-3, weight_decay=cosine(0.04, 0.4), warmup=dict(warmup_fraction=0.1))
+  teacher = dict(fn="sinkhorn" if "sinkhorn" in choices else "centered_softmax", temp=p.temp)
+  config.targets = dict(
+    y=dict(teacher, reads=((f"t_a/{cls}", f"t_b/{cls}"),)),
+    # Balanced over the hidden patches, not over all as in iBOT.
+    y_patch=dict(teacher, reads=((f"t_a/{patch}", f"t_b/{patch}"), masks)),
+  )
+  config.losses = dict(
+    cls=dict(
+      fn="dino_loss", student_temp=0.1, weight=1.0, reads=(common.outputs("s", (*large, *small), cls), ("y/0", "y/1"))
+    ),
+    patch=dict(
+      fn="patch_distillation_loss",
+      student_temp=0.1,
+      weight=1.0,
+      reads=((f"s_a/{patch}", f"s_b/{patch}"), ("y_patch/0", "y_patch/1"), masks),
+    ),
+    koleo=dict(fn="koleo_loss", weight=0.1, terms=(("s_a/cls",), ("s_b/cls",))),
+  )
+
+  config.update(p.run)
+  common.dino_optim(config, preset, lr=4e-3, weight_decay=cosine(0.04, 0.4), warmup=dict(warmup_fraction=0.1))
   config.optim.update(
     dict(
       lr_scale="sqrt",
@@ -114,4 +136,6 @@ def get_config(arg: str = "demo"):
     )
   )
   config.optim.clip = dict(global_norm=3.0)
+  if preset == "imagenet":
+    config.optim.decay = ("prototypes/gain$",)
   return config

@@ -9,7 +9,8 @@ Joint-Embedding Predictive Architecture", arXiv 2301.08243; code facebookresearc
                those of the released ViT-H/14, in1k_vith14_ep300.yaml (the paper warms up for 15 epochs)
 
 Views are crops alone, neither flipped nor recoloured. Targets are taken from the teacher's OUTPUT: it sees the whole
-image. How the masks here differ from the code's is said in `jssl.masking.multi_block_mask`.
+image. How the masks here differ from the code's is said in `jssl.masking.multi_block_mask`. The authors' networks divide
+their residual outputs by sqrt(2 layer), but are initialised a second time, without that (src/helper.py).
 """
 
 from jssl.configs import common
@@ -19,19 +20,41 @@ from jssl.schedules import cosine, linear
 def get_config(preset: str = "demo"):
   config = common.base(preset)
   # N(0, 0.02) is meant for the 768 pixels of a patch of 16 px: tokens of smaller ones would be little but positions.
-  size, patch, decay, net, predictor = dict(
-    demo=(32, 4, 0.99, common.SMALL, dict(width=48, depth=2, num_heads=3)),
-    cifar10=(32, 4, 0.996, dict(width=192, depth=12, num_heads=3, init="mae"), dict(width=96, depth=4, num_heads=3)),
-    imagenet=(224, 16, 0.996, dict(variant="B/16", init="beit"), dict(width=384, depth=6, num_heads=12)),
-  )[preset]
-  config.views = dict(v=common.view(preset, size=size, scale=(0.3, 1.0), flip=0.0))
+  p = common.pick(
+    preset,
+    demo=dict(
+      size=32,
+      patch=4,
+      crop=dict(),
+      decay=0.99,
+      net=common.SMALL,
+      predictor=dict(width=48, depth=2, num_heads=3, init="normal_rescaled"),
+    ),
+    cifar10=dict(
+      size=32,
+      patch=4,
+      crop=dict(),
+      decay=0.996,
+      net=dict(width=192, depth=12, num_heads=3, init="mae"),
+      predictor=dict(width=96, depth=4, num_heads=3, init="normal_rescaled"),
+    ),
+    imagenet=dict(
+      size=224,
+      patch=16,
+      crop=dict(interpolation="bilinear"),
+      decay=0.996,
+      net=dict(variant="B/16", init="normal"),
+      predictor=dict(width=384, depth=6, num_heads=12, init="normal"),
+    ),
+  )
+  config.views = dict(v=common.view(preset, size=p.size, scale=(0.3, 1.0), flip=0.0, **p.crop))
   config.masking = dict(
     m=dict(fn="multi_block_mask", grid=("v", "student"), targets=4, scale=(0.15, 0.2), aspect=(0.75, 1.5))
   )
   config.networks = dict(
-    student=dict(fn="vit", image_size=size, patch_size=patch, position="sincos2d", cls_token=False, **net),
-    teacher=dict(ema="student", decay=linear(decay, 1.0)),
-    predictor=dict(fn="jepa_predictor", grid=(size // patch, size // patch), **predictor),
+    student=dict(fn="vit", image_size=p.size, patch_size=p.patch, position="sincos2d", cls_token=False, **p.net),
+    teacher=dict(ema="student", decay=linear(p.decay, 1.0)),
+    predictor=dict(fn="jepa_predictor", grid=(p.size // p.patch, p.size // p.patch), **p.predictor),
   )
   config.passes = dict(
     t=dict(net="teacher", reads=("v",)),
@@ -51,4 +74,5 @@ def get_config(preset: str = "demo"):
     config.optim.update(dict(name="adamw", lr=lr, end_lr=1e-6, warmup_epochs=warmup, warmup_start_lr=0.2 * lr))
     with config.optim.ignore_type():
       config.optim.weight_decay = cosine(0.04, 0.4)
+    config.optim.decay = ("^predictor/.*mask_token$",)
   return config

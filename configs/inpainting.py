@@ -16,26 +16,27 @@ from jssl.configs import common
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  size, patch, place, net = dict(
-    demo=(32, 4, "random", common.SMALL),
-    cifar10=(32, 4, "random", dict(width=192, depth=12, num_heads=3)),
-    imagenet=(224, 16, "center", dict(variant="S/16")),
-  )[preset]
-  config.views = dict(v=common.view(preset, size=size, scale=(0.2, 1.0)))
-  config.masking = dict(m=dict(fn="hole", reads=("v",), side=0.5, place=place))
+  p = common.pick(
+    preset,
+    demo=dict(size=32, patch=4, place="random", net=common.SMALL),
+    cifar10=dict(size=32, patch=4, place="random", net=dict(width=192, depth=12, num_heads=3)),
+    imagenet=dict(size=224, patch=16, place="center", net=dict(variant="S/16")),
+  )
+  config.views = dict(v=common.view(preset, size=p.size, scale=(0.2, 1.0)))
+  config.masking = dict(m=dict(fn="hole", reads=("v",), side=0.5, place=p.place))
   config.networks = dict(
     student=dict(
       fn="vit",
-      image_size=size,
-      patch_size=patch,
+      image_size=p.size,
+      patch_size=p.patch,
       drop_path=0.1,
-      **net,
-      heads=dict(pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=patch)),
+      **p.net,
+      heads=dict(pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=p.patch)),
     )
   )
   config.passes = dict(s=dict(net="student", reads=("m/image",)))
   config.targets = dict(
-    y=dict(fn="patch_pixels", reads=("v",), patch=patch), where=dict(fn="patchify_mask", reads=("m/mask",), patch=patch)
+    y=dict(fn="patch_pixels", reads=("v",), patch=p.patch), where=dict(fn="patchify_mask", reads=("m/mask",), patch=p.patch)
   )
   config.losses = dict(rec=dict(fn="masked_mse_loss", reads=("s/pixels", "y", "where")))
 

@@ -13,21 +13,24 @@ from jssl.configs import common
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  size, patch, net, decoder = dict(
-    demo=(32, 4, common.SMALL, dict(width=64, depth=1, num_heads=2)),
-    cifar10=(32, 4, dict(width=192, depth=12, num_heads=3), dict(width=128, depth=2, num_heads=4)),
-    imagenet=(224, 16, dict(variant="B/16"), dict(width=512, depth=8, num_heads=16)),
-  )[preset]
-  config.views = dict(v=common.view(preset, size=size, scale=(0.2, 1.0)))
+  p = common.pick(
+    preset,
+    demo=dict(size=32, patch=4, net=common.SMALL, decoder=dict(width=64, depth=1, num_heads=2)),
+    cifar10=dict(
+      size=32, patch=4, net=dict(width=192, depth=12, num_heads=3), decoder=dict(width=128, depth=2, num_heads=4)
+    ),
+    imagenet=dict(size=224, patch=16, net=dict(variant="B/16"), decoder=dict(width=512, depth=8, num_heads=16)),
+  )
+  config.views = dict(v=common.view(preset, size=p.size, scale=(0.2, 1.0)))
   config.masking = dict(m=dict(fn="random_patch_mask", grid=("v", "encoder"), ratio=0.75))
   config.networks = dict(
-    encoder=dict(fn="vit", image_size=size, patch_size=patch, position="sincos2d", **(dict(init="mae") | net)),
-    decoder=dict(fn="mae_decoder", patch_size=patch, **decoder),
+    encoder=dict(fn="vit", image_size=p.size, patch_size=p.patch, position="sincos2d", **(dict(init="mae") | p.net)),
+    decoder=dict(fn="mae_decoder", patch_size=p.patch, **p.decoder),
   )
   config.passes = dict(
     e=dict(net="encoder", reads=("v", "ids_keep=m/ids_keep")), d=dict(net="decoder", reads=("e/tokens", "m/ids_restore"))
   )
-  config.targets = dict(y=dict(fn="patch_pixels", reads=("v",), patch=patch, normalize=True))
+  config.targets = dict(y=dict(fn="patch_pixels", reads=("v",), patch=p.patch, normalize=True))
   config.losses = dict(rec=dict(fn="mae_loss", reads=("d/pixels", "y", "m/mask")))
 
   config.optim.update(dict(name="adamw", b2=0.95, weight_decay=0.05, lr_scale="linear"))

@@ -19,38 +19,54 @@ from jssl.schedules import cosine, linear
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  size, patch, local_crops, head, net = dict(
-    demo=(32, 4, 2, dict(common.TINY_HEAD, prototypes=256, cls_prototypes=256), common.TINY),
-    cifar10=(
-      32,
-      4,
-      0,
-      dict(hidden=1024, bottleneck=256, prototypes=1024, cls_prototypes=1024),
-      dict(width=192, depth=12, num_heads=3),
+  p = common.pick(
+    preset,
+    demo=dict(
+      sizes=(32, 16),
+      local_crops=2,
+      patch=4,
+      net=common.TINY,
+      head=dict(common.TINY_HEAD, prototypes=256, cls_prototypes=256),
+      pixels=dict(),
     ),
-    imagenet=(224, 16, 10, dict(hidden=2048, bottleneck=256, prototypes=8192, cls_prototypes=8192), dict(variant="S/16")),
-  )[preset]
+    cifar10=dict(
+      sizes=(32, 16),
+      local_crops=0,
+      patch=4,
+      net=dict(width=192, depth=12, num_heads=3),
+      head=dict(hidden=1024, bottleneck=256, prototypes=1024, cls_prototypes=1024),
+      pixels=dict(),
+    ),
+    imagenet=dict(
+      sizes=(224, 96),
+      local_crops=10,
+      patch=16,
+      net=dict(variant="S/16", cls_position=True),
+      head=dict(hidden=2048, bottleneck=256, prototypes=8192, cls_prototypes=8192),
+      pixels=dict(init="transposed"),
+    ),
+  )
   large = ("a", "b")
-  small = tuple(f"l{i + 1}" for i in range(local_crops))
+  small = tuple(f"l{i + 1}" for i in range(p.local_crops))
   config.views = common.multi_crop(
     preset,
-    sizes=(size, {32: 16, 224: 96}[size]),
+    sizes=p.sizes,
     global_scale=(0.25, 1.0),
     local_scale=(0.05, 0.25),
-    local_crops=local_crops,
+    local_crops=p.local_crops,
     blur=preset == "imagenet",
   )
   config.masking = common.gmml_masks(large, area=0.5, fill="zeros")
   config.networks = dict(
     student=dict(
       fn="vit",
-      image_size=size,
-      patch_size=patch,
+      image_size=p.sizes[0],
+      patch_size=p.patch,
       drop_path=0.1,
-      **net,
+      **p.net,
       heads=dict(
-        trunk=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), **head),
-        pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=2, patch_size=patch),
+        trunk=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), **p.head),
+        pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=2, patch_size=p.patch, **p.pixels),
       ),
     ),
     teacher=dict(ema="student", decay=cosine(0.99 if preset == "demo" else 0.996, 1.0)),
@@ -61,7 +77,7 @@ def get_config(preset: str = "demo"):
     | common.passes("t", large, "teacher", join="teachers")
   )
 
-  rec = common.gmml_reconstruction(large, patch=patch, fn="masked_mse_loss")
+  rec = common.gmml_reconstruction(large, patch=p.patch, fn="masked_mse_loss")
   temp = 0.04 if preset == "demo" else linear(0.04, 0.07, epochs=30)
   teacher = lambda name: dict(fn="centered_softmax", reads=(common.outputs("t", large, name),), temp=temp, momentum=0.9)
   config.targets = rec["targets"] | dict(y=teacher("trunk/cls_logits"), y_patch=teacher("trunk/patch_logits"))
@@ -83,10 +99,10 @@ def get_config(preset: str = "demo"):
   weight_decay = cosine(0.04, 0.4)
   if preset == "demo":
     config.update(dict(batch_size=64, total_steps=1000))
-    common.dino_optim(config, lr=2e-3, weight_decay=weight_decay, warmup=dict(warmup_fraction=0.1))
+    common.dino_optim(config, preset, lr=2e-3, weight_decay=weight_decay, warmup=dict(warmup_fraction=0.1))
   else:
     batch, epochs = (512, 800.0) if preset == "imagenet" else (256, 400.0)
     config.update(dict(batch_size=batch, total_epochs=epochs))
-    common.dino_optim(config, weight_decay=weight_decay, warmup=dict(warmup_epochs=10))
+    common.dino_optim(config, preset, weight_decay=weight_decay, warmup=dict(warmup_epochs=10))
     config.optim.freeze = (("heads_trunk/cls_prototypes", dict(until_epochs=1)),)
   return config

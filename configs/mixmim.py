@@ -19,27 +19,30 @@ from jssl.configs import common
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  size, patch, net, decoder = dict(
-    demo=(32, 4, common.SMALL, dict(width=64, depth=1, num_heads=2)),
-    cifar10=(32, 4, dict(width=192, depth=12, num_heads=3), dict(width=128, depth=2, num_heads=4)),
-    imagenet=(224, 16, dict(variant="B/16"), dict(width=512, depth=8, num_heads=16)),
-  )[preset]
-  config.views = dict(v=common.view(preset, size=size, scale=(0.2, 1.0)))
+  p = common.pick(
+    preset,
+    demo=dict(size=32, patch=4, net=common.SMALL, decoder=dict(width=64, depth=1, num_heads=2)),
+    cifar10=dict(
+      size=32, patch=4, net=dict(width=192, depth=12, num_heads=3), decoder=dict(width=128, depth=2, num_heads=4)
+    ),
+    imagenet=dict(size=224, patch=16, net=dict(variant="B/16"), decoder=dict(width=512, depth=8, num_heads=16)),
+  )
+  config.views = dict(v=common.view(preset, size=p.size, scale=(0.2, 1.0)))
   config.masking = dict(
     m=dict(fn="cell_mask", grid=("v", "encoder"), cell=2, ratio=0.5),
-    mix=dict(fn="mix_patches", scope="batch", reads=("v", "m/mask"), patch=patch),
+    mix=dict(fn="mix_patches", scope="batch", reads=("v", "m/mask"), patch=p.patch),
   )
   config.networks = dict(
     encoder=dict(
       fn="vit",
-      image_size=size,
-      patch_size=patch,
+      image_size=p.size,
+      patch_size=p.patch,
       position="sincos2d",
       cls_token=False,
       mix_embedding=True,
-      **(dict(init="mae") | net),
+      **(dict(init="mae") | p.net),
     ),
-    decoder=dict(fn="mae_decoder", patch_size=patch, prefix=0, **decoder),
+    decoder=dict(fn="mae_decoder", patch_size=p.patch, prefix=0, **p.decoder),
   )
   config.passes = dict(
     e=dict(net="encoder", reads=("mix/image", "mix=m/mask")),
@@ -47,8 +50,8 @@ def get_config(preset: str = "demo"):
     other=dict(net="decoder", reads=("e/tokens", "mask=mix/partner_mask"), join="both"),
   )
   config.targets = dict(
-    y_own=dict(fn="patch_pixels", reads=("v",), patch=patch, normalize=True),
-    y_other=dict(fn="patch_pixels", reads=("mix/partner",), patch=patch, normalize=True),
+    y_own=dict(fn="patch_pixels", reads=("v",), patch=p.patch, normalize=True),
+    y_other=dict(fn="patch_pixels", reads=("mix/partner",), patch=p.patch, normalize=True),
   )
   config.losses = dict(
     rec=dict(

@@ -98,5 +98,5 @@ def get_config(preset: str = "demo"):
     ),
   )
   config.update(p.run)
-  common.dino_optim(config, **p.optim)
+  common.dino_optim(config, preset, **p.optim)
   return config

@@ -16,8 +16,7 @@ From memory, not checked: the paper's 76.9 % linear, and that it drops more of l
 Without `memax` everything may go to one prototype at no cost: the cross-entropy is 0 there and this term ln K.
 
 Deviations. The code drops the same patches in the whole batch, this one draws them for each image. It clips the
-encoder's gradient alone, this one the prototypes' with it. Its patch embedding starts from a normal distribution (He et
-al.), this one's as torch's convolution.
+encoder's gradient alone, this one the prototypes' with it.
 """
 
 from jssl.configs import common
@@ -26,30 +25,47 @@ from jssl.schedules import cosine, linear
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  size, patch, focal_crops, head, prototypes, net = dict(
-    demo=(32, 4, 2, dict(hidden=128, output=64, init="mae"), 64, common.TINY),
-    cifar10=(32, 4, 4, dict(hidden=1024, output=256), 256, dict(width=192, depth=12, num_heads=3)),
-    imagenet=(224, 16, 10, dict(hidden=2048, output=256), 1024, dict(variant="S/16")),
-  )[preset]
-  focal = tuple(f"focal{i + 1}" for i in range(focal_crops))
+  p = common.pick(
+    preset,
+    demo=dict(
+      sizes=(32, 16), focal_crops=2, patch=4, net=common.TINY, head=dict(hidden=128, output=64, init="mae"), prototypes=64
+    ),
+    cifar10=dict(
+      sizes=(32, 16),
+      focal_crops=4,
+      patch=4,
+      net=dict(width=192, depth=12, num_heads=3),
+      head=dict(hidden=1024, output=256, init="dino"),
+      prototypes=256,
+    ),
+    imagenet=dict(
+      sizes=(224, 96),
+      focal_crops=10,
+      patch=16,
+      net=dict(variant="S/16", cls_position=True, position_offset=0.0, init="msn"),
+      head=dict(hidden=2048, output=256, init="dino"),
+      prototypes=1024,
+    ),
+  )
+  focal = tuple(f"focal{i + 1}" for i in range(p.focal_crops))
   anchors = ("anchor", *focal)
   numbers = dict(
     interpolation="bilinear", jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=0.5 if preset == "imagenet" else 0.0
   )
-  whole = common.view(preset, size=size, scale=(0.3, 1.0), **numbers)
-  part = common.view(preset, size={32: 16, 224: 96}[size], scale=(0.05, 0.3), **numbers)
+  whole = common.view(preset, size=p.sizes[0], scale=(0.3, 1.0), **numbers)
+  part = common.view(preset, size=p.sizes[1], scale=(0.05, 0.3), **numbers)
   config.views = dict(target=whole, anchor=dict(whole)) | {v: dict(part) for v in focal}
   config.masking = dict(m=dict(fn="random_patch_mask", grid=("anchor", "student"), ratio=0.15))
   config.networks = dict(
     student=dict(
       fn="vit",
-      image_size=size,
-      patch_size=patch,
-      **net,
-      heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=3, activation="gelu", **(dict(init="dino") | head))),
+      image_size=p.sizes[0],
+      patch_size=p.patch,
+      **p.net,
+      heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=3, activation="gelu", **p.head)),
     ),
     teacher=dict(ema="student", decay=linear(0.996, 1.0, fraction=1.25)),
-    prototypes=dict(fn="prototypes", prototypes=prototypes),
+    prototypes=dict(fn="prototypes", prototypes=p.prototypes),
   )
   config.passes = (
     dict(s_anchor=dict(net="student", reads=("anchor", "ids_keep=m/ids_keep")))

@@ -20,19 +20,20 @@ from jssl.configs import common
 
 
 def get_config(preset: str = "demo"):
-  config = common.base(preset)
-  alpha, net, head = dict(
-    demo=(
-      1e-3,
-      dict(fn="vit", image_size=32, patch_size=4, **common.TINY),
-      dict(common.TINY_HEAD, hidden=256, prototypes=1024),
+  p = common.pick(
+    preset,
+    demo=dict(
+      alpha=1e-3,
+      net=dict(fn="vit", image_size=32, patch_size=4, **common.TINY),
+      head=dict(common.TINY_HEAD, hidden=256, prototypes=1024),
     ),
-    cifar10=(1e-10, common.BACKBONES["cifar10"], dict(hidden=2048, bottleneck=256, prototypes=65536)),
-  )[preset]
-  net = dict(**net, heads=dict(logits=dict(fn="dino_head", reads=("features",), **head)))
+    cifar10=dict(alpha=1e-10, net=common.BACKBONES["cifar10"], head=dict(hidden=2048, bottleneck=256, prototypes=65536)),
+  )
+  config = common.base(preset)
+  net = dict(**p.net, heads=dict(logits=dict(fn="dino_head", reads=("features",), **p.head)))
   config.dtype = "float32"
   config.views = dict(v=common.view(preset, size=32) | dict(fn="resize_view"))
-  config.networks = dict(teacher=dict(net, frozen=True), student=dict(net, near=("teacher", alpha)))
+  config.networks = dict(teacher=dict(net, frozen=True), student=dict(net, near=("teacher", p.alpha)))
   config.passes = dict(t=dict(net="teacher", reads=("v",)), s=dict(net="student", reads=("v",)))
   config.targets = dict(y=dict(fn="sinkhorn", reads=("t/logits",), temp=1.0, iterations=0))  # the plain softmax
   config.losses = dict(match=dict(fn="prototype_loss", reads=("s/logits", "y"), student_temp=1.0))

@@ -19,31 +19,41 @@ VIEWS = ("a", "b")
 
 def get_config(preset: str = "demo"):
   config = common.base(preset)
-  size, patch, hidden, lambd, net = dict(
-    demo=(32, 4, 256, 5.0, common.SMALL),
-    cifar10=(32, 4, 1024, 5.0, dict(width=192, depth=12, num_heads=3)),
-    imagenet=(224, 16, 4096, 1.0, dict(variant="S/16")),
-  )[preset]
-  config.views = common.asymmetric_pair(preset, size=size, scale=(0.2, 1.0), blur=preset == "imagenet")
+  p = common.pick(
+    preset,
+    demo=dict(size=32, patch=4, rec_weight=5.0, net=common.SMALL, z=dict(hidden=256), pixels=dict()),
+    cifar10=dict(
+      size=32, patch=4, rec_weight=5.0, net=dict(width=192, depth=12, num_heads=3), z=dict(hidden=1024), pixels=dict()
+    ),
+    imagenet=dict(
+      size=224,
+      patch=16,
+      rec_weight=1.0,
+      net=dict(variant="S/16", cls_position=True),
+      z=dict(hidden=4096, init="dino"),
+      pixels=dict(init="transposed"),
+    ),
+  )
+  config.views = common.asymmetric_pair(preset, size=p.size, scale=(0.2, 1.0), blur=preset == "imagenet")
   config.masking = common.gmml_masks(VIEWS, area=0.5, fill="zeros")
   config.networks = dict(
     student=dict(
       fn="vit",
-      image_size=size,
-      patch_size=patch,
+      image_size=p.size,
+      patch_size=p.patch,
       drop_path=0.1,
-      **net,
+      **p.net,
       heads=dict(
         z=dict(
           fn="mlp_head",
           reads=("features",),
-          hidden=hidden,
           output=256,
           layers=3,
           activation=("relu", "gelu"),
           last_batch_norm="plain",
+          **p.z,
         ),
-        pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=patch),
+        pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=3, patch_size=p.patch, **p.pixels),
       ),
     ),
     teacher=dict(ema="student", decay=cosine(0.996, 1.0)),
@@ -52,7 +62,7 @@ def get_config(preset: str = "demo"):
     "s", VIEWS, "student", join="students", reads=lambda v: (f"hidden_{v}/image",)
   ) | common.passes("t", VIEWS, "teacher", join="teachers")
 
-  rec = common.gmml_reconstruction(VIEWS, patch=patch, weight=lambd)
+  rec = common.gmml_reconstruction(VIEWS, patch=p.patch, weight=p.rec_weight)
   config.targets = rec["targets"]
   config.losses = rec["losses"] | dict(
     con=dict(fn="info_nce_loss", temperature=0.2, scale=0.4, weight=1.0, terms=(("s_a/z", "t_b/z"), ("s_b/z", "t_a/z")))
@@ -60,11 +70,11 @@ def get_config(preset: str = "demo"):
 
   if preset == "demo":
     config.update(dict(batch_size=64, total_steps=1000))
-    common.dino_optim(config, lr=2e-3, weight_decay=cosine(0.04, 0.1), warmup=dict(warmup_fraction=0.1))
+    common.dino_optim(config, preset, lr=2e-3, weight_decay=cosine(0.04, 0.1), warmup=dict(warmup_fraction=0.1))
   elif preset == "cifar10":
     config.update(dict(batch_size=256, total_epochs=400.0))
-    common.dino_optim(config, weight_decay=cosine(0.04, 0.1), warmup=dict(warmup_epochs=10))
+    common.dino_optim(config, preset, weight_decay=cosine(0.04, 0.1), warmup=dict(warmup_epochs=10))
   else:
     config.update(dict(batch_size=256, total_epochs=801.0))
-    common.dino_optim(config, weight_decay=cosine(0.04, 0.1), warmup=dict(warmup_epochs=10))
+    common.dino_optim(config, preset, weight_decay=cosine(0.04, 0.1), warmup=dict(warmup_epochs=10))
   return config

@@ -17,16 +17,15 @@ channel. See also `distort` and `alien_blocks`.
 """
 
 from jssl.configs import common
-from jssl.errors import UnknownPresetError
 
 VIEWS = ("a", "b")
 
 
 def get_config(preset: str = "demo"):
-  if preset == "imagenet":
-    raise UnknownPresetError(f"'{preset}'; there are demo, cifar10")
+  p = common.pick(
+    preset, demo=dict(dim=128, net=common.TINY), cifar10=dict(dim=512, net=dict(width=192, depth=12, num_heads=3))
+  )
   config = common.base(preset)
-  dim, net = dict(demo=(128, common.TINY), cifar10=(512, dict(width=192, depth=12, num_heads=3)))[preset]
   config.views = common.symmetric_pair(preset, size=32, scale=(0.08, 1.0), jitter=(0.4, 0.4, 0.4, 0.0), jitter_prob=1.0) | {
     f"turn_{v}": dict(fn="rotate", reads=(v,)) for v in VIEWS
   }
@@ -42,10 +41,10 @@ def get_config(preset: str = "demo"):
       patch_size=4,
       registers=1,
       drop_path=0.1,
-      **net,
+      **p.net,
       heads=dict(
         logits=dict(fn="linear_head", reads=("cls",), output=4),
-        z=dict(fn="linear_head", reads=("register01",), output=dim),
+        z=dict(fn="linear_head", reads=("register01",), output=p.dim),
         pixels=dict(fn="reconstruction_head", reads=("patch_tokens",), layers=0, patch_size=4),
       ),
     ),

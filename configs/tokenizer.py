@@ -18,18 +18,19 @@ from jssl.configs import common
 
 def network(preset: str) -> dict:
   """The encoder and its quantiser, which `configs/beit.py` loads."""
-  size, patch, codes, net = dict(
-    demo=(32, 4, 256, dict(width=64, depth=2, num_heads=2)),
-    cifar10=(32, 4, 512, dict(width=192, depth=4, num_heads=3)),
-    imagenet=(224, 16, 8192, dict(width=384, depth=6, num_heads=6)),
-  )[preset]
+  p = common.pick(
+    preset,
+    demo=dict(size=32, patch=4, codes=256, net=dict(width=64, depth=2, num_heads=2)),
+    cifar10=dict(size=32, patch=4, codes=512, net=dict(width=192, depth=4, num_heads=3)),
+    imagenet=dict(size=224, patch=16, codes=8192, net=dict(width=384, depth=6, num_heads=6)),
+  )
   return dict(
     fn="vit",
-    image_size=size,
-    patch_size=patch,
+    image_size=p.size,
+    patch_size=p.patch,
     cls_token=False,
-    **net,
-    heads=dict(vq=dict(fn="vector_quantizer", reads=("patch_tokens",), codes=codes, dim=32)),
+    **p.net,
+    heads=dict(vq=dict(fn="vector_quantizer", reads=("patch_tokens",), codes=p.codes, dim=32)),
   )
 
 

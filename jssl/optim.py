@@ -34,7 +34,7 @@ from jssl.schedules import Horizon, is_schedule, UNITS
 
 NAMES = ("adamw", "lamb", "larc", "lars", "sgd")
 _BLOCK = re.compile(r"(?:^|/)encoderblock_(\d+)/")
-_EMBEDDING = re.compile(r"(?:^|/)(embedding/\w+|pos_embedding|cls|registers|mask_token|mix_embedding)$")
+_EMBEDDING = re.compile(r"(?:^|/)(embedding/\w+|pos_embedding|cls|cls_position|registers|mask_token|mix_embedding)$")
 
 
 def default_optim_config() -> dict[str, Any]:
@@ -61,7 +61,9 @@ def default_optim_config() -> dict[str, Any]:
     nesterov=False,  # sgd, lars, larc
     eta=1e-3,  # lars, larc: of the trust ratio
     lars_clip=False,  # lars, in solo-learn's form: larc, with rates of at most lr
-    clip=None,  # dict(per_tensor=3.0) or dict(global_norm=1.0)
+    # dict(global_norm=1.0) or dict(per_tensor=3.0); with joint="/(query|key|value)/", tensors whose paths differ only in
+    # what the regex finds count as one.
+    clip=None,
     lr_mults=(),  # (regex, factor or schedule); of several that fit, the first counts
     constant_lr=(),  # regexes: the lr of these stays at its peak throughout (SimSiam's predictor)
     layer_decay=None,  # factor per layer below the top of a ViT
@@ -112,8 +114,8 @@ def make_optimizer(
 
   Returns:
     The transformation, whose state is an `OptimState`, and what can be said of it: `summary` (text), `lr` and
-    `weight_decay` (functions of the step), and the numbers of tensors that are `decayed`, `undecayed`, `frozen` (for
-    good) and `frozen_at_first`.
+    `weight_decay` (functions of the step), the numbers of tensors that are `decayed`, `undecayed`, `frozen` (for good)
+    and `frozen_at_first`, and the paths of those that are decayed, `decayed_paths`.
 
   A frozen parameter has zero gradient (so it does not count in a global norm), no update and no decay, and its moments
   start when it is thawed, as where torch skips parameters whose gradient is None.
@@ -140,7 +142,7 @@ def make_optimizer(
     rates=_fill(params, _rates(config, paths, horizon, lr, peak)),
     thaw=_fill(params, _thaw(config["freeze"], paths, horizon)),
   )
-  inner = optax.chain(*_stages(config, plan))
+  inner = optax.chain(*_stages(config, plan, paths))
 
   def init(params):
     return OptimState(jnp.zeros([], jnp.int32), inner.init(params))
@@ -149,10 +151,10 @@ def make_optimizer(
     updates, moved = inner.update(updates, state.inner, params, count=state.count)
     return updates, OptimState(optax.safe_increment(state.count), moved)
 
-  return optax.GradientTransformation(init, update), _info(config["name"], lr_text, plan)
+  return optax.GradientTransformation(init, update), _info(config["name"], lr_text, plan, paths)
 
 
-def _stages(config, plan: _Plan) -> list[optax.GradientTransformation]:
+def _stages(config, plan: _Plan, paths) -> list[optax.GradientTransformation]:
   decay = _stage(
     lambda update, param, count, decayed: (
       update + (plan.weight_decay(count) * param).astype(update.dtype) if decayed else update
@@ -176,7 +178,7 @@ def _stages(config, plan: _Plan) -> list[optax.GradientTransformation]:
     body.append(memory)
   frozen = _stage(lambda update, _, count, thaw: _zero_before(thaw, count, update), plan.thaw)
   scale = _stage(lambda update, _, count, rate: update * -rate(count).astype(update.dtype), plan.rates)
-  return [frozen, *_clip(config["clip"]), *body, scale, frozen]
+  return [frozen, *_clip(config["clip"], paths), *body, scale, frozen]
 
 
 def _stage(fn, *trees) -> optax.GradientTransformationExtraArgs:
@@ -211,20 +213,40 @@ def _from_thaw(memory: optax.GradientTransformation, thaw) -> optax.GradientTran
   return optax.partition(groups, jax.tree.map(label, thaw))
 
 
-def _clip(clip) -> list[optax.GradientTransformation]:
-  clip = dict((clip or {}).items())
+def _clip(clip, paths) -> list[optax.GradientTransformation]:
+  clip, known = dict((clip or {}).items()), ("per_tensor", "global_norm", "joint")
   for kind in clip:
-    if kind not in ("per_tensor", "global_norm"):
-      raise ConfigError(f"config.optim.clip: unknown key '{kind}'; {nearest(kind, ('per_tensor', 'global_norm'))}")
-  if len(clip) > 1:
+    if kind not in known:
+      raise ConfigError(f"config.optim.clip: unknown key '{kind}'; {nearest(kind, known)}")
+  if clip.get("per_tensor") and clip.get("global_norm"):
     raise ConfigError("config.optim.clip: give per_tensor or global_norm, not both")
+  if clip.get("joint") and not clip.get("per_tensor"):
+    raise ConfigError("config.optim.clip.joint says which tensors per_tensor takes together; there is no per_tensor")
   if clip.get("per_tensor"):
-    # The 1e-6 is torch's (clip_grad_norm_) and DINO's (utils.clip_gradients).
-    def shrink(g):
-      return g * jnp.minimum(clip["per_tensor"] / (optax.safe_norm(g, 0.0) + 1e-6), 1.0).astype(g.dtype)
-
-    return [optax.stateless(lambda updates, _: jax.tree.map(shrink, updates))]
+    return [_clip_each(clip["per_tensor"], _groups(clip.get("joint"), paths))]
   return [optax.clip_by_global_norm(clip["global_norm"])] if clip.get("global_norm") else []
+
+
+def _groups(joint: str | None, paths) -> list[str]:
+  """Each path without what `joint` finds in it: tensors that count as one have the same."""
+  if not joint:
+    return list(paths)
+  _pick("clip.joint", joint, paths)
+  return [re.sub(joint, "", path) for path in paths]
+
+
+def _clip_each(most: float, groups: Sequence[str]) -> optax.GradientTransformation:
+  """Shrinks what belongs to one group to a norm of at most `most`."""
+
+  def shrink(updates, _):
+    leaves, tree = jax.tree.flatten(updates)
+    norms = {group: [optax.safe_norm(leaf, 0.0) for leaf, g in zip(leaves, groups) if g == group] for group in groups}
+    norms = {group: optax.safe_norm(jnp.stack(own), 0.0) if own[1:] else own[0] for group, own in norms.items()}
+    # The 1e-6 is torch's (clip_grad_norm_) and DINO's (utils.clip_gradients).
+    factors = {group: jnp.minimum(most / (norm + 1e-6), 1.0) for group, norm in norms.items()}
+    return jax.tree.unflatten(tree, [leaf * factors[g].astype(leaf.dtype) for leaf, g in zip(leaves, groups)])
+
+  return optax.stateless(shrink)
 
 
 def _larc(eta: float, plan: _Plan, *, clip: bool = False) -> optax.GradientTransformationExtraArgs:
@@ -387,7 +409,7 @@ def _thaw(freeze, paths, horizon: Horizon) -> dict[str, float]:
   return thaw
 
 
-def _info(name: str, lr_text: str, plan: _Plan) -> dict[str, Any]:
+def _info(name: str, lr_text: str, plan: _Plan, paths) -> dict[str, Any]:
   thaw, decayed = jax.tree.leaves(plan.thaw), jax.tree.leaves(plan.decayed)
   counts = dict(
     decayed=sum(d and t < math.inf for d, t in zip(decayed, thaw, strict=True)),
@@ -397,4 +419,5 @@ def _info(name: str, lr_text: str, plan: _Plan) -> dict[str, Any]:
   )
   said = [f"{n} {kind.replace('_', ' ')}" for kind, n in counts.items() if n or kind in ("decayed", "undecayed")]
   summary = f"{name}: {lr_text}; tensors: {', '.join(said)}"
-  return dict(summary=summary, lr=plan.lr, weight_decay=plan.weight_decay, **counts)
+  decayed_paths = tuple(path for path, d in zip(paths, decayed) if d)
+  return dict(summary=summary, lr=plan.lr, weight_decay=plan.weight_decay, decayed_paths=decayed_paths, **counts)

@@ -15,13 +15,13 @@ from jssl.configs import common
 from jssl.errors import ConfigError
 from jssl.method import Method
 from jssl.models import count_parameters
-from jssl.schedules import Horizon
+from jssl.schedules import Horizon, linear
 from tests import methods
 
 pytestmark = pytest.mark.xdist_group("presets")  # one process builds each of them once
 EXAMPLES = {"demo": (4096, 64), "cifar10": (50_000, 32), "imagenet": (1_281_167, 256)}
 
-VIT_S, VIT_B, VIT_L = 21_665_280, 85_797_888, 303_300_608  # timm's, without the position of the class token
+VIT_S, VIT_B, VIT_L = 21_665_280, 85_797_888, 303_300_608  # timm's, without the position of the class token (`+ 384`)
 RESNET_18, RESNET_50 = 11_176_512, 23_508_032
 BLOCK = lambda d: 12 * d * d + 13 * d  # of a transformer with biases, hidden 4 d: 4 d^2 + 8 d^2, 4 d + 5 d + two norms
 
@@ -124,7 +124,7 @@ RECIPES = dict(
   beit=(1.5e-3, 10, 800, 625, 1e-5, 0.05, 0.05),
   data2vec=(2e-3, 10, 800, 625, 1e-5, 0.05, 0.05),
   ijepa=(1e-3, 40, 600, 625, 1e-6, 0.04, 0.4),
-  maskfeat=(1.6e-3, 30, 300, 625, 1e-6, 0.05, 0.05),
+  maskfeat=(1.6e-3, 30, 300, 625, 8e-6, 0.05, 0.05),
   mixmim=(1.2e-3, 40, 600, 625, 0.0, 0.05, 0.05),
   tokenizer=(8e-4, 5, 100, 1251, 0.0, 0.05, 0.05),  # ours
   inpainting=(2e-3, 10, 100, 1251, 0.0, 0.05, 0.05),
@@ -153,7 +153,7 @@ SIZES = dict(
   simmim=dict(encoder=VIT_B - 196 * 768 + 768 + 27 * 27 * 12 + 3 * 12 + 12 * 2 * 768 + dense(768, 768)),
   beit=dict(encoder=VIT_B - 196 * 768 + 768 + 27 * 27 * 12 + 3 * 12 + 12 * 2 * 768 + dense(768, 8192)),
   data2vec=dict(student=VIT_B - 196 * 768 + 768 + 27 * 27 * 12 + 3 * 12 + 12 * 2 * 768 + dense(768, 768)),
-  maskfeat=dict(encoder=VIT_B + 768 + dense(768, 108)),
+  maskfeat=dict(encoder=VIT_B + 768 + 768 + dense(768, 108)),
   mixmim=dict(
     encoder=VIT_B - 196 * 768 - 768 + 2 * 768, decoder=dense(768, 512) + 512 + 8 * BLOCK(512) + 2 * 512 + dense(512, 768)
   ),
@@ -162,12 +162,12 @@ SIZES = dict(
     tokenizer=dense(768, 384) + 196 * 384 + 6 * BLOCK(384) + 2 * 384 + dense(384, 32) + 8192 * 32,
     decoder=dense(32, 384) + 3 * BLOCK(384) + 2 * 384 + dense(384, 768),
   ),
-  dino=dict(student=VIT_S + dense(384, 2048, 2048, 256) + 256 * 65536 + 65536),
-  ibot=dict(student=VIT_S + 384 + dense(384, 2048, 2048, 256) + 256 * 8192 + 8192),
-  dinov2=dict(student=VIT_L + 1024 + 24 * 2 * 1024 + dense(1024, 2048, 2048, 256) + 256 * 65536 + 65536),
-  msn=dict(student=VIT_S + dense(384, 2048, 2048, 256) + 2 * 2 * 2048, prototypes=256 * 1024),
-  gmml=dict(student=VIT_S + dense(384, 384, 384, 384, 768)),
-  sit=dict(student=VIT_S + dense(384, 384, 384, 384, 768) + dense(384, 4096, 4096, 256) + 4 * 4096),
+  dino=dict(student=VIT_S + 384 + dense(384, 2048, 2048, 256) + 256 * 65536),
+  ibot=dict(student=VIT_S + 384 + 384 + dense(384, 2048, 2048, 256) + 256 * 8192 + 8192),
+  dinov2=dict(student=VIT_L + 1024 + 1024 + 24 * 2 * 1024 + dense(1024, 2048, 2048, 256) + 256 * 65536 + 65536),
+  msn=dict(student=VIT_S + 384 + dense(384, 2048, 2048, 256) + 2 * 2 * 2048, prototypes=256 * 1024),
+  gmml=dict(student=VIT_S + 384 + dense(384, 384, 384, 384, 768)),
+  sit=dict(student=VIT_S + 384 + dense(384, 384, 384, 384, 768) + dense(384, 4096, 4096, 256) + 4 * 4096),
   mmc=dict(student=VIT_S + dense(384, 384, 384, 384, 768) + dense(384, 2048, 2048, 256) + 256 * 8192),
   barlow_twins=dict(student=RESNET_50 + dense(2048, 8192, 8192, 8192, bias=False) + 4 * 8192),
   byol=dict(
@@ -175,7 +175,7 @@ SIZES = dict(
     predictor=dense(256, 4096) + dense(4096, 256, bias=False) + 2 * 4096,
   ),
   deepcluster_v2=dict(student=RESNET_50 + dense(2048, 2048, 128) + 2 * 2048),
-  mc_ssl=dict(student=VIT_S + dense(384, 384, 384, 768) + dense(384, 2048, 2048, 256) + 2 * 256 * 8192),
+  mc_ssl=dict(student=VIT_S + 384 + dense(384, 384, 384, 768) + dense(384, 2048, 2048, 256) + 2 * 256 * 8192),
   ressl=dict(student=RESNET_50 + dense(2048, 4096, 512)),
   simsiam=dict(
     student=RESNET_50 + dense(2048, 2048, 2048, 2048, bias=False) + 4 * 2048,
@@ -196,7 +196,7 @@ SIZES = dict(
   w_mse=dict(student=RESNET_18 + dense(512, 1024, 128) + 2 * 1024),
   tico=dict(student=RESNET_50 + dense(2048, 4096, bias=False) + 2 * 4096 + dense(4096, 256)),
   # Patches of 14 px in the place of 16: 60 more of them, each with a kernel of 3 x 60 pixels less.
-  lejepa=dict(student=VIT_L + (1 - 3) * 60 * 1024 + dense(1024, 2048, 2048, 512) + 4 * 2048),
+  lejepa=dict(student=VIT_L + 1024 + (1 - 3) * 60 * 1024 + dense(1024, 2048, 2048, 512) + 4 * 2048),
   rotation=dict(student=RESNET_50 + dense(2048, 4)),
   relative_position=dict(student=VIT_S - 180 * 384, relation=dense(768, 4096, 8) + 2 * 4096),
   colorization=dict(student=VIT_S + dense(384, 16 * 262)),
@@ -259,4 +259,13 @@ def test_msn_starts_from_a_learning_rate_and_spares_the_prototypes_decay():
 
 def test_dino_freezes_its_last_layer_for_an_epoch():
   _, _, _, _, info = built("dino", "imagenet")
-  assert info["frozen_at_first"] == 2  # direction and gain of the prototypes
+  assert info["frozen_at_first"] == 1  # the directions of the prototypes, whose gains are 1
+
+
+def test_dinos_longer_run_trains_and_decays_the_prototypes_gain():
+  config = load_config("dino:imagenet,boost")
+  assert not config.networks.student.heads.logits.norm_last_layer and config.optim.decay == ("prototypes/gain$",)
+  assert config.total_epochs == 300 and config.targets.y.temp.to_dict() == linear(0.04, 0.07, epochs=30)
+  for wrong in ("dino:imagenet,bost", "dino:demo,boost"):
+    with pytest.raises(ConfigError, match="after imagenet there may come ',boost'"):
+      load_config(wrong)

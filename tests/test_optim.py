@@ -227,6 +227,26 @@ def test_clipping_only_shrinks():
   np.testing.assert_allclose(got["large"] / got["small"], -10.0 / -1.0, rtol=1e-6)
 
 
+def test_query_key_and_value_are_clipped_as_the_one_tensor_that_torch_has():
+  """A norm of 5 in three parts of 3, 4 and 0, none of which is too long by itself; `out` is no part of it."""
+  config = dict(name="sgd", momentum=0.0, lr=1.0, lr_schedule="constant")
+  attention = lambda x: {
+    name: dict(kernel=jnp.array([x * length])) for name, length in dict(query=3.0, key=4.0, value=0.0, out=4.8).items()
+  }
+  grads = dict(encoderblock_0=dict(MultiHeadDotProductAttention_0=attention(1.0)), encoderblock_1=dict(a=attention(0.1)))
+  step = lambda **clip: make_optimizer(dict(config, clip=clip), grads, **RUN)[0]
+  run = lambda tx: tx.update(grads, tx.init(grads), grads)[0]
+  apart, joint = run(step(per_tensor=4.9)), run(step(per_tensor=4.9, joint="/(query|key|value)/"))
+  jax.tree.map(lambda u, g: np.testing.assert_array_equal(u, -g), apart, grads)
+  np.testing.assert_array_equal(
+    joint["encoderblock_1"]["a"]["query"]["kernel"], -grads["encoderblock_1"]["a"]["query"]["kernel"]
+  )
+  for name, g in grads["encoderblock_0"]["MultiHeadDotProductAttention_0"].items():
+    factor = 1.0 if name == "out" else 4.9 / (5 + 1e-6)
+    got = joint["encoderblock_0"]["MultiHeadDotProductAttention_0"][name]["kernel"]
+    np.testing.assert_allclose(got, -factor * g["kernel"], rtol=1e-6, err_msg=name)
+
+
 def test_frozen_parameters_do_not_move_and_start_afresh():
   """A layer frozen for an epoch then behaves as if Adam had just begun, as in torch with `grad = None`."""
   base = dict(lr=0.01, lr_schedule="constant", weight_decay=0.1)
@@ -311,9 +331,20 @@ def test_all_are_decayed_when_asked_as_torch_does_with_one_list(name):
     np.testing.assert_allclose(value, params[key].detach().numpy(), rtol=1e-5, atol=2e-6, err_msg=key)
 
 
+def test_decay_takes_from_the_rule():
+  """What torch keeps as `[count, 1]`, the gains of prototypes, is decayed there."""
+  decayed, info = train(dict(lr=0.01, lr_schedule="constant", weight_decay=0.5, decay=("scale",)))
+  assert info["decayed"] == 3 and [path.rsplit("/")[-1] for path in info["decayed_paths"]].count("scale") == 1
+  plain = train(dict(lr=0.01, lr_schedule="constant", weight_decay=0.5))[0]
+  np.testing.assert_array_equal(leaves(decayed[-1])["bias"], leaves(plain[-1])["bias"])
+  start, moved = leaves(tensors())["scale"], leaves(plain[0])["scale"]
+  np.testing.assert_allclose(leaves(decayed[0])["scale"], moved - 0.01 * 0.5 * start, rtol=1e-5)
+
+
 def test_layer_decay_has_maes_numbering():
   paths = [
     "student/backbone/cls",
+    "student/backbone/cls_position",
     "student/backbone/pos_embedding",
     "student/backbone/embedding/kernel",
     "student/backbone/Transformer/encoderblock_0/MlpBlock_0/Dense_0/kernel",
@@ -323,7 +354,7 @@ def test_layer_decay_has_maes_numbering():
     "student/heads_x/cls/kernel",
   ]
   factors = layer_factors(0.5, paths)
-  np.testing.assert_allclose(list(factors.values()), 0.5 ** np.array([12, 12, 12, 11, 10, 1, 0, 0]))
+  np.testing.assert_allclose(list(factors.values()), 0.5 ** np.array([12, 12, 12, 12, 11, 10, 1, 0, 0]))
 
   params = dict(cls=(1, 1, 2), encoderblock_0=dict(kernel=(2, 2)), head=dict(kernel=(2, 2)))
   params = jax.tree.map(jnp.ones, params, is_leaf=lambda x: isinstance(x, tuple))
@@ -381,6 +412,10 @@ def test_bfloat16_parameters_keep_their_dtype():
     (dict(lr=1.0, lr_mults=(("head|query", 1.0), ("head", 2.0))), "earlier entries"),
     (dict(lr=1.0, layer_decay=0.5), "encoderblock"),
     (dict(lr=1.0, clip=dict(per_tensor=1.0, global_norm=1.0)), "not both"),
+    (dict(lr=1.0, clip=dict(global_norm=1.0, joint="head")), "there is no per_tensor"),
+    (dict(lr=1.0, clip=dict(per_tensor=1.0, joint="hed")), "clip.joint: 'hed' picks no parameter; did you mean 'head'"),
+    (dict(lr=1.0, decay=("hed",)), "config.optim.decay: 'hed' picks no parameter"),
+    (dict(lr=1.0, decay=("head",), no_decay=("head",)), "both decay and no_decay pick 'head"),
     (dict(lr=1.0, clip=dict(global_norms=1.0)), "'global_norm'"),
     (dict(lr=1.0, warmup_epochs=1, warmup_steps=4), "exactly one of"),
     (dict(lr=1.0, end_lr=0.1, end_lr_fraction=0.1), "not both"),

@@ -74,8 +74,8 @@ def _blocks(prefix: str, to: str) -> tuple[Rule, ...]:
 def vit(weights: Weights, like: Any) -> Any:
   """Variables of `jssl.models.vit` from those of ViT, DeiT, MAE's encoder, BEiT, data2vec, MSN, I-JEPA or DINOv2.
 
-  The class token takes its position with it, since ours has none of its own. BEiT's keys have no bias; here it is 0,
-  which changes nothing, as a softmax is blind to it.
+  The class token takes its position with it, unless the module has a `cls_position`. BEiT's keys have no bias; here it
+  is 0, which changes nothing, as a softmax is blind to it.
 
   Args:
     weights: names to arrays, as `safetensors.numpy.load_file` reads them.
@@ -94,6 +94,7 @@ def vit(weights: Weights, like: Any) -> Any:
     like,
     (
       (r"embeddings\.cls_token", "cls"),
+      (r"embeddings\.cls_position", "cls_position"),
       (r"embeddings\.mask_token", "mask_token"),
       (r"embeddings\.register_tokens", "registers"),
       (r"embeddings\.position_embeddings", "pos_embedding"),
@@ -196,12 +197,15 @@ def resnet(weights: Weights, like: Any) -> Any:
 
 
 def _split_positions(weights: dict[str, np.ndarray], like: Any) -> None:
-  """Adds the class token's position to it, and leaves the patches' if the module learns them."""
+  """Gives the class token its position, adds it where the module has no place for one, and leaves the patches' if learned."""
   table = weights.pop("embeddings.position_embeddings", None)
   if table is None:
     return
   if "embeddings.cls_token" in weights:
-    weights["embeddings.cls_token"] = weights["embeddings.cls_token"] + table[:, :1]
+    if "cls_position" in like["params"]:
+      weights["embeddings.cls_position"] = table[:, :1]
+    else:
+      weights["embeddings.cls_token"] = weights["embeddings.cls_token"] + table[:, :1]
     table = table[:, 1:]
   if "pos_embedding" in like["params"]:
     weights["embeddings.position_embeddings"] = table

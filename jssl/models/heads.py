@@ -353,6 +353,7 @@ class ReconstructionHead(nn.Module):
   layers: int
   patch_size: int
   channels: int = 3
+  init: str = "zero_bias"
   dtype: str = "float32"
 
   @nn.compact
@@ -363,13 +364,15 @@ class ReconstructionHead(nn.Module):
     for i in range(self.layers):
       x = parts.gelu(parts.Projection((dim,), (dim,), parts.kernel_init("dino"), dtype=self.dtype, name=f"dense_{i}")(x))
     # torch takes a transposed convolution's outputs for its fan-in.
-    return parts.Projection((dim,), (pixels,), parts.uniform_bound(pixels), dtype=self.dtype, name="pixels")(x).astype(
+    kernel = parts.uniform_bound(dim if self.init == "convolution" else pixels)
+    bias = nn.initializers.zeros if self.init == "zero_bias" else kernel
+    return parts.Projection((dim,), (pixels,), kernel, bias_init=bias, dtype=self.dtype, name="pixels")(x).astype(
       jnp.float32
     )
 
 
 def reconstruction_head(
-  *, patch_size: int, layers: int = 3, channels: int = 3, dtype: str = "float32"
+  *, patch_size: int, layers: int = 3, channels: int = 3, init: str = "zero_bias", dtype: str = "float32"
 ) -> ReconstructionHead:
   """Light decoder of GMML, SiT and MC-SSL: a few Linear-GELU layers on each patch token, then its pixels.
 
@@ -380,15 +383,23 @@ def reconstruction_head(
     patch_size: side of a patch in pixels.
     layers: number of Linear-GELU layers, of the tokens' width.
     channels: of the image.
+    init: of the last layer. "transposed": as torch's transposed convolution, kernel and bias uniform within
+      +-1 / sqrt(outputs) (GMML, SiT, MC-SSL). "convolution": as its 1x1 convolution, both within +-1 / sqrt(inputs)
+      (SimMIM). "zero_bias": a kernel as in "transposed", biases 0.
     dtype: of matrix products.
 
   Returns:
     a module, `[batch, patches, dim]` to float32 `[batch, patches, P * P * channels]`, in a patch: row, column, channel.
 
+  Raises:
+    ValueError: an unknown `init`.
+
   References:
     Atito et al., GMML is All you Need, arXiv 2205.14986 and Sara-Ahmed/GMML; Sara-Ahmed/SiT; microsoft/SimMIM.
   """
-  return ReconstructionHead(layers, patch_size, channels, dtype)
+  if init not in ("transposed", "convolution", "zero_bias"):
+    raise ValueError(f"init must be 'transposed', 'convolution' or 'zero_bias', not {init!r}")
+  return ReconstructionHead(layers, patch_size, channels, init, dtype)
 
 
 def color_head(
@@ -406,7 +417,7 @@ def color_head(
   Returns:
     a module, `[batch, patches, dim]` to float32 `[batch, patches, (patch_size / stride)^2 * bins]`: place, class.
   """
-  return ReconstructionHead(layers, patch_size // stride, bins, dtype)
+  return ReconstructionHead(layers, patch_size // stride, bins, dtype=dtype)
 
 
 def linear_head(*, output: int | None = None, bias: bool = True, init: str = "dino", dtype: str = "float32") -> MLPHead:

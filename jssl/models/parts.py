@@ -81,15 +81,21 @@ CODE_INITS = dict(
   haiku=nn.initializers.variance_scaling(0.87962566103423978**2, "fan_in", "truncated_normal"),
   simclr=nn.initializers.normal(0.01),
 )
+# The names that `kernel_init` knows.
+INITS = ("dino", "ibot", "dinov2", "mae", "moco_v3", "beit", "normal", "normal_rescaled", "msn", "maskfeat")
+# N(0, 0.02) cut off at +-0.02, one standard deviation; what is left has a deviation of 0.0108.
+_CUT = nn.initializers.truncated_normal(0.02, lower=-1.0, upper=1.0)
 
 
 def kernel_init(init: str, *, joint: int = 1, layer: int | None = None) -> Initializer:
   """Initialisation of a linear kernel `[inputs, outputs]` of a transformer.
 
   Args:
-    init: "dino": N(0, 0.02), which is what its truncation at +-2 (not at two standard deviations) amounts to.
-      "mae": Xavier uniform. "moco_v3": the same, query, key and value each by itself. "beit": normal with standard
-      deviation 0.02, and residual outputs divided by `sqrt(2 * layer)` (BEiT, SimMIM, data2vec).
+    init: whose code is followed; see `vit` for the other parameters.
+      "dino", "ibot", "dinov2", "normal", "msn", "maskfeat": N(0, 0.02), which is what its truncation at +-2 (not at two
+      standard deviations) amounts to. "normal_rescaled": the same, and residual outputs divided by `sqrt(2 * layer)`.
+      "mae": Xavier uniform. "moco_v3": the same, query, key and value each by itself.
+      "beit": N(0, 0.02) cut off at +-0.02, and residual outputs divided by `sqrt(2 * layer)` (BEiT, SimMIM, data2vec).
     joint: number of equal kernels that the official code keeps as one matrix, which Xavier's fan counts: 3 for query,
       key and value.
     layer: 1-based number of the block, for the two kernels that write to the residual stream.
@@ -99,17 +105,63 @@ def kernel_init(init: str, *, joint: int = 1, layer: int | None = None) -> Initi
 
   References:
     facebookresearch/dino vision_transformer.py, facebookresearch/mae models_mae.py, facebookresearch/moco-v3 vits.py,
-    microsoft/SimMIM models/vision_transformer.py (fix_init_weight).
+    microsoft/unilm beit/modeling_pretrain.py and microsoft/SimMIM models/vision_transformer.py (trunc_normal_,
+    fix_init_weight).
   """
-  if init == "dino":
+  if init in ("dino", "ibot", "dinov2", "normal", "msn", "maskfeat"):
     return nn.initializers.normal(0.02)
+  if init == "normal_rescaled":
+    return nn.initializers.normal(0.02 / math.sqrt(2 * layer) if layer else 0.02)
   if init == "mae":
     return nn.initializers.variance_scaling(2.0 / (1 + joint), "fan_avg", "uniform")
   if init == "moco_v3":
     return nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
   if init == "beit":
-    return nn.initializers.normal(0.02 / math.sqrt(2 * layer) if layer else 0.02)
-  raise ValueError(f"init must be 'dino', 'mae', 'moco_v3' or 'beit', not {init!r}")
+    factor = 1 / math.sqrt(2 * layer) if layer else 1.0
+    return lambda *args: factor * _CUT(*args)
+  raise ValueError(f"init must be one of {', '.join(INITS)}, not {init!r}")
+
+
+def bias_init(init: str) -> Initializer:
+  """Initialisation of biases of linear layers and of LayerNorms in a transformer: 0, and 0.02 in MaskFeat's code."""
+  return nn.initializers.constant(0.02) if init == "maskfeat" else nn.initializers.zeros
+
+
+def patch_embedding_init(init: str, fan: int) -> tuple[Initializer, Initializer]:
+  """Initialisation of kernel and bias of a patch embedding.
+
+  Args:
+    init: as in `kernel_init`.
+    fan: number of inputs, `P * P * channels`.
+
+  References:
+    as `kernel_init`; facebookresearch/ijepa src/models/vision_transformer.py ("normal"), facebookresearch/msn src/deit.py,
+    facebookresearch/SlowFast slowfast/models/video_model_builder.py ("maskfeat").
+  """
+  torch = uniform_bound(fan)  # DINO leaves the convolution at torch's default, MAE and MaskFeat its bias alone
+  if init in ("dino", "ibot", "dinov2"):
+    return torch, torch
+  if init == "msn":
+    return nn.initializers.normal(math.sqrt(2 / fan)), nn.initializers.zeros
+  return kernel_init(init), torch if init in ("mae", "maskfeat") else nn.initializers.zeros
+
+
+def token_init(init: str, name: str) -> Initializer:
+  """Initialisation of a learned token or position: N(0, 0.02), for "beit" cut off as kernels are.
+
+  Args:
+    init: as in `kernel_init`.
+    name: "cls", "registers", "mask_token" or another. iBOT's and DINOv2's mask tokens start at 0, DINOv2's class token
+      and registers as N(0, 1e-6).
+
+  References:
+    as `kernel_init`; bytedance/ibot models/vision_transformer.py, facebookresearch/dinov2 models/vision_transformer.py.
+  """
+  if init in ("ibot", "dinov2") and name == "mask_token":
+    return nn.initializers.zeros
+  if init == "dinov2" and name in ("cls", "registers"):
+    return nn.initializers.normal(1e-6)
+  return _CUT if init == "beit" else nn.initializers.normal(0.02)
 
 
 class Projection(nn.Module):

@@ -58,7 +58,7 @@ def jepa_predictor(
   mlp_ratio: float = 4.0,
   gelu: str = "exact",
   layer_norm_eps: float = 1e-6,
-  init: str = "beit",
+  init: str = "normal",
   attention: str = "xla",
   remat: bool | str = False,
   scan: bool = False,

@@ -92,7 +92,8 @@ class Attention(nn.Module):
 
     def project(name):
       init = parts.kernel_init(config.init, joint=3)
-      return parts.Projection((dim,), heads, init, config.qkv_bias, dtype=config.dtype, name=name)(x)
+      bias = parts.bias_init(config.init)
+      return parts.Projection((dim,), heads, init, config.qkv_bias, bias, config.dtype, name=name)(x)
 
     query, key, value = (project(name) for name in ("query", "key", "value"))
     if config.attention == "xla":
@@ -100,7 +101,8 @@ class Attention(nn.Module):
     else:
       y = jax.nn.dot_product_attention(query, key, value, bias, implementation=config.attention)
     init = parts.kernel_init(config.init, layer=self.layer)
-    return parts.Projection(heads, (dim,), init, dtype=config.dtype, name="out")(y)
+    bias = parts.bias_init(config.init)
+    return parts.Projection(heads, (dim,), init, bias_init=bias, dtype=config.dtype, name="out")(y)
 
 
 class Mlp(nn.Module):
@@ -115,9 +117,10 @@ class Mlp(nn.Module):
     config, dim = self.config, x.shape[-1]
     into = parts.kernel_init(config.init)
     back = parts.kernel_init(config.init, layer=self.layer)
-    x = parts.Projection((dim,), (config.mlp_dim,), into, dtype=config.dtype, name="Dense_0")(x)
+    common = dict(bias_init=parts.bias_init(config.init), dtype=config.dtype)
+    x = parts.Projection((dim,), (config.mlp_dim,), into, **common, name="Dense_0")(x)
     x = parts.gelu(x, config.gelu)
-    return parts.Projection((config.mlp_dim,), (dim,), back, dtype=config.dtype, name="Dense_1")(x)
+    return parts.Projection((config.mlp_dim,), (dim,), back, **common, name="Dense_1")(x)
 
 
 class EncoderBlock(nn.Module):
@@ -150,8 +153,9 @@ class EncoderBlock(nn.Module):
       lambda y: Attention(config, self.layer, name="MultiHeadDotProductAttention_0")(y, bias),
       Mlp(config, self.layer, name="MlpBlock_0"),
     )
+    norm = dict(epsilon=config.layer_norm_eps, dtype=config.dtype, bias_init=parts.bias_init(config.init))
     for i, branch in enumerate(branches):
-      y = branch(LayerNorm(epsilon=config.layer_norm_eps, dtype=config.dtype, name=f"LayerNorm_{i}")(x))
+      y = branch(LayerNorm(**norm, name=f"LayerNorm_{i}")(x))
       if config.layer_scale is not None:
         y = y * self.param(f"layer_scale_{i}", nn.initializers.constant(config.layer_scale), x.shape[-1:])
       x = x + parts.drop_path(y, keys, rate=rate, number=2 * layer + i)

@@ -27,6 +27,7 @@ class ViT(nn.Module):
   position_offset: float = 0.1
   position_antialias: bool = False
   cls_token: bool = True
+  cls_position: bool = False
   registers: int = 0
   mask_token: bool = False
   mix_embedding: bool = False
@@ -118,20 +119,17 @@ class ViT(nn.Module):
       images = parts.gelu(images, self.block.gelu)
     # A convolution whose stride is its kernel is one matrix product of patches.
     side = self.patch_size // 2 ** len(self.stem)
-    shape, init = (side, side, images.shape[-1]), self.block.init
-    torch_default = parts.uniform_bound(math.prod(shape))  # DINO leaves the convolution at it, MAE the bias alone
-    embedding = parts.Projection(
-      shape,
-      (self.width,),
-      torch_default if init == "dino" else parts.kernel_init(init),
-      bias_init=nn.initializers.zeros if init in ("beit", "moco_v3") else torch_default,
-      dtype=self.block.dtype,
-      name="embedding",
-    )
+    shape = (side, side, images.shape[-1])
+    kernel, bias = parts.patch_embedding_init(self.block.init, math.prod(shape))
+    embedding = parts.Projection(shape, (self.width,), kernel, bias_init=bias, dtype=self.block.dtype, name="embedding")
     return embedding(parts.patchify(images, side)).astype(jnp.float32)
 
   def _hide(self, x, mask):
-    token = self.param("mask_token", nn.initializers.normal(0.02), (1, 1, self.width)) if self.mask_token else None
+    token = (
+      self.param("mask_token", parts.token_init(self.block.init, "mask_token"), (1, 1, self.width))
+      if self.mask_token
+      else None
+    )
     if mask is None:
       return x
     if token is None:
@@ -143,7 +141,8 @@ class ViT(nn.Module):
   def _positions(self, grid):
     if self.position == "learned":
       native = self.grid((*self.image_size, 1))
-      table = self.param("pos_embedding", nn.initializers.normal(0.02), (1, native[0] * native[1], self.width))
+      shape = (1, native[0] * native[1], self.width)
+      table = self.param("pos_embedding", parts.token_init(self.block.init, "pos_embedding"), shape)
       return positions.interpolate_positions(
         table, native, grid, offset=self.position_offset, antialias=self.position_antialias
       )
@@ -159,11 +158,11 @@ class ViT(nn.Module):
 
   def _prefix(self, batch):
     sizes = dict(cls=int(self.cls_token), registers=self.registers)
-    return {
-      name: jnp.tile(self.param(name, nn.initializers.normal(0.02), (1, size, self.width)), (batch, 1, 1))
-      for name, size in sizes.items()
-      if size
-    }
+    param = lambda name, size: self.param(name, parts.token_init(self.block.init, name), (1, size, self.width))
+    tokens = {name: param(name, size) for name, size in sizes.items() if size}
+    if self.cls_position:
+      tokens["cls"] = tokens["cls"] + param("cls_position", 1)
+    return {name: jnp.tile(token, (batch, 1, 1)) for name, token in tokens.items()}
 
   def _bias(self, grid, ids_keep):
     if self.position not in ("relative_bias", "block_relative_bias"):
@@ -194,6 +193,7 @@ def vit(
   position_offset: float = 0.1,
   position_antialias: bool = False,
   cls_token: bool = True,
+  cls_position: bool = False,
   registers: int = 0,
   mask_token: bool = False,
   mix_embedding: bool = False,
@@ -213,7 +213,8 @@ def vit(
   """Vision Transformer, pre-norm, with the parameter names of big_vision.
 
   The defaults give the ViT of DINO and DeiT. Positions belong to patches: the class token and the registers, which
-  follow it, have none (a checkpoint's position of the class token is added to the token when it is loaded).
+  follow it, have none (a checkpoint's position of the class token is added to the token when it is loaded), unless
+  `cls_position` gives the class token one.
 
   Args:
     variant: "Ti", "S", "B", "L" or "H", a slash and the patch size: "S/16". `width`, `depth`, `num_heads` and
@@ -236,6 +237,9 @@ def vit(
     position_offset: added to the new size when learned positions are interpolated; see `interpolate_positions`.
     position_antialias: widen the kernel when learned positions shrink (DINOv2 with registers).
     cls_token: put a class token before the patches.
+    cls_position: give it a learned position, which is added to it: for the same function another training, in which the
+      sum of the two moves twice as far as the token would alone. DINO's, DeiT's and most codes have it as row 0 of
+      their table.
     registers: number of learned tokens between the class token and the patches (Darcet et al., arXiv 2309.16588).
     mask_token: own the token that stands for hidden patches.
     mix_embedding: own two vectors, one of which is added to each patch embedding: by whether the patch is the image's
@@ -250,9 +254,21 @@ def vit(
       arXiv 2205.14986: 6, 8, 10, 12).
     fc_norm: have no final LayerNorm on the tokens, but one on the mean of the patch tokens, which is then the features
       (MAE and BEiT are fine-tuned so).
-    init: "dino" (linear kernels N(0, 0.02), patch embedding as torch's default), "mae" (Xavier uniform throughout),
-      "moco_v3" (the same with query, key and value apart) or "beit" (N(0, 0.02), and outputs of block i into the
-      residual stream divided by sqrt(2i)). Tokens and learned positions are N(0, 0.02) in all four, linear biases 0.
+    init: whose code the parameters start as in. Where nothing else is said, linear kernels, tokens and learned
+      positions are N(0, 0.02) and biases 0; "torch" is uniform within +-1 / sqrt(inputs).
+
+      | init | kernels and tokens | patch embedding, its bias |
+      |---|---|---|
+      | "dino" | | torch, torch |
+      | "ibot" | the mask token 0 | torch, torch |
+      | "dinov2" | the mask token 0, class token and registers N(0, 1e-6) | torch, torch |
+      | "mae" | Xavier uniform | Xavier uniform, torch |
+      | "moco_v3" | Xavier uniform, query, key and value apart | Xavier uniform, 0 |
+      | "beit" | all cut off at +-0.02; outputs of block i into the residual stream / sqrt(2i) | cut off as well, 0 |
+      | "normal" (I-JEPA) | | N(0, 0.02), 0 |
+      | "normal_rescaled" | outputs of block i into the residual stream / sqrt(2i) | N(0, 0.02), 0 |
+      | "msn" | | N(0, sqrt(2 / inputs)), 0 |
+      | "maskfeat" | linear biases and those of the blocks' LayerNorms 0.02 | N(0, 0.02), torch |
     attention: "xla", or "cudnn" for flash attention on a GPU in half precision.
     remat: recompute blocks in the backward pass, for less memory: True, or a policy that says what is kept; see
       `parts.remat`.
@@ -280,6 +296,8 @@ def vit(
   if None in (width, depth, num_heads, patch_size):
     raise ValueError("without a variant, vit needs width, depth, num_heads and patch_size")
   _check(width, depth, num_heads, position, tuple(readout))
+  if cls_position and not cls_token:
+    raise ValueError("cls_position=True needs a class token, cls_token=True")
   if patch_size % 2 ** len(stem):
     raise ValueError(f"patch_size {patch_size} is not divisible by the stem's stride {2 ** len(stem)}")
   image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
@@ -307,6 +325,7 @@ def vit(
     position_offset,
     position_antialias,
     cls_token,
+    cls_position,
     registers,
     mask_token,
     mix_embedding,

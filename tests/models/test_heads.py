@@ -209,6 +209,17 @@ def test_reconstruction_head():
   assert set(initialise(reconstruction_head(patch_size=2, layers=0), tokens)["params"]) == {"pixels"}
 
 
+@pytest.mark.parametrize("init, kernel, bias", [("zero_bias", 192, None), ("transposed", 192, 192), ("convolution", 32, 32)])
+def test_where_the_last_layer_of_a_reconstruction_head_starts(init, kernel, bias):
+  module = reconstruction_head(patch_size=8, layers=0, init=init)
+  params = module.init(jax.random.key(0), jnp.zeros((1, 4, 32)))["params"]["pixels"]
+  for array, fan in ((params["kernel"], kernel), (params["bias"], bias)):
+    bound = 0.0 if fan is None else fan**-0.5
+    assert 0.97 * bound <= np.abs(array).max() <= bound
+  with pytest.raises(ValueError, match="init must be 'transposed', 'convolution' or 'zero_bias', not 'torch'"):
+    reconstruction_head(patch_size=8, init="torch")
+
+
 def test_linear_head():
   module = linear_head(output=4)
   params = initialise(module, X)["params"]

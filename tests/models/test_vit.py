@@ -419,6 +419,10 @@ def test_gelu_forms():
     parts.gelu(x, "fast")
 
 
+# Of N(0, 0.02) between -0.02 and 0.02: the variance is 0.02^2 (1 - 2 phi(1) / (2 Phi(1) - 1)).
+CUT = 0.02 * (1 - 2 * 0.24197072 / 0.68268949) ** 0.5
+
+
 @pytest.mark.parametrize(
   "init, numbers, deviation",
   [
@@ -427,8 +431,11 @@ def test_gelu_forms():
     ("mae", {}, (2 / (96 + 64)) ** 0.5),
     ("mae", dict(layer=2), (2 / (96 + 64)) ** 0.5),
     ("moco_v3", dict(joint=3), (2 / (96 + 64)) ** 0.5),
-    ("beit", dict(joint=3), 0.02),
-    ("beit", dict(layer=2), 0.01),
+    ("normal", dict(joint=3, layer=2), 0.02),
+    ("normal_rescaled", dict(joint=3), 0.02),
+    ("normal_rescaled", dict(layer=2), 0.01),
+    ("beit", dict(joint=3), CUT),
+    ("beit", dict(layer=2), CUT / 2),
   ],
 )
 def test_kernel_init_deviations(init, numbers, deviation):
@@ -436,12 +443,74 @@ def test_kernel_init_deviations(init, numbers, deviation):
   assert abs(kernel.std() / deviation - 1) < 0.05
 
 
+def test_a_position_of_the_class_token_is_added_to_it():
+  """The same function as without, for the token that is the sum; and both get the gradient of the sum."""
+  module, plain = small(cls_position=True), small()
+  variables = initialise(module)
+  assert variables["params"]["cls_position"].shape == (1, 1, 16)
+  params = dict(variables["params"])
+  params["cls"] = params["cls"] + params.pop("cls_position")
+  want, got = run(plain, dict(params=params)), run(module, variables)
+  jax.tree.map(np.testing.assert_array_equal, got, want)
+  grads = jax.grad(lambda v: module.apply(v, IMAGES)[0].sum())(variables)["params"]
+  np.testing.assert_array_equal(grads["cls"], grads["cls_position"])
+  assert np.abs(grads["cls"]).max() > 1e-3
+  with pytest.raises(ValueError, match="cls_position=True needs a class token"):
+    small(cls_position=True, cls_token=False)
+
+
 def test_mae_counts_query_key_and_value_as_one_matrix():
   kernel = parts.kernel_init("mae", joint=3)(jax.random.key(0), (64, 64))
   bound = (6 / (64 + 3 * 64)) ** 0.5
   assert 0.99 * bound < np.abs(kernel).max() <= bound
-  with pytest.raises(ValueError, match="'dino', 'mae', 'moco_v3' or 'beit'"):
+  with pytest.raises(ValueError, match="dino, mae, moco_v3, beit, .* not 'xavier'"):
     parts.kernel_init("xavier")
+
+
+def test_beit_cuts_off_at_one_standard_deviation():
+  for array in (
+    parts.kernel_init("beit")(jax.random.key(0), (96, 64)),
+    parts.token_init("beit", "cls")(jax.random.key(1), (99, 64)),
+  ):
+    assert 0.0199 < np.abs(array).max() <= 0.02 and abs(array.std() / CUT - 1) < 0.03
+
+
+@pytest.mark.parametrize(
+  "init, kernel, bias",
+  [
+    ("dino", (3 * 768) ** -0.5, (3 * 768) ** -0.5),
+    ("mae", (2 / (768 + 64)) ** 0.5, (3 * 768) ** -0.5),
+    ("moco_v3", (2 / (768 + 64)) ** 0.5, 0.0),
+    ("beit", CUT, 0.0),
+    ("normal", 0.02, 0.0),
+    ("normal_rescaled", 0.02, 0.0),
+    ("msn", (2 / 768) ** 0.5, 0.0),
+    ("maskfeat", 0.02, (3 * 768) ** -0.5),
+  ],
+)
+def test_patch_embedding_init_deviations(init, kernel, bias):
+  inits = parts.patch_embedding_init(init, 768)
+  got = [fn(jax.random.key(i), shape).std() for i, (fn, shape) in enumerate(zip(inits, ((768, 64), (9999,))))]
+  np.testing.assert_allclose(got, [kernel, bias], rtol=0.03)
+
+
+def test_maskfeats_biases_start_at_a_fiftieth():
+  """Those of linear layers and of LayerNorms in blocks, not that of the last LayerNorm, which is its head's."""
+  params = jax.jit(small(init="maskfeat", depth=1).init)(jax.random.key(0), IMAGES)["params"]["Transformer"]
+  biases = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params["encoderblock_0"])}
+  assert {name.split("'")[-2] for name in biases} == {"kernel", "bias", "scale"}
+  assert all((leaf == np.float32(0.02)).all() for name, leaf in biases.items() if "bias" in name)
+  assert not params["encoder_norm"]["bias"].any()
+
+
+@pytest.mark.parametrize(
+  "init, cls, mask", [("dino", 0.02, 0.02), ("ibot", 0.02, 0.0), ("dinov2", 1e-6, 0.0), ("beit", CUT, CUT)]
+)
+def test_token_init_deviations(init, cls, mask):
+  wanted = dict(cls=cls, registers=cls, mask_token=mask, pos_embedding=CUT if init == "beit" else 0.02)
+  for name, deviation in wanted.items():
+    token = parts.token_init(init, name)(jax.random.key(0), (1, 16, 512))
+    np.testing.assert_allclose(token.std(), deviation, rtol=0.03, err_msg=name)
 
 
 def test_where_the_initialisation_counts(monkeypatch):

@@ -78,6 +78,15 @@ def test_vit(saved, gelu, act):
   assert_close(found["features"], wanted.last_hidden_state[:, 0])
 
 
+def test_the_class_token_may_keep_its_position(saved):
+  weights = saved(transformers.ViTModel(transformers.ViTConfig(**THEIRS, intermediate_size=32)))
+  apart, joined = (vit(**OURS, layer_norm_eps=1e-12, cls_position=position) for position in (True, False))
+  params = huggingface.vit(weights, shapes(apart, IMAGES))["params"]
+  np.testing.assert_array_equal(params["cls_position"], weights["embeddings.position_embeddings"][:, :1])
+  found = ours(apart, huggingface.vit, weights)
+  np.testing.assert_allclose(found["tokens"], ours(joined, huggingface.vit, weights)["tokens"], atol=1e-6)
+
+
 def test_vit_msn(saved):
   model = transformers.ViTMSNModel(transformers.ViTMSNConfig(**THEIRS, intermediate_size=32), use_mask_token=True)
   found = ours(vit(**OURS, mask_token=True), huggingface.vit, saved(model), mask=MASK)

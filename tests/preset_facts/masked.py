@@ -1,0 +1,110 @@
+"""Facts of the masked methods."""
+
+from tests.preset_facts import NORMS, Facts
+
+BEIT = 0.02 * (1 - 2 * 0.24197072 / 0.68268949) ** 0.5  # N(0, 0.02) cut off at +-0.02
+torch = lambda inputs: (3 * inputs) ** -0.5  # uniform within +-1 / sqrt(inputs)
+xavier = lambda inputs, outputs: (2 / (inputs + outputs)) ** 0.5
+
+
+def xavier_blocks(network, width):
+  """Query, key and value are one matrix in torch."""
+  return {
+    f"^{network}/.*/(query|key|value)/kernel$": xavier(width, 3 * width),
+    f"^{network}/.*/out/kernel$": xavier(width, width),
+    f"^{network}/.*/Dense_./kernel$": xavier(width, 4 * width),
+  }
+
+
+def mae_start(encoder="encoder"):
+  return (
+    xavier_blocks(encoder, 768)
+    | xavier_blocks("decoder", 512)
+    | {
+      f"^{encoder}/backbone/embedding/kernel$": xavier(768, 768),
+      f"^{encoder}/backbone/embedding/bias$": torch(768),
+      "^decoder/backbone/(embedding|head)/kernel$": xavier(768, 512),
+      "/(cls|mask_token|mix_embedding)$": 0.02,
+    }
+    | NORMS
+  )
+
+
+# Of the first block: the divisor of the kernels that write to the residual stream is sqrt(2).
+BEIT_START = {
+  "/(out|Dense_1)/kernel$": BEIT / 2**0.5,
+  "/backbone/.*kernel$": BEIT,
+  "/(cls|mask_token)$": BEIT,
+  "/relative_position_bias$": 0.0,
+}
+NORMAL = {"kernel$|/(cls|cls_position|pos_embedding|mask_token)$": 0.02}
+COSINE_DECAY = (0.04, 0.4)
+
+FACTS = dict(
+  mae=Facts(
+    source="facebookresearch/mae: PRETRAIN.md, main_pretrain.py, models_mae.py; timm optim_factory.add_weight_decay",
+    decayed="/(kernel|cls|mask_token)$",
+    start=mae_start(),
+    crops=dict(v=(224, (0.2, 1.0), "bicubic")),
+    schedules={"optim.lr": (0.0, 0.0), "optim.weight_decay": (0.05, 0.05)},
+    optim=dict(name="adamw", b1=0.9, b2=0.95, clip=None),
+  ),
+  simmim=Facts(
+    source="microsoft/SimMIM: configs/vit_base__800ep, config.py, main_simmim.py, optimizer.py, data/data_simmim.py, models/",
+    decayed="/(kernel|mask_token|relative_position_bias)$",
+    start={"/layer_scale_.$": 0.1, "^encoder/heads_pixels/pixels/": torch(768)} | BEIT_START | NORMS,
+    crops=dict(v=(224, (0.67, 1.0), "bilinear")),
+    schedules={"optim.lr": (5e-7 * 4, 1e-4 * 4 * 0.1), "optim.weight_decay": (0.05, 0.05)},
+    optim=dict(name="adamw", b2=0.999, clip=dict(global_norm=5.0)),
+  ),
+  beit=Facts(
+    source="microsoft/unilm beit: README.md, run_beit_pretraining.py, modeling_pretrain.py, optim_factory.py, datasets.py",
+    decayed="/(kernel|mask_token|relative_position_bias)$",
+    start={"/layer_scale_.$": 0.1, "^encoder/heads_words/.*kernel$": BEIT} | BEIT_START | NORMS,
+    crops=dict(v=(224, (0.08, 1.0), "bicubic")),
+    schedules={"optim.lr": (0.0, 1e-5), "optim.weight_decay": (0.05, 0.05)},
+    optim=dict(name="adamw", b2=0.999, clip=dict(global_norm=3.0)),
+  ),
+  data2vec=Facts(
+    source="facebookresearch/data2vec_vision beit: README.md, run_cyclical.py, modeling_cyclical.py, optim_factory.py",
+    decayed="/(kernel|mask_token|relative_position_bias)$",
+    start={"/layer_scale_.$": 1e-4, "^student/heads_prediction/.*kernel$": BEIT} | BEIT_START | NORMS,
+    crops=dict(v=(224, (0.08, 1.0), "bicubic")),
+    schedules={"optim.lr": (0.0, 1e-5), "optim.weight_decay": (0.05, 0.05), "networks.teacher.decay": (0.9998, 0.9998)},
+    optim=dict(name="adamw", b2=0.999, clip=dict(global_norm=3.0)),
+  ),
+  maskfeat=Facts(
+    source="facebookresearch/SlowFast: configs/masked_ssl/in1k_VIT_B_MaskFeat_PT.yaml, slowfast/config/defaults.py, "
+    "slowfast/models/{masked,video_model_builder,head_helper,optimizer}.py, slowfast/datasets/imagenet.py",
+    decayed="/(kernel|cls|cls_position|pos_embedding|mask_token)$",
+    start={"/embedding/bias$": torch(768), "/encoderblock_./.*bias$": 0.02} | NORMAL | NORMS,
+    crops=dict(v=(224, (0.5, 1.0), "bicubic")),
+    schedules={"optim.lr": (8 * 1e-6, 8 * 1e-6), "optim.weight_decay": (0.05, 0.05)},
+    optim=dict(name="adamw", b2=0.999, clip=dict(global_norm=0.02)),
+  ),
+  ijepa=Facts(
+    source="facebookresearch/ijepa: configs/in1k_vith14_ep300.yaml, src/helper.py (which initialises Linear layers again), "
+    "src/transforms.py, src/models/vision_transformer.py, src/utils/schedulers.py",
+    decayed="/(kernel|mask_token)$",
+    start=NORMAL | NORMS,
+    crops=dict(v=(224, (0.3, 1.0), "bilinear")),
+    schedules={"optim.lr": (2e-4, 1e-6), "optim.weight_decay": COSINE_DECAY, "networks.teacher.decay": (0.996, 1.0)},
+    optim=dict(name="adamw", b2=0.999, clip=None),
+  ),
+  mixmim=Facts(
+    source="Sense-X/MixMIM: exp/base_600ep/pretrain.sh, main_pretrain.py; the plain ViT is ours, and starts as MAE's",
+    decayed="/(kernel|mask_token|mix_embedding)$",
+    start=mae_start(),
+    crops=dict(v=(224, (0.2, 1.0), "bicubic")),
+    schedules={"optim.lr": (0.0, 0.0), "optim.weight_decay": (0.05, 0.05)},
+    optim=dict(name="adamw", b2=0.95, clip=None),
+  ),
+  gmml=Facts(
+    source="Sara-Ahmed/GMML: main.py, vision_transformer.py, utils.py, datasets/datasets_utils.py",
+    decayed="/(kernel|cls|cls_position|pos_embedding)$",
+    start={"/embedding/": torch(768), "^student/heads_pixels/pixels/": torch(768)} | NORMAL | NORMS,
+    crops={v: (224, (0.05, 1.0), "bicubic") for v in ("a", "b")},
+    schedules={"optim.lr": (0.0, 1e-6), "optim.weight_decay": COSINE_DECAY},
+    optim=dict(name="adamw", b2=0.999, clip=dict(per_tensor=3.0, joint="/(query|key|value)/")),
+  ),
+)
