@@ -353,7 +353,7 @@ class ReconstructionHead(nn.Module):
   layers: int
   patch_size: int
   channels: int = 3
-  init: str = "zero_bias"
+  scheme: str = "zero_bias"
   dtype: str = "float32"
 
   @nn.compact
@@ -364,8 +364,8 @@ class ReconstructionHead(nn.Module):
     for i in range(self.layers):
       x = parts.gelu(parts.Projection((dim,), (dim,), parts.kernel_init("dino"), dtype=self.dtype, name=f"dense_{i}")(x))
     # torch takes a transposed convolution's outputs for its fan-in.
-    kernel = parts.uniform_bound(dim if self.init == "convolution" else pixels)
-    bias = nn.initializers.zeros if self.init == "zero_bias" else kernel
+    kernel = parts.uniform_bound(dim if self.scheme == "convolution" else pixels)
+    bias = nn.initializers.zeros if self.scheme == "zero_bias" else kernel
     return parts.Projection((dim,), (pixels,), kernel, bias_init=bias, dtype=self.dtype, name="pixels")(x).astype(
       jnp.float32
     )
