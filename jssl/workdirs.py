@@ -19,6 +19,7 @@ from jssl import config as configs
 from jssl import data, logging, nodes
 from jssl.errors import ConfigError
 from jssl.files import dump_json, user_path, write_whole
+from jssl.schedules import UNITS
 from jssl.stateful import Stateful
 
 # What may differ between the start of a run and its continuation: it changes what is reported, not what is learnt.
@@ -36,7 +37,9 @@ FREE = (
 )
 
 # What an entry's options are where it does not give them; its numbers' defaults stand in its function's signature.
-_OPTION_DEFAULTS = dict(scope="example", weight=1.0, frozen=False, load=None, near=None, join=None)
+_OPTION_DEFAULTS = dict(scope="example", weight=1.0, frozen=False, terms=()) | dict.fromkeys(
+  ("load", "near", "join", "train", "grid", "log_variance", *(f"every_{unit}" for unit in UNITS))
+)
 _ABSENT = object()
 
 _PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "numpy", "grain")
@@ -151,8 +154,9 @@ def _default(entry: Any, path: list[str]) -> Any:
 
 def _check_data(workdir, before, now) -> None:
   """Compares two fingerprints. An iterator's first batch may well differ from call to call: that is only told."""
-  arrays = {name: (before["arrays"].get(name), now["arrays"].get(name)) for name in {*before["arrays"], *now["arrays"]}}
-  pairs = {key: (before[key], now[key]) for key in ("name", "examples")} | dict(sorted(arrays.items()))
+  there, here = before.get("arrays", now["arrays"]), now["arrays"]
+  pairs = {key: (before.get(key, now[key]), now[key]) for key in ("name", "examples")}
+  pairs |= {name: (there.get(name), here.get(name)) for name in sorted({*there, *here})}
   changed = [f"{key}: {there} there, {here} now" for key, (there, here) in pairs.items() if there != here]
   same = lambda key: before.get(key) is None or now.get(key) is None or before[key] == now[key]
   if not changed and not same("sha256"):

@@ -12,6 +12,7 @@ from jssl.data import images
 from jssl.data.encoded import EncodedImages
 from jssl.data.source import DataError, Source
 from jssl.errors import ConfigError, nearest
+from jssl.files import user_path
 
 SUFFIXES = (
   ".jpg",
@@ -79,7 +80,7 @@ def load_folder(
   """
   images.check_canvas(canvas, channels)
   images.check_white(white)
-  root, left_out, table = _find_split(pathlib.Path(path).expanduser(), split)
+  root, left_out, table = _find_split(user_path(path), split)
   name = f"folder:{root}"
   parts = _image_paths(root, left_out)
   if not parts:

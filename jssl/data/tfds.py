@@ -12,6 +12,7 @@ from jssl.data import images
 from jssl.data.encoded import EncodedImages
 from jssl.data.source import DataError, in_memory, Source
 from jssl.errors import ConfigError, nearest
+from jssl.files import user_path
 
 _IN_MEMORY_BYTES = 1 << 30
 
@@ -133,7 +134,7 @@ def _command(name: str) -> str:
 
 def _prepared_folder(name: str, data_dir: str | None) -> pathlib.Path:
   """The folder of the newest prepared version of `name[/config][:version]`."""
-  root = pathlib.Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+  root = user_path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
   path, _, version = name.partition(":")
   found = (
     [
