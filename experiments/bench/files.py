@@ -3,8 +3,8 @@
 The files are made of scikit-learn's two photographs, 500 x 375 pixels as most of ImageNet's. jssl decodes each once and cuts
 its views out (`jssl.data.encoded`), and leaves flips, colours and normalisation to the device; bytes of uint8 go there.
 The others are PyTorch's data loaders in as many worker processes as there are cores: Pillow, as torchvision's transforms on
-Pillow images call it, and torchvision's own decoder and transforms.v2 on uint8 tensors. In the cases `two` and `ten` they
-cut and flip alone; in `ten_whole` they do all that DINO's authors do on the host.
+Pillow images call it, and torchvision's own decoder and transforms.v2 on uint8 tensors. In the cases `one` (MAE), `two` and
+`ten` they cut and flip alone; in `ten_whole` they do all that DINO's authors do on the host.
 """
 
 import atexit
@@ -25,6 +25,7 @@ LARGE = dict(size=224, scale=(0.4, 1.0))
 SMALL = dict(size=96, scale=(0.05, 0.4))
 COLOURS = dict(jitter=(0.4, 0.4, 0.2, 0.1), jitter_prob=0.8, grayscale=0.2)
 NUMBERS = dict(
+  one=([dict(size=224, scale=(0.2, 1.0))], {}),
   two=(2 * [LARGE], {}),
   ten=(2 * [LARGE] + 8 * [SMALL], {}),
   ten_whole=(

@@ -65,8 +65,8 @@ def load_folder(
   Args:
     path: the folder.
     split: "train", or the name of a subfolder.
-    canvas: side of the square array in pixels. A larger image is shrunk to fit; none is enlarged. `extent` is the valid
-      part in the upper left corner.
+    canvas: side of the square array `image` in pixels. A larger image is shrunk to fit; none is enlarged. `extent` is the
+      valid part in the upper left corner. Views that begin with a crop are cut out of the files, see `jssl.host_crops`.
     channels: 3 (RGB) or 1 (grey).
     labels: whether subfolders are classes. By default they are if every image lies directly in one of them, and there
       are several, in this split or in the others.

@@ -78,6 +78,8 @@ class Source:
       )
     if draw is None and pool is None:
       return self.read(indices, keys)
+    if self.encoded is None:
+      raise ValueError(f"{self.name} has no image files to cut crops out of")
     return self.encoded.read(indices, keys, draw, pool)
 
   def check_keys(self, keys) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def load_tfds(name: str, *, split: str = "train", data_dir: str | None = None, c
     split: as tensorflow-datasets writes it: "train", "test", "train[:10%]".
     data_dir: default $TFDS_DATA_DIR, else ~/tensorflow_datasets.
     canvas: side of the square array for images of different sizes: a larger one is shrunk to fit, none is enlarged, and
-      `extent` is the valid part.
+      `extent` is the valid part. Views that begin with a crop are cut out of the files, see `jssl.host_crops`.
 
   Raises:
     ConfigError: for a split that the set does not have.
