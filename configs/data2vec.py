@@ -8,8 +8,9 @@ Language", arXiv 2202.03555; code facebookresearch/data2vec_vision.
     imagenet   ViT-B/16, 224 px, the last six blocks, batch 2048, 800 epochs: 84.2 % fine-tuned in the paper
 
 The authors also drop 5 % of the attention weights, for which the ViT here has no place, and jitter colours before the
-crop. On CIFAR-10 the initialisation is not cut off at one standard deviation as theirs is: the ViT is narrow. The demo's positions are learned: a table of relative positions knows no larger grid than that of its crops, and
-the demo is evaluated on larger images.
+crop. On CIFAR-10 the initialisation is not cut off at one standard deviation as theirs is: the ViT is narrow. The demo's
+positions are learned: a table of relative positions knows no larger grid than that of its crops, and the demo is
+evaluated on larger images.
 """
 
 from jssl.configs import common

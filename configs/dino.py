@@ -32,6 +32,7 @@ def get_config(arg: str = "demo"):
       head=dict(common.TINY_HEAD, hidden=256, prototypes=256),
       decay=0.99,
       temp=0.04,
+      run=dict(batch_size=64, total_steps=1000),
     ),
     cifar10=dict(
       sizes=(32, None),
@@ -41,6 +42,7 @@ def get_config(arg: str = "demo"):
       head=dict(hidden=1024, bottleneck=256, prototypes=4096),
       decay=0.996,
       temp=linear(0.04, 0.07, epochs=30),
+      run=dict(batch_size=256, total_epochs=400.0),
     ),
     imagenet=dict(
       sizes=(224, 96),
@@ -50,6 +52,7 @@ def get_config(arg: str = "demo"):
       head=dict(prototypes=65536, norm_last_layer=choice != "boost"),
       decay=0.996,
       temp=linear(0.04, 0.07, epochs=30) if choice == "boost" else 0.04,
+      run=dict(batch_size=512, total_epochs=300.0 if choice == "boost" else 100.0),
     ),
   )
   large = ("a", "b")
@@ -89,12 +92,10 @@ def get_config(arg: str = "demo"):
   )
 
   weight_decay = cosine(0.04, 0.4)
+  config.update(p.run)
   if preset == "demo":
-    config.update(dict(batch_size=64, total_steps=1000))
     common.dino_optim(config, preset, lr=2e-3, weight_decay=weight_decay, warmup=dict(warmup_fraction=0.1))
   else:
-    batch, epochs = (512, 300.0 if choice else 100.0) if preset == "imagenet" else (256, 400.0)
-    config.update(dict(batch_size=batch, total_epochs=epochs))
     common.dino_optim(config, preset, weight_decay=weight_decay, warmup=dict(warmup_epochs=10))
     config.optim.freeze = (("heads_logits/prototypes", dict(until_epochs=1)),)
   if choice == "boost":

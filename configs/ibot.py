@@ -35,6 +35,7 @@ def get_config(preset: str = "demo"):
       head=dict(common.TINY_HEAD, prototypes=128),
       decay=0.99,
       temp=0.04,
+      run=dict(batch_size=64, total_steps=1000),
     ),
     cifar10=dict(
       sizes=(32, None),
@@ -45,6 +46,7 @@ def get_config(preset: str = "demo"):
       head=dict(hidden=1024, bottleneck=256, prototypes=1024),
       decay=0.996,
       temp=linear(0.04, 0.07, epochs=30),
+      run=dict(batch_size=512, total_epochs=400.0),
     ),
     imagenet=dict(
       sizes=(224, 96),
@@ -55,6 +57,7 @@ def get_config(preset: str = "demo"):
       head=dict(prototypes=8192, norm_last_layer=False),
       decay=0.996,
       temp=linear(0.04, 0.07, epochs=30),
+      run=dict(batch_size=1024, total_epochs=800.0),
     ),
   )
   large = ("a", "b")
@@ -107,12 +110,10 @@ def get_config(preset: str = "demo"):
   )
 
   weight_decay = cosine(0.04, 0.4)
+  config.update(p.run)
   if preset == "demo":
-    config.update(dict(batch_size=64, total_steps=1000))
     common.dino_optim(config, preset, lr=2e-3, weight_decay=weight_decay, warmup=dict(warmup_fraction=0.1))
   else:
-    batch, epochs = (1024, 800.0) if preset == "imagenet" else (512, 400.0)
-    config.update(dict(batch_size=batch, total_epochs=epochs))
     common.dino_optim(config, preset, weight_decay=weight_decay, warmup=dict(warmup_epochs=10))
     config.optim.freeze = (("head/patch_prototypes", dict(until_epochs=1)),)
   if preset == "imagenet":

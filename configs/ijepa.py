@@ -29,6 +29,8 @@ def get_config(preset: str = "demo"):
       decay=0.99,
       net=common.SMALL,
       predictor=dict(width=48, depth=2, num_heads=3, init="normal_rescaled"),
+      run={},
+      optim={},
     ),
     cifar10=dict(
       size=32,
@@ -37,6 +39,8 @@ def get_config(preset: str = "demo"):
       decay=0.996,
       net=dict(width=192, depth=12, num_heads=3, init="mae"),
       predictor=dict(width=96, depth=4, num_heads=3, init="normal_rescaled"),
+      run=dict(batch_size=512, total_epochs=400.0),
+      optim=dict(lr=5e-4, warmup_epochs=10, warmup_start_lr=1e-4),
     ),
     imagenet=dict(
       size=224,
@@ -45,6 +49,8 @@ def get_config(preset: str = "demo"):
       decay=0.996,
       net=dict(variant="B/16", init="normal"),
       predictor=dict(width=384, depth=6, num_heads=12, init="normal"),
+      run=dict(batch_size=2048, total_epochs=600.0),
+      optim=dict(lr=1e-3, warmup_epochs=40, warmup_start_lr=2e-4),
     ),
   )
   config.views = dict(v=common.view(preset, size=p.size, scale=(0.3, 1.0), flip=0.0, **p.crop))
@@ -69,9 +75,8 @@ def get_config(preset: str = "demo"):
   if preset == "demo":
     common.demo_run(config)
   else:
-    batch, epochs, warmup, lr = (2048, 600.0, 40, 1e-3) if preset == "imagenet" else (512, 400.0, 10, 5e-4)
-    config.update(dict(batch_size=batch, total_epochs=epochs))
-    config.optim.update(dict(name="adamw", lr=lr, end_lr=1e-6, warmup_epochs=warmup, warmup_start_lr=0.2 * lr))
+    config.update(p.run)
+    config.optim.update(dict(name="adamw", end_lr=1e-6, **p.optim))
     with config.optim.ignore_type():
       config.optim.weight_decay = cosine(0.04, 0.4)
     config.optim.decay = ("^predictor/.*mask_token$",)

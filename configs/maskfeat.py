@@ -18,9 +18,25 @@ def get_config(preset: str = "demo"):
   config = common.base(preset)
   p = common.pick(
     preset,
-    demo=dict(size=32, patch=4, cell=4, min_block=4, net=common.SMALL),
-    cifar10=dict(size=32, patch=4, cell=4, min_block=4, net=dict(width=192, depth=12, num_heads=3)),
-    imagenet=dict(size=224, patch=16, cell=8, min_block=15, net=dict(variant="B/16", cls_position=True, init="maskfeat")),
+    demo=dict(size=32, patch=4, cell=4, min_block=4, net=common.SMALL, run={}, optim={}),
+    cifar10=dict(
+      size=32,
+      patch=4,
+      cell=4,
+      min_block=4,
+      net=dict(width=192, depth=12, num_heads=3),
+      run=dict(batch_size=512, total_epochs=400.0),
+      optim=dict(warmup_epochs=10, warmup_start_lr=1e-6, end_lr=1e-6),
+    ),
+    imagenet=dict(
+      size=224,
+      patch=16,
+      cell=8,
+      min_block=15,
+      net=dict(variant="B/16", cls_position=True, init="maskfeat"),
+      run=dict(batch_size=2048, total_epochs=300.0),
+      optim=dict(warmup_epochs=30, warmup_start_lr=8e-6, end_lr=8e-6),
+    ),
   )
   config.views = dict(v=common.view(preset, size=p.size, scale=(0.5, 1.0)))
   config.masking = dict(m=dict(fn="block_mask", grid=("v", "encoder"), ratio=0.4, min_block=p.min_block))
@@ -42,10 +58,8 @@ def get_config(preset: str = "demo"):
   if preset == "demo":
     common.demo_run(config)
   else:
-    batch, epochs, warmup, least = (2048, 300.0, 30, 8e-6) if preset == "imagenet" else (512, 400.0, 10, 1e-6)
-    config.update(dict(batch_size=batch, total_epochs=epochs))
-    config.optim.update(dict(name="adamw", lr=2e-4, lr_scale="linear", weight_decay=0.05))
-    config.optim.update(dict(warmup_epochs=warmup, warmup_start_lr=least, end_lr=least))
+    config.update(p.run)
+    config.optim.update(dict(name="adamw", lr=2e-4, lr_scale="linear", weight_decay=0.05, **p.optim))
   with config.optim.ignore_type():
     config.optim.clip = dict(global_norm=0.02)
   return config

@@ -28,6 +28,7 @@ def get_config(preset: str = "demo"):
       net=common.TINY,
       head=dict(common.TINY_HEAD, prototypes=256, cls_prototypes=256),
       pixels=dict(),
+      run=dict(batch_size=64, total_steps=1000),
     ),
     cifar10=dict(
       sizes=(32, 16),
@@ -36,6 +37,7 @@ def get_config(preset: str = "demo"):
       net=dict(width=192, depth=12, num_heads=3),
       head=dict(hidden=1024, bottleneck=256, prototypes=1024, cls_prototypes=1024),
       pixels=dict(),
+      run=dict(batch_size=256, total_epochs=400.0),
     ),
     imagenet=dict(
       sizes=(224, 96),
@@ -44,6 +46,7 @@ def get_config(preset: str = "demo"):
       net=dict(variant="S/16", cls_position=True),
       head=dict(hidden=2048, bottleneck=256, prototypes=8192, cls_prototypes=8192),
       pixels=dict(init="transposed"),
+      run=dict(batch_size=512, total_epochs=800.0),
     ),
   )
   large = ("a", "b")
@@ -97,12 +100,10 @@ def get_config(preset: str = "demo"):
   )
 
   weight_decay = cosine(0.04, 0.4)
+  config.update(p.run)
   if preset == "demo":
-    config.update(dict(batch_size=64, total_steps=1000))
     common.dino_optim(config, preset, lr=2e-3, weight_decay=weight_decay, warmup=dict(warmup_fraction=0.1))
   else:
-    batch, epochs = (512, 800.0) if preset == "imagenet" else (256, 400.0)
-    config.update(dict(batch_size=batch, total_epochs=epochs))
     common.dino_optim(config, preset, weight_decay=weight_decay, warmup=dict(warmup_epochs=10))
     config.optim.freeze = (("heads_trunk/cls_prototypes", dict(until_epochs=1)),)
   return config

@@ -19,7 +19,6 @@ permutations are those of the global batch where the code for ImageNet takes eac
 from jssl.configs import barlow_twins, common
 from jssl.schedules import linear
 
-
 SMALL_DATA = dict(normalize=True, unbiased=True, eps=1e-12)  # of the loss of Barlow Twins
 
 

@@ -21,11 +21,23 @@ def get_config(preset: str = "demo"):
   config = common.base(preset)
   p = common.pick(
     preset,
-    demo=dict(size=32, patch=4, net=common.SMALL, decoder=dict(width=64, depth=1, num_heads=2)),
+    demo=dict(size=32, patch=4, net=common.SMALL, decoder=dict(width=64, depth=1, num_heads=2), run={}, optim={}),
     cifar10=dict(
-      size=32, patch=4, net=dict(width=192, depth=12, num_heads=3), decoder=dict(width=128, depth=2, num_heads=4)
+      size=32,
+      patch=4,
+      net=dict(width=192, depth=12, num_heads=3),
+      decoder=dict(width=128, depth=2, num_heads=4),
+      run=dict(batch_size=512, total_epochs=400.0),
+      optim=dict(lr=2.5e-4, warmup_epochs=10),
     ),
-    imagenet=dict(size=224, patch=16, net=dict(variant="B/16"), decoder=dict(width=512, depth=8, num_heads=16)),
+    imagenet=dict(
+      size=224,
+      patch=16,
+      net=dict(variant="B/16"),
+      decoder=dict(width=512, depth=8, num_heads=16),
+      run=dict(batch_size=2048, total_epochs=600.0),
+      optim=dict(lr=1.5e-4, warmup_epochs=40),
+    ),
   )
   config.views = dict(v=common.view(preset, size=p.size, scale=(0.2, 1.0)))
   config.masking = dict(
@@ -62,8 +74,7 @@ def get_config(preset: str = "demo"):
   if preset == "demo":
     common.demo_run(config)
   else:
-    batch, epochs, warmup, lr = (2048, 600.0, 40, 1.5e-4) if preset == "imagenet" else (512, 400.0, 10, 2.5e-4)
-    config.update(dict(batch_size=batch, total_epochs=epochs))
-    config.optim.update(dict(name="adamw", lr=lr, lr_scale="linear", weight_decay=0.05, warmup_epochs=warmup))
+    config.update(p.run)
+    config.optim.update(dict(name="adamw", lr_scale="linear", weight_decay=0.05, **p.optim))
   config.optim.b2 = 0.95
   return config

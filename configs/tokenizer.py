@@ -38,13 +38,14 @@ def get_config(preset: str = "demo"):
   config = common.base(preset)
   encoder = network(preset)
   patch = encoder["patch_size"]
-  decoder = dict(
-    demo=dict(width=64, depth=1, num_heads=2),
-    cifar10=dict(width=192, depth=2, num_heads=3),
-    imagenet=dict(width=384, depth=3, num_heads=6),
-  )[preset]
+  p = common.pick(
+    preset,
+    demo=dict(decoder=dict(width=64, depth=1, num_heads=2), run={}, warmup=None),
+    cifar10=dict(decoder=dict(width=192, depth=2, num_heads=3), run=dict(batch_size=256, total_epochs=200.0), warmup=10),
+    imagenet=dict(decoder=dict(width=384, depth=3, num_heads=6), run=dict(batch_size=1024, total_epochs=100.0), warmup=5),
+  )
   config.views = dict(v=common.view(preset, size=encoder["image_size"], scale=(0.2, 1.0)))
-  config.networks = dict(tokenizer=encoder, decoder=dict(fn="mae_decoder", patch_size=patch, prefix=0, **decoder))
+  config.networks = dict(tokenizer=encoder, decoder=dict(fn="mae_decoder", patch_size=patch, prefix=0, **p.decoder))
   config.passes = dict(t=dict(net="tokenizer", reads=("v",)), d=dict(net="decoder", reads=("t/vq/quantized",)))
   config.targets = dict(y=dict(fn="patch_pixels", reads=("v",), patch=patch))
   config.losses = dict(
@@ -56,7 +57,6 @@ def get_config(preset: str = "demo"):
   if preset == "demo":
     common.demo_run(config)
   else:
-    batch, epochs, warmup = (1024, 100.0, 5) if preset == "imagenet" else (256, 200.0, 10)
-    config.update(dict(batch_size=batch, total_epochs=epochs))
-    config.optim.update(dict(name="adamw", lr=2e-4, lr_scale="linear", weight_decay=0.05, warmup_epochs=warmup))
+    config.update(p.run)
+    config.optim.update(dict(name="adamw", lr=2e-4, lr_scale="linear", weight_decay=0.05, warmup_epochs=p.warmup))
   return config

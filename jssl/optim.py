@@ -240,11 +240,13 @@ def _clip_each(most: float, groups: Sequence[str]) -> optax.GradientTransformati
 
   def shrink(updates, _):
     leaves, tree = jax.tree.flatten(updates)
-    norms = {group: [optax.safe_norm(leaf, 0.0) for leaf, g in zip(leaves, groups) if g == group] for group in groups}
+    norms = {
+      group: [optax.safe_norm(leaf, 0.0) for leaf, g in zip(leaves, groups, strict=True) if g == group] for group in groups
+    }
     norms = {group: optax.safe_norm(jnp.stack(own), 0.0) if own[1:] else own[0] for group, own in norms.items()}
     # The 1e-6 is torch's (clip_grad_norm_) and DINO's (utils.clip_gradients).
     factors = {group: jnp.minimum(most / (norm + 1e-6), 1.0) for group, norm in norms.items()}
-    return jax.tree.unflatten(tree, [leaf * factors[g].astype(leaf.dtype) for leaf, g in zip(leaves, groups)])
+    return jax.tree.unflatten(tree, [leaf * factors[g].astype(leaf.dtype) for leaf, g in zip(leaves, groups, strict=True)])
 
   return optax.stateless(shrink)
 
@@ -419,5 +421,5 @@ def _info(name: str, lr_text: str, plan: _Plan, paths) -> dict[str, Any]:
   )
   said = [f"{n} {kind.replace('_', ' ')}" for kind, n in counts.items() if n or kind in ("decayed", "undecayed")]
   summary = f"{name}: {lr_text}; tensors: {', '.join(said)}"
-  decayed_paths = tuple(path for path, d in zip(paths, decayed) if d)
+  decayed_paths = tuple(path for path, d in zip(paths, decayed, strict=True) if d)
   return dict(summary=summary, lr=plan.lr, weight_decay=plan.weight_decay, decayed_paths=decayed_paths, **counts)

@@ -32,7 +32,7 @@ def shallow(config):
 
 @functools.cache
 def built(name):
-  """The preset's config, its horizon, and a function of no arguments that makes its variables, in transformers of one block."""
+  """The preset's config, its horizon, and a function that makes its variables, in transformers of one block."""
   config = load_config(f"{name}:imagenet")
   horizon = Horizon(total_steps(config, IMAGES), IMAGES // config.batch_size, config.batch_size)
   method = Method(shallow(config), num_examples=IMAGES, horizon=horizon)

@@ -490,7 +490,7 @@ def test_beit_cuts_off_at_one_standard_deviation():
 )
 def test_patch_embedding_init_deviations(init, kernel, bias):
   inits = parts.patch_embedding_init(init, 768)
-  got = [fn(jax.random.key(i), shape).std() for i, (fn, shape) in enumerate(zip(inits, ((768, 64), (9999,))))]
+  got = [fn(jax.random.key(i), shape).std() for i, (fn, shape) in enumerate(zip(inits, ((768, 64), (9999,)), strict=True))]
   np.testing.assert_allclose(got, [kernel, bias], rtol=0.03)
 
 

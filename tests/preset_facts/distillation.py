@@ -2,7 +2,7 @@
 
 import math
 
-from tests.preset_facts import NORMS, Facts
+from tests.preset_facts import Facts, NORMS
 
 torch = lambda inputs: (3 * inputs) ** -0.5  # uniform within +-1 / sqrt(inputs)
 cosine = lambda start, end, progress: end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,6 +1,6 @@
 """Facts of the masked methods."""
 
-from tests.preset_facts import NORMS, Facts
+from tests.preset_facts import Facts, NORMS
 
 BEIT = 0.02 * (1 - 2 * 0.24197072 / 0.68268949) ** 0.5  # N(0, 0.02) cut off at +-0.02
 torch = lambda inputs: (3 * inputs) ** -0.5  # uniform within +-1 / sqrt(inputs)
@@ -50,7 +50,8 @@ FACTS = dict(
     optim=dict(name="adamw", b1=0.9, b2=0.95, clip=None),
   ),
   simmim=Facts(
-    source="microsoft/SimMIM: configs/vit_base__800ep, config.py, main_simmim.py, optimizer.py, data/data_simmim.py, models/",
+    source="microsoft/SimMIM: configs/vit_base__800ep, config.py, main_simmim.py, optimizer.py, data/data_simmim.py, "
+    "models/{simmim,vision_transformer}.py",
     decayed="/(kernel|mask_token|relative_position_bias)$",
     start={"/layer_scale_.$": 0.1, "^encoder/heads_pixels/pixels/": torch(768)} | BEIT_START | NORMS,
     crops=dict(v=(224, (0.67, 1.0), "bilinear")),
