@@ -78,7 +78,7 @@ class HostCrops:
     def draw(places: np.ndarray, extents: np.ndarray) -> dict[str, Crop]:
       padding = (0, -len(places) % CHUNK)  # one shape, so that it is compiled once
       positions_of = np.pad(np.asarray(positions, np.int32)[places], padding)
-      with jax.default_device(_host()):
+      with jax.default_device(host_device()):
         crops = self._draw(np.int32(step), positions_of, np.pad(extents, (padding, (0, 0)), constant_values=1))
       return jax.tree.map(lambda box: np.asarray(box)[: len(places)], crops)
 
@@ -102,7 +102,7 @@ def _crop(view: View, numbers, key, extent) -> Crop:
 
 
 @functools.cache
-def _host() -> jax.Device:
+def host_device() -> jax.Device:
   """A device to draw on: the host's own, unless JAX was told to do without."""
   try:
     return jax.local_devices(backend="cpu")[0]

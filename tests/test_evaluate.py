@@ -141,7 +141,7 @@ def test_what_is_wrong_is_one_line(arguments, message, run, capsys):
 def test_a_run_that_may_not_be_written_is_evaluated_all_the_same(copy, monkeypatch, capsys, caplog):
   monkeypatch.setattr("jssl.logging.log.propagate", True)
 
-  def refuse(path, *unused):
+  def refuse(path, *unused, **more):
     raise PermissionError(13, "Permission denied", str(path))
 
   monkeypatch.setattr(evaluate, "write_whole", refuse)

@@ -11,7 +11,7 @@ from jssl.evaluation.features import raw_pixel_patches, raw_pixels
 from jssl.evaluation.protocols import EvaluationData, FeatureModel
 from jssl.evaluation.similarity import constant_similarity, patch_positions, position_similarity
 from jssl.evaluation.stream import collect
-from jssl.evaluation.view import View
+from jssl.evaluation.view import length, View
 from jssl.views import resize
 
 PIXEL_BYTES = 1 << 32  # of the raw pixels of the largest split, above which all are shrunk
@@ -85,7 +85,7 @@ def position_model(grid: tuple[int, int], view: View | None = None) -> FeatureMo
   positions = patch_positions(grid)
   return FeatureModel(
     name="position only",
-    patch_features=lambda batch: np.broadcast_to(positions, (len(batch["image"]), *positions.shape)),
+    patch_features=lambda batch: np.broadcast_to(positions, (length(batch), *positions.shape)),
     grid=grid,
     similarity=position_similarity,
     view=view,
@@ -96,7 +96,7 @@ def foreground_model(grid: tuple[int, int], view: View | None = None) -> Feature
   """Baseline: every patch is similar to every other, so everything is foreground."""
   return FeatureModel(
     name="everything foreground",
-    patch_features=lambda batch: np.zeros((len(batch["image"]), grid[0] * grid[1], 1), np.float32),
+    patch_features=lambda batch: np.zeros((length(batch), grid[0] * grid[1], 1), np.float32),
     grid=grid,
     similarity=constant_similarity,
     view=view,

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jssl.evaluation.stream import BATCH
-from jssl.evaluation.view import as_batch, check_images
+from jssl.evaluation.view import as_batch, check_images, length
 from jssl.parallel import Parallel
 
 
@@ -28,9 +28,9 @@ def on_devices(function: Callable, state: Any = ()) -> Callable[[Any], np.ndarra
 
   def call(images):
     nonlocal sent
-    batch = {key: np.asarray(x) for key, x in as_batch(images).items() if key in ("image", "extent")}
+    batch = {key: np.asarray(x) for key, x in as_batch(images).items() if key in ("image", "extent", "shown")}
     check_images(batch, channels)
-    n, devices = len(batch["image"]), tuple(jax.local_devices())
+    n, devices = length(batch), tuple(jax.local_devices())
     size = len(devices) * -(-min(n, BATCH) // len(devices))
     parallel, compiled = _compiled(function, size, devices)
     sent = parallel.put_replicated(state) if sent is None else sent

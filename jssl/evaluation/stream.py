@@ -11,7 +11,7 @@ import numpy as np
 from jssl import logging
 from jssl.data.source import Source
 from jssl.errors import ConfigError
-from jssl.evaluation.view import read_batch, View
+from jssl.evaluation.view import length, read_batch, View
 
 BATCH = 256
 PROGRESS_SECONDS = 10.0  # between two lines
@@ -83,7 +83,7 @@ def collect(
   progress = Progress(f"{title} on {source.name}".strip(), count)
   for batch in batches_in_order(read, indices, batch_size=batch_size, threads=threads):
     found = np.asarray(function(batch))
-    n = len(batch["image"])
+    n = length(batch)
     if len(found) != n:
       raise ConfigError(f"{title}: features of shape {list(found.shape)} for {n} images; the first axis must be the image")
     if not np.isfinite(found).all():

@@ -1,9 +1,11 @@
 """The evaluation view: the one place where examples, as a source holds them, become what a network sees.
 
-`read_batch` reads them on the host, and `View.__call__` makes of them what the network sees, on the device.
+`read_batch` reads them on the host, and `View.__call__` makes of them what the network sees, on the device. Of images that
+are files the view's crop is cut out of the file, at its full resolution, and is the array `shown` of the batch.
 """
 
 from collections.abc import Mapping, Sequence
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import pictures, views
+from jssl.data.encoded import CHUNK
 from jssl.data.source import Source
 from jssl.errors import ConfigError
+from jssl.host_crops import host_device
 from jssl.views import geometry
+from jssl.views.crops import extent_of
 
 Number = float | tuple[float, ...]
+
+
+_HALVES = views.halves(views.resize_view)
+
+
+@functools.partial(jax.jit, static_argnames=("size", "resize_to"))
+def _boxes(extents, size, resize_to):
+  return jax.vmap(lambda extent: jnp.stack(views.center_box((extent[0], extent[1]), size, resize_to)))(extents)
 
 
 class View(NamedTuple):
@@ -44,38 +57,44 @@ class View(NamedTuple):
     return geometry.to_pair(self.size)
 
   def __call__(self, batch: Mapping[str, Any]) -> jax.Array:
-    """What the network sees: `image [n, H, W, C]` and, if it is there, `extent [n, 2]` -> float32 `[n, *size, channels]`.
+    """What the network sees: `image [n, H, W, C]` and, if it is there, `extent [n, 2]`, or the crops that are `shown`.
 
     Traced on the device.
+
+    Returns:
+      float32 `[n, *size, channels]`.
     """
 
     def show(image, extent):
       if self.channels and image.shape[-1] == 1:
         image = jnp.repeat(image, self.channels, -1)
-      return views.resize_view(
-        None,
-        image,
-        extent,
-        size=self.size,
-        resize_to=self.resize_to,
-        interpolation=self.interpolation,
-        grayscale=self.grayscale,
-        mean=self.mean,
-        std=self.std,
-      )
+      if "shown" not in batch:
+        image = self.crop(extent_of(image, extent)).cut(image, extent)
+      return _HALVES.finish(None, image, grayscale=self.grayscale, mean=self.mean, std=self.std)
 
-    images = pictures.as_float("image", batch["image"])
-    if "extent" not in batch:
+    images = pictures.as_float("image", batch["shown" if "shown" in batch else "image"])
+    if "shown" in batch or "extent" not in batch:
       return jax.vmap(lambda image: show(image, None))(images)
     return jax.vmap(show)(images, batch["extent"])
+
+  def crop(self, extent) -> views.Crop:
+    """The part of an image of `extent` (height, width) that it shows."""
+    return _HALVES.crop(None, extent, size=self.size, resize_to=self.resize_to, interpolation=self.interpolation)
+
+  def crops(self, extents: np.ndarray) -> views.Crop:
+    """The parts of images of `extents [n, 2]`, with `box [n, 4]` as NumPy array."""
+    padding = ((0, -len(extents) % CHUNK), (0, 0))  # few shapes, so that little is compiled
+    with jax.default_device(host_device()):
+      boxes = _boxes(np.pad(np.asarray(extents, np.int32), padding, constant_values=1), self.size, self.resize_to)
+    crop = self.crop((1, 1))
+    return views.Crop(np.asarray(boxes, np.float64)[: len(extents)], crop.size, crop.method, crop.around)
 
   def segments(self, segments: np.ndarray, extent: np.ndarray | None = None) -> np.ndarray:
     """The part of `segments [n, H, W]` that the view shows, at its size: the nearest pixel's number, `[n, *size]`."""
     n, *size = segments.shape
     extent = np.tile(np.asarray(size, np.int32), (n, 1)) if extent is None else np.asarray(extent)
-    boxes = jax.vmap(lambda e: jnp.stack(views.center_box((e[0], e[1]), self.size, self.resize_to)))(jnp.asarray(extent))
     shown = np.empty((n, *self.shape), segments.dtype)
-    for place, scene, box, valid in zip(shown, segments, np.asarray(boxes, np.float64), extent, strict=True):
+    for place, scene, box, valid in zip(shown, segments, self.crops(extent).box, extent, strict=True):
       rows, columns = (
         np.clip(np.floor(box[axis] + (np.arange(out) + 0.5) * box[axis + 2] / out), 0, valid[axis] - 1).astype(int)
         for axis, out in enumerate(self.shape)
@@ -105,8 +124,13 @@ def read_batch(
   Raises:
     ConfigError: if the images are none, see `check_images`.
   """
-  keys = [key for key in ("image", "extent", *more) if key in source.element_spec]
-  batch = source.get(indices, tuple(dict.fromkeys(keys)))
+  more = tuple(key for key in dict.fromkeys(more) if key in source.element_spec)
+  if view and source.encoded and "segments" not in more:
+    draw = lambda places, extents: {"shown": view.crops(extents)}
+    batch = source.get(indices, tuple(key for key in more if key != "extent"), draw=draw)
+  else:
+    keys = (key for key in ("image", "extent", *more) if key in source.element_spec)
+    batch = source.get(indices, tuple(dict.fromkeys(keys)))
   check_images(batch, view.channels if view else None, source.name)
   return batch
 
@@ -116,6 +140,11 @@ def as_batch(images: Any) -> dict[str, Any]:
   return dict(images) if isinstance(images, Mapping) else dict(image=images)
 
 
+def length(batch: Mapping[str, Any]) -> int:
+  """The number of examples of a batch."""
+  return len(batch["shown" if "shown" in batch else "image"])
+
+
 def check_images(batch: Mapping[str, Any], channels: int | None = None, name: str = "") -> None:
   """Refuses images that a view would show wrongly.
 
@@ -123,9 +152,9 @@ def check_images(batch: Mapping[str, Any], channels: int | None = None, name: st
     ConfigError: unless `image` is `[n, H, W, C]`, uint8 or floats in [0, 1], with 1 channel or as many as are wanted.
   """
   where = f"{name}: " if name else ""
-  if "image" not in batch:
+  image = batch.get("shown", batch.get("image"))
+  if image is None:
     raise ConfigError(f"{where}there is no array 'image'; there are {', '.join(sorted(batch)) or 'none'}")
-  image = batch["image"]
   shape, dtype = list(image.shape), np.dtype(image.dtype)
   if len(shape) != 4:
     raise ConfigError(f"{where}images must be [n, height, width, channels]; got {shape}")

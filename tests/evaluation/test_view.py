@@ -1,5 +1,7 @@
 """The evaluation view: against Pillow on the valid part of a canvas; segments beside images; images that cannot be right."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
@@ -7,7 +9,8 @@ import pytest
 
 from jssl import data
 from jssl.errors import ConfigError
-from jssl.evaluation import View
+from jssl.evaluation import collect, View
+from jssl.evaluation.devices import on_devices
 from jssl.evaluation.view import check_images, read_batch
 
 RNG = np.random.default_rng(0)
@@ -92,3 +95,29 @@ def test_images_that_are_right():
   check_images(dict(image=np.ones((2, 8, 8, 12), np.uint8)), 12)
   with pytest.raises(ConfigError, match="there is no array 'image'; there are waveform"):
     read_batch(data.from_arrays(waveform=np.ones((3, 4), np.float32)), np.arange(2), more=("waveform",))
+
+
+def test_files_are_seen_at_their_full_resolution(tmp_path):
+  """A 300 x 200 picture beside a canvas of 32: the view is that of the picture, as Pillow cuts it."""
+  images = [RNG.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((200, 300), (40, 24), (90, 90))]
+  for i, image in enumerate(images):
+    Image.fromarray(image).save(tmp_path / f"{i}.png")
+  source = data.load(f"folder:{tmp_path}", canvas=32)
+  view = View(28, mean=0.5, std=0.25, resize_to=32, channels=3)
+  batch = read_batch(source, np.array([2, 0, 1]), view, ("label", "extent"))
+  assert list(batch) == ["shown"]
+  shown = np.asarray(view(batch))
+  for place, image in zip(shown, (images[2], images[0], images[1]), strict=True):
+    # Pillow rounds to 8 bits between rows and columns, and at the end.
+    assert np.abs(place - np.asarray(view(dict(image=image[None])))[0]).mean() < 4 * 1 / 255
+  features, _ = collect(on_devices(Shown(view)), source, view)
+  np.testing.assert_allclose(features[[2, 0, 1]], shown, atol=1e-6)
+  assert read_batch(source, np.array([0]), None)["image"].shape == (1, 32, 32, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+  view: View
+
+  def __call__(self, state, batch):
+    return self.view(batch)
