@@ -101,8 +101,8 @@ def _source(value: Given, key: str) -> data.Source:
 
 def _asked(config, names, given, modules) -> dict[str, dict]:
   """Protocol -> its numbers, checked before anything is run."""
-  specs = config.evaluation.protocols if names is None else [names] if isinstance(names, str) else names
-  found = parse_protocols(specs)
+  specs = config.evaluation.protocols if names is None else names
+  found = parse_protocols([specs] if isinstance(specs, str) else specs)
   if not found:
     raise ConfigError("--protocols: name at least one protocol")
   for name, numbers in found.items():

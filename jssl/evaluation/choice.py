@@ -75,7 +75,9 @@ def trained_config(config, step: int, num_examples: int | None):
   if not config.phases:
     return config
   known = num_examples is not None
-  if not known and (config.total_steps is None or any("start_epochs" in entry for entry in config.phases.values())):
+  if not known and (
+    config.total_steps is None or any(entry.get("start_epochs") is not None for entry in config.phases.values())
+  ):
     raise ConfigError("config.phases: when they begin depends on the data that the run was trained on, which is not there")
   total = configs.total_steps(config, num_examples or config.batch_size)
   horizon = Horizon(total, num_examples // config.batch_size if known else None, config.batch_size)
