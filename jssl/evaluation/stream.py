@@ -90,7 +90,7 @@ def collect(
       raise ConfigError(f"the features of {title} on {source.name} are not all finite")
     if features is None:
       features = np.empty((count, *found.shape[1:]), found.dtype)
-      rest = {key: np.empty((count, *batch[key].shape[1:]), batch[key].dtype) for key in more}
+      rest = {key: np.empty((count, *batch[key].shape[1:]), batch[key].dtype) for key in more if key in batch}
     features[done : done + n] = found
     for key, whole in rest.items():
       whole[done : done + n] = batch[key]
