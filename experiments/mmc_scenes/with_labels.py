@@ -13,11 +13,12 @@ from jssl.configs import mmc
 def get_config(init: str = "mae"):
   config = mmc.get_config("demo")
   config.data.name = "objects"
-  config.views = {name: config.views[name] for name in ("object", "a")}
+  config.views = dict(a=config.views.a)
   net = config.networks.student.to_dict() | dict(
     init=init, heads=dict(digit=dict(fn="linear_head", reads=("cls",), output=10))
   )
   config.networks = dict(student=net)
+  config.evaluation.protocols = ("knn",)
   config.passes = dict(s=dict(net="student", reads=("a",)))
   config.losses = dict(digit=dict(fn="softmax_cross_entropy_loss", reads=("s/digit", "label")))
   for stage in ("masking", "targets"):
