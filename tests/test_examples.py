@@ -1,10 +1,10 @@
-"""The examples in docstrings run with the tests (`--doctest-modules`); here: that what a user calls has one."""
+"""Examples in docstrings run with the tests (`--doctest-modules`); here: that public functions have one, and annotations."""
 
 import inspect
 
 import pytest
 
-from jssl import losses, masking, targets
+from jssl import evaluation, losses, masking, targets, views
 from jssl.stateful import Stateful
 
 # Whose draws or outputs say nothing in three lines.
@@ -39,9 +39,9 @@ def annotated(fn):
   )
 
 
-@pytest.mark.parametrize("room", [losses, masking, targets])
+@pytest.mark.parametrize("room", [evaluation, losses, masking, targets, views])
 def test_public_functions_are_annotated(room):
   for name in room.__all__:
     fn = getattr(room, name)
-    for part in (fn.init, fn.apply) if isinstance(fn, Stateful) else (fn,):
+    for part in (fn.init, fn.apply) if isinstance(fn, Stateful) else (fn,) if inspect.isfunction(fn) else ():
       assert annotated(part) == [], (name, annotated(part))

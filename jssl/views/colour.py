@@ -7,11 +7,16 @@ What a view is made of computes on planes [channels, height, width], in which th
 function follows another, XLA leaves out the transpositions between them.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.checks import Number, Range
 from jssl.views.geometry import from_planes, to_planes
+
+Levels = float | Sequence[float] | np.ndarray  # one for all channels, or one a channel
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -24,38 +29,40 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 NOTHING = -1
 
 
-def adjust_brightness(image, factor):
+def adjust_brightness(image: jax.Array, factor: Number) -> jax.Array:
   """clip(factor * image); any number of channels. 0 is black, 1 changes nothing."""
   return _blend(image, 0.0, factor)
 
 
-def adjust_contrast(image, factor):
+def adjust_contrast(image: jax.Array, factor: Number) -> jax.Array:
   """Blends with the mean grey of the whole image; 3 channels. 0 is that grey, 1 changes nothing."""
   return _blend(image, jnp.mean(_luma(_rgb_planes(image, "adjust_contrast"))), factor)
 
 
-def adjust_saturation(image, factor):
+def adjust_saturation(image: jax.Array, factor: Number) -> jax.Array:
   """Blends with the grey image; 3 channels. 0 is grey, 1 changes nothing."""
   return _blend(image, grayscale(image), factor)
 
 
-def adjust_hue(image, shift):
+def adjust_hue(image: jax.Array, shift: Number) -> jax.Array:
   """Turns the hue of the HSV representation by `shift` in [-0.5, 0.5] turns; 3 channels."""
   return from_planes(_shift_hue(_rgb_planes(image, "adjust_hue"), shift))
 
 
-def grayscale(image):
+def grayscale(image: jax.Array) -> jax.Array:
   """Grey in all 3 channels: 0.299 R + 0.587 G + 0.114 B."""
   return jnp.broadcast_to(_luma(_rgb_planes(image, "grayscale"))[..., None], image.shape)
 
 
-def random_grayscale(rng, image, *, prob):
+def random_grayscale(rng: jax.Array, image: jax.Array, *, prob: Number) -> jax.Array:
   """`grayscale` with probability `prob`."""
   planes = _rgb_planes(image, "random_grayscale")
   return from_planes(jnp.where(jax.random.bernoulli(rng, prob), _luma(planes), planes))
 
 
-def adjust_colors(image, order, factors, *, turn_hue=True):
+def adjust_colors(
+  image: jax.Array, order: jax.Array | np.ndarray, factors: jax.Array | np.ndarray, *, turn_hue: bool = True
+) -> jax.Array:
   """Brightness, contrast, saturation and hue, one after the other in a traced order.
 
   The three blends differ only in two scalars, and a blend with the factor 1 changes nothing: a random order is the blends
@@ -79,7 +86,7 @@ def adjust_colors(image, order, factors, *, turn_hue=True):
   return from_planes(_blends(planes, order, factors, steps > turn))
 
 
-def _blends(planes, order, factors, wanted):
+def _blends(planes: jax.Array, order: jax.Array, factors: jax.Array, wanted: jax.Array) -> jax.Array:
   """The blends of `order` that are `wanted`. A loop, because unrolled XLA computes again what comes before a mean."""
   chosen = order[:, None] == jnp.arange(HUE)
   factors = jnp.where(wanted & chosen.any(axis=1), jnp.where(chosen, factors[:HUE], 0.0).sum(axis=1), 1.0)
@@ -93,7 +100,9 @@ def _blends(planes, order, factors, wanted):
   return jax.lax.scan(step, planes, (order, factors))[0]
 
 
-def color_jitter(rng, image, brightness, contrast, saturation, hue, prob=1.0):
+def color_jitter(
+  rng: jax.Array, image: jax.Array, brightness: float, contrast: float, saturation: float, hue: float, prob: Number = 1.0
+) -> jax.Array:
   """torchvision's `ColorJitter` with probability `prob`: random factors, in a random order for each image.
 
   Factors are U(max(0, 1 - strength), 1 + strength), the hue's shift is U(-hue, hue). An operation of strength 0 is left
@@ -122,7 +131,7 @@ def color_jitter(rng, image, brightness, contrast, saturation, hue, prob=1.0):
   return adjust_colors(image, order, low + (high - low) * draws[1:5], turn_hue=hue > 0)
 
 
-def batch_color_jitter(rng, image, *, jitter, prob=1.0):
+def batch_color_jitter(rng: jax.Array, image: jax.Array, *, jitter: Sequence[float], prob: Number = 1.0) -> jax.Array:
   """`color_jitter` with one draw for the whole batch (scope="batch"): a view's images change alike.
 
   Args:
@@ -140,7 +149,7 @@ def batch_color_jitter(rng, image, *, jitter, prob=1.0):
   return jax.vmap(lambda x: color_jitter(rng, x, *jitter, prob=prob))(image)
 
 
-def gaussian_blur(image, sigma, *, radius):
+def gaussian_blur(image: jax.Array, sigma: Number, *, radius: int) -> jax.Array:
   """Convolves with a Gaussian of `sigma` pixels (may be traced), cut at `radius` pixels and normalised to sum 1.
 
   The border is extended by its edge pixels, as in Pillow. Pillow's own `GaussianBlur(radius=sigma)` only approximates
@@ -150,7 +159,7 @@ def gaussian_blur(image, sigma, *, radius):
   return from_planes(_blur(to_planes(image), sigma, radius))
 
 
-def random_gaussian_blur(rng, image, *, prob, sigma=(0.1, 2.0)):
+def random_gaussian_blur(rng: jax.Array, image: jax.Array, *, prob: Number, sigma: Range = (0.1, 2.0)) -> jax.Array:
   """`gaussian_blur` with probability `prob`, a standard deviation U(sigma) in pixels and a radius of 3 * max(sigma).
 
   Raises:
@@ -164,18 +173,18 @@ def random_gaussian_blur(rng, image, *, prob, sigma=(0.1, 2.0)):
   return from_planes(jnp.where(coin < prob, blurred, planes))
 
 
-def solarize(image, threshold=128 / 255):
+def solarize(image: jax.Array, threshold: Number = 128 / 255) -> jax.Array:
   """Inverts the values at or above the threshold: x -> 1 - x where x >= threshold."""
   return jnp.where(image >= threshold, 1.0 - image, image)
 
 
-def random_solarize(rng, image, *, prob, threshold=128 / 255):
+def random_solarize(rng: jax.Array, image: jax.Array, *, prob: Number, threshold: Number = 128 / 255) -> jax.Array:
   """`solarize` with probability `prob`."""
   planes = to_planes(image)
   return from_planes(jnp.where(jax.random.bernoulli(rng, prob), solarize(planes, threshold), planes))
 
 
-def normalize(image, mean, std):
+def normalize(image: jax.Array, mean: Levels, std: Levels) -> jax.Array:
   """(image - mean) / std; `mean` and `std` are scalars or one number a channel.
 
   Raises:
@@ -187,21 +196,21 @@ def normalize(image, mean, std):
   return from_planes((to_planes(image) - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1))
 
 
-def _blend(image, other, factor):
+def _blend(image: jax.Array, other: Number, factor: Number) -> jax.Array:
   return jnp.clip(factor * image + (1.0 - factor) * other, 0.0, 1.0)
 
 
-def _rgb_planes(image, name):
+def _rgb_planes(image: jax.Array, name: str) -> jax.Array:
   if image.ndim != 3 or image.shape[-1] != 3:
     raise ValueError(f"{name} needs an image with 3 channels, got shape {image.shape}")
   return to_planes(image)
 
 
-def _luma(planes):
+def _luma(planes: jax.Array) -> jax.Array:
   return LUMA[0] * planes[0] + LUMA[1] * planes[1] + LUMA[2] * planes[2]
 
 
-def _shift_hue(planes, shift):
+def _shift_hue(planes: jax.Array, shift: Number) -> jax.Array:
   """HSV and back in closed form: channel n in (5, 3, 1) is v - c * clip(min(k, 4 - k), 0, 1), k = (n + 6 hue) mod 6."""
   red, green, blue = planes
   value = planes.max(axis=0)
@@ -217,7 +226,7 @@ def _shift_hue(planes, shift):
   return value - chroma * jnp.clip(jnp.minimum(k, 4.0 - k), 0.0, 1.0)
 
 
-def _blur(planes, sigma, radius):
+def _blur(planes: jax.Array, sigma: Number, radius: int) -> jax.Array:
   kernel = jax.nn.softmax(-0.5 * (jnp.arange(-radius, radius + 1) / sigma) ** 2)
   for axis in (1, 2):
     pixels = planes.shape[axis]

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 
+from jssl.checks import Range
 from jssl.views import geometry
+from jssl.views.geometry import Extent, Size
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("box",), meta_fields=("size", "method", "around"))
@@ -33,13 +35,13 @@ class Crop:
   method: str
   around: bool
 
-  def cut(self, image, extent=None):
+  def cut(self, image: jax.Array, extent: Extent | None = None) -> jax.Array:
     """The crop of an image `[height, width, channels]`, whose `extent` (height, width) at the top left holds it."""
     visible = (0, 0, *extent_of(image, extent)) if self.around else None
     return geometry.resized_crop(image, self.box, self.size, self.method, visible=visible)
 
 
-def extent_of(image, extent=None):
+def extent_of(image: jax.Array, extent: Extent | None = None) -> Extent:
   """(height, width) of an image, or of the part of it at the top left that holds it."""
   return image.shape[:2] if extent is None else (extent[0], extent[1])
 
@@ -63,7 +65,7 @@ def in_halves(crop: Callable[..., Crop], finish: Callable) -> Callable[[_View], 
   """Marks a view as one that is `crop`, then `finish`."""
 
   def mark(view: _View) -> _View:
-    view.halves = Halves(crop, finish)  # noqa: B010 (to a type checker functions have no such field)
+    setattr(view, "halves", Halves(crop, finish))  # noqa: B010
     return view
 
   return mark
@@ -74,13 +76,24 @@ def halves(view: Callable) -> Halves | None:
   return getattr(view, "halves", None)
 
 
-def random_crop(rng, extent, *, size, scale, ratio=(3 / 4, 4 / 3), method="bicubic") -> Crop:
+def random_crop(
+  rng: jax.Array, extent: Extent, *, size: Size, scale: Range, ratio: Range = (3 / 4, 4 / 3), method: str = "bicubic"
+) -> Crop:
   """A random box of an image of `extent` (height, width), see `jssl.views.random_crop_box`."""
   box = geometry.random_crop_box(rng, extent, scale=scale, ratio=ratio)
   return Crop(box, geometry.to_pair(size), method, around=False)
 
 
 @in_halves(random_crop, lambda rng, image: image)
-def random_resized_crop(rng, image, *, size, scale, ratio=(3 / 4, 4 / 3), extent=None, method="bicubic"):
+def random_resized_crop(
+  rng: jax.Array,
+  image: jax.Array,
+  *,
+  size: Size,
+  scale: Range,
+  ratio: Range = (3 / 4, 4 / 3),
+  extent: Extent | None = None,
+  method: str = "bicubic",
+) -> jax.Array:
   """A random box of the image (or of its valid `extent`), resized to `size`: `random_crop_box`, then `resized_crop`."""
   return random_crop(rng, extent_of(image, extent), size=size, scale=scale, ratio=ratio, method=method).cut(image)

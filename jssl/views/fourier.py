@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl.batch_axis import gather, global_size
-from jssl.views.geometry import to_pair
+from jssl.checks import Number, Range
+from jssl.views.geometry import Size, to_pair
 from jssl.views.mixing import for_each_example
 
 
-def replace_low_amplitudes(image, donor, ratio):
+def replace_low_amplitudes(image: jax.Array, donor: jax.Array, ratio: Number) -> jax.Array:
   """Gives an image the donor's amplitudes at low frequencies, and leaves it its phases.
 
       A = |F(image)|,   P = angle(F(image)),   out = clip(F^-1( ((1 - M) A + M |F(donor)|) exp(i P) ))
@@ -39,7 +40,7 @@ def replace_low_amplitudes(image, donor, ratio):
   return jnp.clip(jnp.fft.irfft2(mixed, image.shape[:2], axes=(0, 1)), 0, 1).astype(image.dtype)
 
 
-def standardize_styles(rng, image, *, ratio, axis_name=None):
+def standardize_styles(rng: jax.Array, image: jax.Array, *, ratio: Range, axis_name: str | None = None) -> jax.Array:
   """Batch Styles Standardization: every image of the batch gets the low amplitudes of one of them (scope="batch").
 
   One donor and one window are drawn for the whole batch, as in Algorithm 1 of the paper: the images of a view share one
@@ -68,7 +69,7 @@ def standardize_styles(rng, image, *, ratio, axis_name=None):
   return jax.vmap(replace_low_amplitudes, (0, None, None))(image, donor, share[0])
 
 
-def fourier_augment(rng, image, *, ratio, axis_name=None):
+def fourier_augment(rng: jax.Array, image: jax.Array, *, ratio: Range, axis_name: str | None = None) -> jax.Array:
   """Plain Fourier augmentation, the control of `standardize_styles`: each image has a donor and a window of its own.
 
   Arguments, result and errors as `standardize_styles`. Xu, Zhang, Zhang, Wang, Tian, "A Fourier-based Framework for
@@ -78,7 +79,9 @@ def fourier_augment(rng, image, *, ratio, axis_name=None):
   return jax.vmap(replace_low_amplitudes)(image, gather(image, axis_name)[donor], share)
 
 
-def _draw_style(rng, local_batch, ratio, *, per_example, axis_name):
+def _draw_style(
+  rng: jax.Array, local_batch: int, ratio: Range, *, per_example: bool, axis_name: str | None
+) -> tuple[jax.Array, jax.Array]:
   """Donors (places in the global batch) and areas of this device's examples, each [local_batch]."""
   low, high = ratio
   if not 0 <= low <= high <= 1:
@@ -87,7 +90,7 @@ def _draw_style(rng, local_batch, ratio, *, per_example, axis_name):
   return jnp.floor(draws[:, 0] * global_size(local_batch, axis_name)).astype(jnp.int32), low + (high - low) * draws[:, 1]
 
 
-def _one_of_batch(x, place, axis_name):
+def _one_of_batch(x: jax.Array, place: jax.Array, axis_name: str | None) -> jax.Array:
   """Row `place` of the global batch, without gathering all of it."""
   if axis_name is None:
     return x[place]
@@ -96,7 +99,7 @@ def _one_of_batch(x, place, axis_name):
   return jax.lax.psum(jnp.where(here, x[jnp.clip(place, 0, len(x) - 1)], 0), axis_name)
 
 
-def low_frequency_crop(rng, image, *, size):
+def low_frequency_crop(rng: jax.Array, image: jax.Array, *, size: Size) -> jax.Array:
   """Keeps the lowest frequencies of an image, which makes it smaller: EfficientTrain's view of the early stages.
 
   The centred `size` of the spectrum, transformed back:

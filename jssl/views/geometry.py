@@ -5,14 +5,23 @@ The weights are those of Pillow's and of torchvision's antialiased resize, and b
 every size share one compiled program and run as fast on a CPU as on an accelerator.
 """
 
+from collections.abc import Sequence
 import functools
 import math
 
 import jax
 import jax.numpy as jnp
 
+from jssl.checks import Number, Range
 
-def resized_crop(image, box, size, method="bicubic", *, visible=None):
+Size = int | tuple[int, int]  # a side, or (height, width)
+Extent = Sequence[Number] | jax.Array  # (height, width) in pixels
+Box = Sequence[Number] | jax.Array  # (top, left, height, width) in pixels
+
+
+def resized_crop(
+  image: jax.Array, box: Box, size: Size, method: str = "bicubic", *, visible: Box | None = None
+) -> jax.Array:
   """Cuts a box out of an image and resizes it, with antialiasing.
 
   The same as Pillow's `image.crop(box).resize(size)` on float images (mode "F") and torchvision's `resized_crop`:
@@ -49,13 +58,13 @@ def resized_crop(image, box, size, method="bicubic", *, visible=None):
   return from_planes(out).astype(image.dtype)
 
 
-def resize(image, size, method="bicubic", *, extent=None):
+def resize(image: jax.Array, size: Size, method: str = "bicubic", *, extent: Extent | None = None) -> jax.Array:
   """Resizes an image, or the `extent` (height, width) at the top left that holds it, to `size`: see `resized_crop`."""
   height, width = _extent(image, extent)
   return resized_crop(image, (0, 0, height, width), size, method)
 
 
-def center_crop(image, size, *, extent=None):
+def center_crop(image: jax.Array, size: Size, *, extent: Extent | None = None) -> jax.Array:
   """Cuts `size` (a side or (height, width)) out of the middle of an image or of its valid `extent` at the top left.
 
   Offsets are rounded to even as in torchvision. Where the extent is smaller than the crop, the crop starts at 0.
@@ -73,7 +82,9 @@ def center_crop(image, size, *, extent=None):
   return jax.lax.dynamic_slice(image, (*offsets, 0), (height, width, image.shape[2]))
 
 
-def random_crop_box(rng, extent, *, scale, ratio=(3 / 4, 4 / 3)):
+def random_crop_box(
+  rng: jax.Array, extent: Extent, *, scale: Range, ratio: Range = (3 / 4, 4 / 3)
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
   """Draws torchvision's `RandomResizedCrop` box: (top, left, height, width), whole numbers as float32.
 
   Up to ten times: a share of the area U(scale), an aspect ratio width / height log-uniform in `ratio`, sides rounded to
@@ -107,18 +118,20 @@ def random_crop_box(rng, extent, *, scale, ratio=(3 / 4, 4 / 3)):
   return top, left, height, width
 
 
-def horizontal_flip(image):
+def horizontal_flip(image: jax.Array) -> jax.Array:
   """Mirrors left and right: [height, width, channels] -> the same shape."""
   return image[:, ::-1]
 
 
-def random_horizontal_flip(rng, image, *, prob=0.5):
+def random_horizontal_flip(rng: jax.Array, image: jax.Array, *, prob: Number = 0.5) -> jax.Array:
   """Mirrors left and right with probability `prob`."""
   planes = to_planes(image)
   return from_planes(jnp.where(jax.random.bernoulli(rng, prob), planes[:, :, ::-1], planes))
 
 
-def resize_shorter_side(image, size, resize_to=None, method="bicubic", *, extent=None):
+def resize_shorter_side(
+  image: jax.Array, size: Size, resize_to: int | None = None, method: str = "bicubic", *, extent: Extent | None = None
+) -> jax.Array:
   """Resizes the shorter side to `resize_to`, keeping the aspect ratio, and cuts `size` out of the middle, in one go.
 
   The same numbers as torchvision's `Resize(resize_to)` and `CenterCrop(size)`, whose roundings it follows: only the
@@ -132,7 +145,7 @@ def resize_shorter_side(image, size, resize_to=None, method="bicubic", *, extent
   return resized_crop(image, box, to_pair(size), method, visible=(0, 0, *sides))
 
 
-def center_box(extent, size, resize_to=None):
+def center_box(extent: Extent, size: Size, resize_to: int | None = None) -> tuple[Number, Number, Number, Number]:
   """The box in the middle of an image that `resize_shorter_side` shows.
 
   Args:
@@ -161,10 +174,10 @@ def center_box(extent, size, resize_to=None):
     resized = [resize_to * side // jnp.minimum(height, width) for side in (height, width)]
   starts = [jnp.round((big - side) / 2) * full / big for big, side, full in zip(resized, out, (height, width), strict=True)]
   lengths = [side * full / big for big, side, full in zip(resized, out, (height, width), strict=True)]
-  return (*starts, *lengths)
+  return starts[0], starts[1], lengths[0], lengths[1]
 
 
-def to_pair(size):
+def to_pair(size: Size) -> tuple[int, int]:
   """(height, width) from a side or a pair.
 
   Raises:
@@ -176,21 +189,23 @@ def to_pair(size):
   return height, width
 
 
-def to_planes(image):
+def to_planes(image: jax.Array) -> jax.Array:
   """[height, width, channels] -> [channels, height, width]."""
   return jnp.moveaxis(image, -1, 0)
 
 
-def from_planes(planes):
+def from_planes(planes: jax.Array) -> jax.Array:
   """[channels, height, width] -> [height, width, channels]."""
   return jnp.moveaxis(planes, 0, -1)
 
 
-def _extent(image, extent):
+def _extent(image: jax.Array, extent: Extent | None) -> Extent:
   return image.shape[:2] if extent is None else (extent[0], extent[1])
 
 
-def _weights(out, start, length, visible_start, visible_length, pixels, method):
+def _weights(
+  out: int, start: Number, length: Number, visible_start: Number, visible_length: Number, pixels: int, method: str
+) -> jax.Array:
   """Resampling weights [out, pixels] of one axis; every row sums to 1."""
   step = jnp.asarray(length, jnp.float32) / out
   centers = start + (jnp.arange(out) + 0.5) * step
@@ -203,11 +218,11 @@ def _weights(out, start, length, visible_start, visible_length, pixels, method):
   return weights / jnp.where(total == 0, 1.0, total)
 
 
-def _triangle(x):
+def _triangle(x: jax.Array) -> jax.Array:
   return jnp.maximum(1.0 - jnp.abs(x), 0.0)
 
 
-def _cubic(x, a=-0.5):
+def _cubic(x: jax.Array, a: float = -0.5) -> jax.Array:
   x = jnp.abs(x)
   near = ((a + 2) * x - (a + 3)) * x * x + 1
   far = (((x - 5) * x + 8) * x - 4) * a
@@ -217,12 +232,12 @@ def _cubic(x, a=-0.5):
 _KERNELS = {"bicubic": _cubic, "bilinear": _triangle}
 
 
-def _check_image(image):
+def _check_image(image: jax.Array) -> None:
   if image.ndim != 3 or not jnp.issubdtype(image.dtype, jnp.floating):
     raise ValueError(f"expected an image [height, width, channels] of floats in [0, 1], got {image.dtype}{image.shape}")
 
 
-def _check_range(name, pair):
+def _check_range(name: str, pair: Range) -> None:
   low, high = pair
   if not 0 < low <= high:
     raise ValueError(f"{name} must satisfy 0 < low <= high, got {pair}")

@@ -1,9 +1,15 @@
 """CIELAB: lightness and colour apart."""
 
+from typing import TypeVar
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jssl.views import colour
+from jssl.views.colour import Levels
+
+Pixels = TypeVar("Pixels", jax.Array, np.ndarray)
 
 # sRGB's primaries in XYZ, row by row over the white of D65: the numbers of scikit-image's `rgb2lab`.
 _XYZ = (
@@ -12,7 +18,7 @@ _XYZ = (
 ).tolist()
 
 
-def rgb_to_lab(image):
+def rgb_to_lab(image: Pixels) -> Pixels:
   """sRGB in [0, 1] to CIELAB.
 
   Args:
@@ -41,7 +47,9 @@ def rgb_to_lab(image):
   return xp.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def split_lab(rng, image, *, mean=colour.IMAGENET_MEAN, std=colour.IMAGENET_STD):
+def split_lab(
+  rng: jax.Array, image: jax.Array, *, mean: Levels = colour.IMAGENET_MEAN, std: Levels = colour.IMAGENET_STD
+) -> dict[str, jax.Array]:
   """A grey image to look at, and the colours that it lacks: the two sides of colorization.
 
   Args:

@@ -4,13 +4,17 @@ All draws are made for the global batch and read at an example's place in it, so
 nothing.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from jssl.batch_axis import gather, global_size, positions
 
 
-def mixup(rng, image, *, alpha, per_example=False, axis_name=None):
+def mixup(
+  rng: jax.Array, image: jax.Array, *, alpha: float, per_example: bool = False, axis_name: str | None = None
+) -> dict[str, jax.Array]:
   """Blends each image with a partner: `lam * image + (1 - lam) * image[perm]`, lam ~ Beta(alpha, alpha).
 
   Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412; drawn as in
@@ -34,7 +38,9 @@ def mixup(rng, image, *, alpha, per_example=False, axis_name=None):
   return dict(image=_blend(image, gather(image, axis_name)[perm], lam), lam=lam, perm=perm)
 
 
-def cutmix(rng, image, *, alpha=1.0, per_example=False, axis_name=None):
+def cutmix(
+  rng: jax.Array, image: jax.Array, *, alpha: float = 1.0, per_example: bool = False, axis_name: str | None = None
+) -> dict[str, jax.Array]:
   """Pastes a box of a partner into each image, at the same place.
 
   Yun, Han, Oh, Chun, Choe, Yoo, "CutMix", arXiv 1905.04899; clovaai/CutMix-PyTorch, train.py (`rand_bbox`): lam ~
@@ -70,7 +76,9 @@ def cutmix(rng, image, *, alpha=1.0, per_example=False, axis_name=None):
   return dict(image=mixed, lam=1 - jnp.mean(box, axis=(1, 2), dtype=jnp.float32), perm=perm)
 
 
-def mix_pairs(rng, a, b, *, alpha=1.0, axis_name=None):
+def mix_pairs(
+  rng: jax.Array, a: jax.Array, b: jax.Array, *, alpha: float = 1.0, axis_name: str | None = None
+) -> dict[str, jax.Array]:
   """Blends the first view of each image with the second view of a partner: `lam * a + (1 - lam) * b[perm]`.
 
   The third input of Mixed Barlow Twins (Bandara, De Melo, Patel, arXiv 2312.02151; wgcban/mix-bt, main.py): lam ~
@@ -93,7 +101,9 @@ def mix_pairs(rng, a, b, *, alpha=1.0, axis_name=None):
   return dict(image=_blend(a, gather(b, axis_name)[perm], lam), lam=lam, perm=perm)
 
 
-def draw_mixture(rng, local_batch, *, alpha, per_example=False, axis_name=None):
+def draw_mixture(
+  rng: jax.Array, local_batch: int, *, alpha: float, per_example: bool = False, axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array]:
   """Partners and shares of this device's examples: `(perm [local_batch] int32, lam [local_batch] float32)`.
 
   Partners are a random permutation of the global batch, which may leave an example with itself.
@@ -109,12 +119,14 @@ def draw_mixture(rng, local_batch, *, alpha, per_example=False, axis_name=None):
   return perm, for_each_example(shares, local_batch, per_example, axis_name)
 
 
-def _blend(own, partner, lam):
+def _blend(own: jax.Array, partner: jax.Array, lam: jax.Array) -> jax.Array:
   share = lam.reshape(-1, *[1] * (own.ndim - 1)).astype(own.dtype)
   return share * own + (1 - share) * partner
 
 
-def for_each_example(draw, local_batch, per_example, axis_name):
+def for_each_example(
+  draw: Callable[[int], jax.Array], local_batch: int, per_example: bool, axis_name: str | None
+) -> jax.Array:
   """This device's share of `draw(global batch)`, or the one row of `draw(1)` for all: [local_batch, ...]."""
   if not per_example:
     return jnp.repeat(draw(1), local_batch, axis=0)

@@ -1,29 +1,42 @@
 """Whole views of one image: the training pipeline and the evaluation view, from [0, 1] to normalised float32."""
 
+from collections.abc import Sequence
+
 import jax
 
+from jssl.checks import Number, Range
 from jssl.views import colour, crops, geometry
-from jssl.views.colour import IMAGENET_MEAN, IMAGENET_STD
+from jssl.views.colour import IMAGENET_MEAN, IMAGENET_STD, Levels
+from jssl.views.crops import Crop
+from jssl.views.geometry import Extent, Size
 
 
-def _augment_crop(rng, extent, *, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation="bicubic"):
+def _augment_crop(
+  rng: jax.Array,
+  extent: Extent,
+  *,
+  size: Size,
+  scale: Range = (0.08, 1.0),
+  ratio: Range = (3 / 4, 4 / 3),
+  interpolation: str = "bicubic",
+) -> Crop:
   return crops.random_crop(_augment_keys(rng)[0], extent, size=size, scale=scale, ratio=ratio, method=interpolation)
 
 
 def _augment_finish(
-  rng,
-  image,
+  rng: jax.Array,
+  image: jax.Array,
   *,
-  flip=0.5,
-  jitter=None,
-  jitter_prob=0.8,
-  grayscale=0.0,
-  blur=0.0,
-  blur_sigma=(0.1, 2.0),
-  solarize=0.0,
-  mean=IMAGENET_MEAN,
-  std=IMAGENET_STD,
-):
+  flip: float = 0.5,
+  jitter: Sequence[float] | None = None,
+  jitter_prob: float = 0.8,
+  grayscale: float = 0.0,
+  blur: float = 0.0,
+  blur_sigma: Range = (0.1, 2.0),
+  solarize: float = 0.0,
+  mean: Levels = IMAGENET_MEAN,
+  std: Levels = IMAGENET_STD,
+) -> jax.Array:
   _check_probabilities(flip=flip)
   _, flip_key, *color_keys = _augment_keys(rng)
   if flip > 0:
@@ -31,31 +44,31 @@ def _augment_finish(
   return _recolor(color_keys, image, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std)
 
 
-def _augment_keys(rng):
+def _augment_keys(rng: jax.Array) -> jax.Array:
   """Operations draw from keys of their own, so that switching one off leaves the others' draws alone."""
   return jax.random.split(rng, 6)
 
 
 @crops.in_halves(_augment_crop, _augment_finish)
 def augment(
-  rng,
-  image,
-  extent=None,
+  rng: jax.Array,
+  image: jax.Array,
+  extent: Extent | None = None,
   *,
-  size,
-  scale=(0.08, 1.0),
-  ratio=(3 / 4, 4 / 3),
-  interpolation="bicubic",
-  flip=0.5,
-  jitter=None,
-  jitter_prob=0.8,
-  grayscale=0.0,
-  blur=0.0,
-  blur_sigma=(0.1, 2.0),
-  solarize=0.0,
-  mean=IMAGENET_MEAN,
-  std=IMAGENET_STD,
-):
+  size: Size,
+  scale: Range = (0.08, 1.0),
+  ratio: Range = (3 / 4, 4 / 3),
+  interpolation: str = "bicubic",
+  flip: float = 0.5,
+  jitter: Sequence[float] | None = None,
+  jitter_prob: float = 0.8,
+  grayscale: float = 0.0,
+  blur: float = 0.0,
+  blur_sigma: Range = (0.1, 2.0),
+  solarize: float = 0.0,
+  mean: Levels = IMAGENET_MEAN,
+  std: Levels = IMAGENET_STD,
+) -> jax.Array:
   """One random view: resized crop, flip, colour jitter, grey, blur, solarisation, normalisation, in this order.
 
   This is the pipeline of SimCLR (arXiv 2002.05709), MoCo v2 (2003.04297), BYOL (2006.07733), Barlow Twins (2103.03230)
@@ -102,18 +115,18 @@ def augment(
 
 
 def color_view(
-  rng,
-  image,
+  rng: jax.Array,
+  image: jax.Array,
   *,
-  jitter=None,
-  jitter_prob=0.8,
-  grayscale=0.0,
-  blur=0.0,
-  blur_sigma=(0.1, 2.0),
-  solarize=0.0,
-  mean=IMAGENET_MEAN,
-  std=IMAGENET_STD,
-):
+  jitter: Sequence[float] | None = None,
+  jitter_prob: float = 0.8,
+  grayscale: float = 0.0,
+  blur: float = 0.0,
+  blur_sigma: Range = (0.1, 2.0),
+  solarize: float = 0.0,
+  mean: Levels = IMAGENET_MEAN,
+  std: Levels = IMAGENET_STD,
+) -> jax.Array:
   """The second half of `augment`: colour jitter, grey, blur, solarisation, normalisation; by default the last alone.
 
   For views that need something between the crop and the colours, or before the normalisation:
@@ -137,7 +150,18 @@ def color_view(
   return _recolor(color_keys, image, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std)
 
 
-def _recolor(keys, image, jitter, jitter_prob, grayscale, blur, blur_sigma, solarize, mean, std):
+def _recolor(
+  keys: jax.Array | Sequence[jax.Array],
+  image: jax.Array,
+  jitter: Sequence[float] | None,
+  jitter_prob: float,
+  grayscale: float,
+  blur: float,
+  blur_sigma: Range,
+  solarize: float,
+  mean: Levels,
+  std: Levels,
+) -> jax.Array:
   _check_probabilities(jitter_prob=jitter_prob, grayscale=grayscale, blur=blur, solarize=solarize)
   jitter_key, grey_key, blur_key, solarize_key = keys
   if jitter is not None and jitter_prob > 0 and any(jitter):
@@ -151,36 +175,40 @@ def _recolor(keys, image, jitter, jitter_prob, grayscale, blur, blur_sigma, sola
   return colour.normalize(image, mean, std)
 
 
-def _check_probabilities(**probabilities):
+def _check_probabilities(**probabilities: Number) -> None:
   for name, prob in probabilities.items():
     if not 0 <= prob <= 1:
       raise ValueError(f"{name} must be a probability, got {prob}")
 
 
-def _resize_crop(rng, extent, *, size, resize_to=None, interpolation="bicubic"):
+def _resize_crop(
+  rng: jax.Array, extent: Extent, *, size: Size, resize_to: int | None = None, interpolation: str = "bicubic"
+) -> Crop:
   del rng
   box = geometry.center_box(extent, size, resize_to)
   return crops.Crop(box, geometry.to_pair(size), interpolation, around=True)
 
 
-def _resize_finish(rng, image, *, grayscale=False, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+def _resize_finish(
+  rng: jax.Array, image: jax.Array, *, grayscale: bool = False, mean: Levels = IMAGENET_MEAN, std: Levels = IMAGENET_STD
+) -> jax.Array:
   del rng
   return colour.normalize(colour.grayscale(image) if grayscale else image, mean, std)
 
 
 @crops.in_halves(_resize_crop, _resize_finish)
 def resize_view(
-  rng,
-  image,
-  extent=None,
+  rng: jax.Array,
+  image: jax.Array,
+  extent: Extent | None = None,
   *,
-  size,
-  resize_to=None,
-  interpolation="bicubic",
-  grayscale=False,
-  mean=IMAGENET_MEAN,
-  std=IMAGENET_STD,
-):
+  size: Size,
+  resize_to: int | None = None,
+  interpolation: str = "bicubic",
+  grayscale: bool = False,
+  mean: Levels = IMAGENET_MEAN,
+  std: Levels = IMAGENET_STD,
+) -> jax.Array:
   """The evaluation view: shorter side to `resize_to`, center crop of `size`, normalisation. Nothing is random.
 
   Args:

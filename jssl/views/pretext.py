@@ -4,12 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.checks import Range
 from jssl.views import colour, crops
+from jssl.views.colour import Levels
+from jssl.views.geometry import Extent
 
 NEIGHBORS = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])  # (row, column), row-major
 
 
-def rotate(rng, image, *, turns=None):
+def rotate(rng: jax.Array, image: jax.Array, *, turns: int | None = None) -> dict[str, jax.Array]:
   """Turns an image by a multiple of 90 degrees, counter-clockwise.
 
   RotNet shows every image in all four ways, which its paper finds much better than one at random: four views with
@@ -38,12 +41,31 @@ def rotate(rng, image, *, turns=None):
   return dict(image=jnp.stack([jnp.rot90(image, k) for k in range(4)])[label], label=label)
 
 
-def _tile_crop(rng, extent, *, size, gap, scale=(0.3, 1.0), ratio=(3 / 4, 4 / 3), interpolation="bicubic"):
+def _tile_crop(
+  rng: jax.Array,
+  extent: Extent,
+  *,
+  size: int,
+  gap: int,
+  scale: Range = (0.3, 1.0),
+  ratio: Range = (3 / 4, 4 / 3),
+  interpolation: str = "bicubic",
+):
   box_key, *_ = jax.random.split(rng, 4)
   return crops.random_crop(box_key, extent, size=3 * (size + gap), scale=scale, ratio=ratio, method=interpolation)
 
 
-def _tile_finish(rng, canvas, *, size, gap, jitter=0, grayscale=0.0, mean=colour.IMAGENET_MEAN, std=colour.IMAGENET_STD):
+def _tile_finish(
+  rng: jax.Array,
+  canvas: jax.Array,
+  *,
+  size: int,
+  gap: int,
+  jitter: int = 0,
+  grayscale: float = 0.0,
+  mean: Levels = colour.IMAGENET_MEAN,
+  std: Levels = colour.IMAGENET_STD,
+) -> dict[str, jax.Array]:
   if not 0 <= 2 * jitter <= gap:
     raise ValueError(f"tile_pair: jitter={jitter} must lie between 0 and half of gap={gap}")
   _, label_key, jitter_key, grey_key = jax.random.split(rng, 4)
@@ -61,20 +83,20 @@ def _tile_finish(rng, canvas, *, size, gap, jitter=0, grayscale=0.0, mean=colour
 
 @crops.in_halves(_tile_crop, _tile_finish)
 def tile_pair(
-  rng,
-  image,
-  extent=None,
+  rng: jax.Array,
+  image: jax.Array,
+  extent: Extent | None = None,
   *,
-  size,
-  gap,
-  jitter=0,
-  scale=(0.3, 1.0),
-  ratio=(3 / 4, 4 / 3),
-  grayscale=0.0,
-  interpolation="bicubic",
-  mean=colour.IMAGENET_MEAN,
-  std=colour.IMAGENET_STD,
-):
+  size: int,
+  gap: int,
+  jitter: int = 0,
+  scale: Range = (0.3, 1.0),
+  ratio: Range = (3 / 4, 4 / 3),
+  grayscale: float = 0.0,
+  interpolation: str = "bicubic",
+  mean: Levels = colour.IMAGENET_MEAN,
+  std: Levels = colour.IMAGENET_STD,
+) -> dict[str, jax.Array]:
   """Two tiles of an image, and on which of eight sides of the first the second lies.
 
   A random box of the image is resized to three by three cells of `size + gap` pixels; each tile lies in the middle of

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl.views.colour import IMAGENET_MEAN
+from jssl.checks import Number
+from jssl.views.colour import IMAGENET_MEAN, Levels
 
 TABLES = ("auto_contrast", "equalize", "invert", "posterize", "solarize", "solarize_add")
 BLENDS = ("brightness", "contrast", "color", "sharpness")
@@ -18,8 +19,16 @@ OPERATIONS = TABLES + BLENDS + WARPS
 
 
 def rand_augment(
-  rng, image, *, magnitude, magnitude_std=0.5, layers=2, prob=0.5, fill=IMAGENET_MEAN, interpolation="bicubic"
-):
+  rng: jax.Array,
+  image: jax.Array,
+  *,
+  magnitude: Number,
+  magnitude_std: float = 0.5,
+  layers: int = 2,
+  prob: Number = 0.5,
+  fill: Levels = IMAGENET_MEAN,
+  interpolation: str = "bicubic",
+) -> jax.Array:
   """RandAugment in the form of timm: `layers` of fifteen operations, with replacement, each with probability `prob`.
 
   The defaults are timm's "rand-m<magnitude>-mstd0.5-inc1": the strength is N(magnitude, magnitude_std), clipped to
@@ -61,7 +70,15 @@ def rand_augment(
   return augmented / 255
 
 
-def apply_operation(image, which, level, sign, *, fill=IMAGENET_MEAN, interpolation="bicubic"):
+def apply_operation(
+  image: jax.Array,
+  which: int | jax.Array,
+  level: Number,
+  sign: Number,
+  *,
+  fill: Levels = IMAGENET_MEAN,
+  interpolation: str = "bicubic",
+) -> jax.Array:
   """One operation of RandAugment.
 
   | operation | at strength `level`, 0 to 10 |
@@ -96,12 +113,12 @@ def apply_operation(image, which, level, sign, *, fill=IMAGENET_MEAN, interpolat
   other = pick(_degenerates(image), tables)
   # Pillow cuts fractions off. Float32 may stand just below a whole number that its doubles reach, here and in _warp.
   blended = jnp.floor(jnp.clip(other + factor * (image - other), 0, 255) + 1e-4)
-  matrix = pick(_matrices(sign * level, *image.shape[:2]), blends)
+  matrix = pick(_matrices(jnp.asarray(sign * level), *image.shape[:2]), blends)
   warped = _warp(image, matrix, jnp.round(255 * jnp.asarray(fill, jnp.float32)), interpolation)
   return jnp.where(which < tables, looked_up.astype(image.dtype), jnp.where(which < blends, blended, warped))
 
 
-def _tables(values, level):
+def _tables(values: jax.Array, level: Number) -> tuple[jax.Array, ...]:
   """What becomes of each value in each channel, [256, 3] int32, in the order of `TABLES`."""
   ramp = jnp.broadcast_to(jnp.arange(256)[:, None], (256, 3))
   low, high = values.min((0, 1)), values.max((0, 1))
@@ -123,7 +140,7 @@ def _tables(values, level):
   )
 
 
-def _degenerates(image):
+def _degenerates(image: jax.Array) -> tuple[jax.Array, ...]:
   """The image at factor 0 of each enhancement, in the order of `BLENDS`."""
   # Pillow's weights of grey, in 65536ths: exact in float32, since all sums stay below 2^24.
   red, green, blue = jnp.moveaxis(image, -1, 0)
@@ -140,7 +157,7 @@ def _degenerates(image):
   )
 
 
-def _matrices(level, height, width):
+def _matrices(level: jax.Array, height: int, width: int) -> list[jax.Array]:
   """Rows (a, b, c, d, e, f): the pixel at (x, y) shows what is at (a x + b y + c, d x + e y + f). Order of `WARPS`."""
   angle = jnp.deg2rad(3.0 * level)
   cos, sin, zero, one = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle), jnp.ones_like(angle)
@@ -155,7 +172,7 @@ def _matrices(level, height, width):
   return [jnp.stack(row) for row in rows]
 
 
-def _warp(image, matrix, fill, interpolation):
+def _warp(image: jax.Array, matrix: jax.Array, fill: jax.Array, interpolation: str) -> jax.Array:
   """Pillow's `Image.transform(AFFINE)`: interpolates at mapped places; those outside of the image get `fill`."""
   height, width, _ = image.shape
   a, b, c, d, e, f = matrix
@@ -176,11 +193,11 @@ def _warp(image, matrix, fill, interpolation):
   return jnp.where(inside[..., None], jnp.floor(jnp.clip(total, 0, 255) + 1e-3), fill)
 
 
-def _linear(t):
+def _linear(t: jax.Array) -> jax.Array:
   return jnp.maximum(1 - jnp.abs(t), 0)
 
 
-def _cubic(t):
+def _cubic(t: jax.Array) -> jax.Array:
   """Keys' kernel with a = -1, which Pillow has for transforms, unlike for resizing."""
   t = jnp.abs(t)
   return jnp.where(t < 1, (t - 2) * t * t + 1, jnp.where(t < 2, ((5 - t) * t - 8) * t + 4, 0))
