@@ -1,5 +1,6 @@
 """What a run reads: every kind of data as a `Source` of named arrays, and its batches by step."""
 
+from collections.abc import Callable
 import inspect
 
 from jssl.data import scenes
@@ -32,8 +33,8 @@ __all__ = [
   "steps_per_epoch",
 ]
 
-_EMBEDDED = {"scenes": scenes.scenes, "objects": scenes.objects}
-_AT = {"fashion_mnist": load_fashion_mnist, "folder": load_folder, "tfds": load_tfds}
+_EMBEDDED: dict[str, Callable[..., Source]] = {"scenes": scenes.scenes, "objects": scenes.objects}
+_AT: dict[str, Callable[..., Source]] = {"fashion_mnist": load_fashion_mnist, "folder": load_folder, "tfds": load_tfds}
 
 
 def load(spec: str | Source, *, split: str = "train", **options) -> Source:
@@ -60,9 +61,9 @@ def load(spec: str | Source, *, split: str = "train", **options) -> Source:
     return spec
   kind, _, place = str(spec).partition(":")
   if kind in _EMBEDDED and not place:
-    function, where = _EMBEDDED[kind], ()
+    function, where = _EMBEDDED[kind], []
   elif kind in _AT and (place or kind == "fashion_mnist"):
-    function, where = _AT[kind], (place,)
+    function, where = _AT[kind], [place]
   else:
     known = [*_EMBEDDED, "fashion_mnist", "tfds:<name>", "folder:/path"]
     raise ConfigError(f"there is no data {spec!r}; {nearest(str(spec), known)}")

@@ -60,7 +60,7 @@ def knn_accuracy(
     ValueError: if some k exceeds n, the temperature is not above 0, labels leave their range, or shapes disagree.
   """
   ks = (k,) if isinstance(k, int) else tuple(k)
-  bank, queries = l2_normalize(jnp.asarray(bank, jnp.float32)), np.asarray(queries, np.float32)
+  keys, queries = l2_normalize(jnp.asarray(bank, jnp.float32)), np.asarray(queries, np.float32)
   if len(bank) != len(bank_labels) or len(queries) != len(labels):
     counts = f"{len(bank)} bank features, {len(bank_labels)} labels; {len(queries)} queries, {len(labels)} labels"
     raise ValueError(f"Every feature needs one label; found {counts}.")
@@ -71,7 +71,7 @@ def knn_accuracy(
   bank_labels = check_labels(bank_labels, num_classes, "bank_labels")
   labels = check_labels(labels, num_classes, "labels")
   predict = functools.partial(_predict, ks=ks, temperature=float(temperature), num_classes=num_classes)
-  predicted = map_chunks(lambda q: predict(q, bank, jnp.asarray(bank_labels)), queries, chunk=min(chunk, len(queries)))
+  predicted = map_chunks(lambda q: predict(q, keys, jnp.asarray(bank_labels)), queries, chunk=min(chunk, len(queries)))
   accuracy = (predicted == labels[:, None]).mean(0)
   return dict(
     metrics={f"k{number}": float(value) for number, value in zip(ks, accuracy, strict=True)},

@@ -194,7 +194,7 @@ def object_overlap(
     histograms=histograms,
     parameters=dict(
       grid=tuple(grid),
-      similarity=similarity.__name__,
+      similarity=getattr(similarity, "__name__", str(similarity)),
       bins=bins,
       max_pairs=max_pairs,
       seed=seed,

@@ -20,6 +20,7 @@ Random draws depend on the seed, the image's number and the instance's, not on t
 
 from collections.abc import Callable, Sequence
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -173,7 +174,7 @@ def prompt_iou(
     `ap_<prompt>`, `auroc_<prompt>`; `class_miou_random_fixed` where there are classes; the chosen `threshold`; and the
     `parameters`.
   """
-  numbers = dict(grid=grid, similarity=similarity, random_prompts=random_prompts, seed=seed, chunk=chunk)
+  numbers: dict[str, Any] = dict(grid=grid, similarity=similarity, random_prompts=random_prompts, seed=seed, chunk=chunk)
   calibration = prompt_scores(calibration_features, calibration_segments, thresholds=thresholds, **numbers)
   fixed = int(calibration["iou"][:, 1:].mean((0, 1)).argmax())
   scores = prompt_scores(features, segments, thresholds=(*thresholds, shared_threshold), **numbers)
@@ -194,7 +195,7 @@ def prompt_iou(
     metrics={name: float(value) for name, value in metrics.items()},
     parameters=dict(
       grid=tuple(grid),
-      similarity=similarity.__name__,
+      similarity=getattr(similarity, "__name__", str(similarity)),
       thresholds=f"{min(thresholds)} .. {max(thresholds)}",
       shared_threshold=shared_threshold,
       random_prompts=random_prompts,

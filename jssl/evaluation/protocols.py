@@ -292,11 +292,11 @@ def run_protocols(names: Iterable[str], model: FeatureModel, data: EvaluationDat
 def _run(name, model, data, features, numbers) -> dict:
   """One protocol's result, or the reason why there is none."""
   protocol = find_protocol(name)
-  result = dict(metrics={}, parameters={})
+  result: dict[str, Any] = dict(metrics={}, parameters={})
   try:
     if absent := missing(protocol, model, data):
       raise ConfigError(" and ".join(absent))
-    result = dict(protocol.run(model, data, features, **numbers))
+    result |= protocol.run(model, data, features, **numbers)
     result["parameters"] = {**result.get("parameters", {}), **model.parameters}
   except (ValueError, MemoryError, OSError, jax.errors.JaxRuntimeError) as error:
     result["error"] = " ".join(str(error).split())[:500] or type(error).__name__

@@ -36,9 +36,9 @@ def ranking_scores(scores: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax
 
 def weighted_auroc(positive: tuple[np.ndarray, np.ndarray], negative: tuple[np.ndarray, np.ndarray]) -> float:
   """P(positive score > negative score) + P(equal) / 2 for pairs (scores `[n]`, weights `[n]`); in float64."""
-  (positive, positive_weight), (negative, negative_weight) = positive, negative
-  order = np.argsort(negative, kind="stable")
+  (scores, weight), (others, negative_weight) = positive, negative
+  order = np.argsort(others, kind="stable")
   mass = np.concatenate([[0.0], np.cumsum(negative_weight[order], dtype=np.float64)])
-  below = mass[np.searchsorted(negative[order], positive, "left")]
-  not_above = mass[np.searchsorted(negative[order], positive, "right")]
-  return float((positive_weight * (below + not_above)).sum() / (2.0 * positive_weight.sum() * mass[-1]))
+  below = mass[np.searchsorted(others[order], scores, "left")]
+  not_above = mass[np.searchsorted(others[order], scores, "right")]
+  return float((weight * (below + not_above)).sum() / (2.0 * weight.sum() * mass[-1]))

@@ -28,11 +28,11 @@ def parse_protocols(specs: Iterable[str]) -> dict[str, dict[str, Any]]:
     {'knn': {'k': (10, 20), 'temperature': 0.1}, 'rankme': {}}
   """
   found: dict[str, dict[str, Any]] = {}
-  name = None
+  name = ""
   for piece in (piece for spec in specs for piece in _split(spec)):
     head, equals, value = piece.partition("=")
     before, colon, key = head.rpartition(":") if equals else (piece, "", "")
-    if equals and not colon and name is None:
+    if equals and not colon and not name:
       raise ConfigError(f"--protocols {piece}: a number of which protocol? write protocol:{piece}")
     if colon or not equals:
       name = before.strip()

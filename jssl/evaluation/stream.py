@@ -79,7 +79,7 @@ def collect(
   more = tuple(key for key in more if key in source.element_spec)
   threads = 1 if source.arrays is not None else min(16, os.cpu_count() or 1)
   read = lambda indices: read_batch(source, indices, view, more)
-  features, rest, done = None, {}, 0
+  features, rest, done = np.empty(0), {}, 0
   progress = Progress(f"{title} on {source.name}".strip(), count)
   for batch in batches_in_order(read, indices, batch_size=batch_size, threads=threads):
     found = np.asarray(function(batch))
@@ -88,7 +88,7 @@ def collect(
       raise ConfigError(f"{title}: features of shape {list(found.shape)} for {n} images; the first axis must be the image")
     if not np.isfinite(found).all():
       raise ConfigError(f"the features of {title} on {source.name} are not all finite")
-    if features is None:
+    if not done:
       features = np.empty((count, *found.shape[1:]), found.dtype)
       rest = {key: np.empty((count, *batch[key].shape[1:]), batch[key].dtype) for key in more if key in batch}
     features[done : done + n] = found

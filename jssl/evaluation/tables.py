@@ -96,7 +96,8 @@ def format_table(results: dict) -> str:
     For each protocol its name and what it means, a header (a metric's words below each other, to keep columns narrow), a
     row for each model, and the parameters.
   """
-  parts = ["\n".join(about_lines(results.about))] if getattr(results, "about", None) else []
+  about = getattr(results, "about", None)
+  parts = ["\n".join(about_lines(about))] if about else []
   for block in protocol_blocks(results):
     title = f"{block['protocol']}: {block['meaning']}" if block["meaning"] else block["protocol"]
     words = [column.split("_") for column in block["columns"]]

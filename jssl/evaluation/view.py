@@ -9,6 +9,7 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+from jax.core import Tracer
 import jax.numpy as jnp
 import numpy as np
 
@@ -160,7 +161,7 @@ def check_images(batch: Mapping[str, Any], channels: int | None = None, name: st
     raise ConfigError(f"{where}images must be [n, height, width, channels]; got {shape}")
   if dtype != np.uint8 and dtype.kind != "f":
     raise ConfigError(f"{where}images must be uint8, or floats in [0, 1]; got {dtype}")
-  if dtype.kind == "f" and not isinstance(image, (jax.ShapeDtypeStruct, jax.core.Tracer)):
+  if dtype.kind == "f" and not isinstance(image, (jax.ShapeDtypeStruct, Tracer)):
     low, high = float(np.min(image)), float(np.max(image))
     if not -0.01 <= low <= high <= 1.01:
       raise ConfigError(f"{where}images of {dtype} must lie in [0, 1], these lie in [{low:g}, {high:g}]; give them as uint8")

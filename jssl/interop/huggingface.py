@@ -197,7 +197,7 @@ def resnet(weights: Weights, like: Any) -> Any:
 
 
 def _split_positions(weights: dict[str, np.ndarray], like: Any) -> None:
-  """Gives the class token its position, adds it where the module has no place for one, and leaves the patches' if learned."""
+  """Gives the class token its position, adds it where the module has no place for one; leaves learned ones of patches."""
   table = weights.pop("embeddings.position_embeddings", None)
   if table is None:
     return

@@ -182,7 +182,7 @@ def _check_probabilities(**probabilities: Number) -> None:
 
 
 def _resize_crop(
-  rng: jax.Array, extent: Extent, *, size: Size, resize_to: int | None = None, interpolation: str = "bicubic"
+  rng: jax.Array | None, extent: Extent, *, size: Size, resize_to: int | None = None, interpolation: str = "bicubic"
 ) -> Crop:
   del rng
   box = geometry.center_box(extent, size, resize_to)
@@ -190,7 +190,12 @@ def _resize_crop(
 
 
 def _resize_finish(
-  rng: jax.Array, image: jax.Array, *, grayscale: bool = False, mean: Levels = IMAGENET_MEAN, std: Levels = IMAGENET_STD
+  rng: jax.Array | None,
+  image: jax.Array,
+  *,
+  grayscale: bool = False,
+  mean: Levels = IMAGENET_MEAN,
+  std: Levels = IMAGENET_STD,
 ) -> jax.Array:
   del rng
   return colour.normalize(colour.grayscale(image) if grayscale else image, mean, std)
@@ -198,7 +203,7 @@ def _resize_finish(
 
 @crops.in_halves(_resize_crop, _resize_finish)
 def resize_view(
-  rng: jax.Array,
+  rng: jax.Array | None,
   image: jax.Array,
   extent: Extent | None = None,
   *,
