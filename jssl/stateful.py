@@ -21,6 +21,14 @@ class Stateful(NamedTuple):
   init: Callable
   apply: Callable
 
+  def __call__(self, *args, **kwargs):
+    """Refuses: a state must go in and come out."""
+    name = getattr(self.apply, "__name__", "this")
+    raise TypeError(
+      f"{name} keeps a state from step to step and is no function: `state = f.init(*arrays, **numbers)` once, then "
+      "`output, state = f.apply(state, *arrays, **numbers)` at each step"
+    )
+
 
 def random_queue(rng: jax.Array, *, size: int, dim: int) -> jax.Array:
   """A queue before its first step, as MoCo has it: random directions, float32 `[size, dim]` of norm 1."""
