@@ -13,6 +13,7 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize
 from jssl.batch_axis import global_mean
 from jssl.errors import ConfigError
 from jssl.graph import fetch, Graph, owner, store
@@ -284,8 +285,7 @@ def spread(embeddings: jax.Array, *, axis_name: str | None = None) -> jax.Array:
   2011.10566) watches the same deviation by dimension.
   """
   mean = lambda x: global_mean(jnp.mean(x, axis=0), axis_name)
-  x = jax.lax.stop_gradient(embeddings).astype(jnp.float32)
-  x = x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
+  x = l2_normalize(jax.lax.stop_gradient(embeddings).astype(jnp.float32))
   return jnp.sqrt(mean(jnp.sum((x - mean(x)) ** 2, axis=-1)))
 
 

@@ -292,15 +292,15 @@ def _check(spec: dict[str, Any]) -> None:
   kind = spec["schedule"]
   if kind not in _KINDS:
     raise ConfigError(f"schedule {kind!r} is not known; {nearest(str(kind), _KINDS)}")
-  own, prefixes = _KINDS[kind]
+  fields, prefixes = _KINDS[kind]
   durations = [f"{prefix}_{unit}" if prefix else unit for prefix in prefixes for unit in UNITS]
-  known = ("schedule", *own, "warmup_start", *durations)
+  known = ("schedule", *fields, "warmup_start", *durations)
   for key in spec:
     if key not in known:
       raise ConfigError(f"schedule {kind!r}: unknown key {key!r}; {nearest(key, known)}")
-  for key in own:
+  for key in fields:
     if spec.get(key) is None:
       raise ConfigError(f"schedule {kind!r} needs {key!r}")
-  for key in {*own, "warmup_start"} & spec.keys() - {"shape"}:
+  for key in {*fields, "warmup_start"} & spec.keys() - {"shape"}:
     for value in spec[key] if key == "values" else (spec[key],):
       number(value, f"schedule {kind!r}, {key}: ")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize
 from jssl.batch_axis import gather
 
 
@@ -32,8 +33,7 @@ class Stateful(NamedTuple):
 
 def random_queue(rng: jax.Array, *, size: int, dim: int) -> jax.Array:
   """A queue before its first step, as MoCo has it: random directions, float32 `[size, dim]` of norm 1."""
-  rows = jax.random.normal(rng, (size, dim), jnp.float32)
-  return rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
+  return l2_normalize(jax.random.normal(rng, (size, dim), jnp.float32), eps=0.0)
 
 
 def enqueue(queue: jax.Array, rows: jax.Array, *, axis_name: str | None = None) -> jax.Array:

@@ -13,17 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.arrays import l2_normalize
 from jssl.evaluation.chunks import map_chunks
-from jssl.evaluation.similarity import l2_normalize
 
 
 @functools.partial(jax.jit, static_argnames=("ks",))
-def _shares(queries, own, bank, domains, *, ks):
+def _shares(queries, places, bank, domains, *, ks):
   """Share of each query's k nearest others that are of its domain, `[queries, len(ks)]`."""
   cosine = jnp.matmul(l2_normalize(queries), l2_normalize(bank).T, precision="highest")
-  cosine = jnp.where(own[:, None] == jnp.arange(len(bank)), -jnp.inf, cosine)
+  cosine = jnp.where(places[:, None] == jnp.arange(len(bank)), -jnp.inf, cosine)
   _, nearest = jax.lax.top_k(cosine, max(ks))
-  same = (domains[nearest] == domains[own][:, None]).astype(jnp.float32)
+  same = (domains[nearest] == domains[places][:, None]).astype(jnp.float32)
   return jnp.stack([same[:, :k].mean(-1) for k in ks], -1)
 
 

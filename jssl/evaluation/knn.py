@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.arrays import l2_normalize
 from jssl.evaluation.chunks import map_chunks
-from jssl.evaluation.similarity import l2_normalize
 
 
 @functools.partial(jax.jit, static_argnames=("ks", "temperature", "num_classes"))

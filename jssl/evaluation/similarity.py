@@ -10,11 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-
-def l2_normalize(x: jax.Array, eps: float = 1e-12) -> jax.Array:
-  """x / max(|x|, eps) along the last axis, in float32; a zero vector stays zero."""
-  x = x.astype(jnp.float32)
-  return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), eps)
+from jssl.arrays import l2_normalize
 
 
 def cosine_similarity(queries: jax.Array, keys: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What the losses share: precision, unit vectors, and cosines over the global batch.
+"""What the losses share: means, cosines over the global batch, and cross-entropy.
 
 With `axis_name` set, a loss sees one device's share of the batch. Either it returns the mean over that share, or a
 value that is computed through `psum` and `all_gather` and is the same on every device. In both cases the mean over
@@ -12,22 +12,13 @@ import operator
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize
 from jssl.batch_axis import gather, positions
-
-
-def precise(x: jax.Array) -> jax.Array:
-  """At least float32; float64 stays."""
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def average(terms: Sequence[jax.Array]) -> jax.Array:
   """The mean of scalars, added up in their order."""
   return functools.reduce(operator.add, terms) / len(terms)
-
-
-def l2_normalize(x: jax.Array) -> jax.Array:
-  """`x / sqrt(sum x^2 + 1e-12)` over the last axis: a unit vector, and a finite gradient at zero."""
-  return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
 
 
 def cosines(views: Sequence[jax.Array], axis_name: str | None) -> tuple[jax.Array, jax.Array]:
@@ -41,11 +32,11 @@ def cosines(views: Sequence[jax.Array], axis_name: str | None) -> tuple[jax.Arra
     `[V * local_batch, V * batch]`, and the column of each row's own embedding, int32 `[V * local_batch]`. View v of
     image i is column `v * batch + i`.
   """
-  views = [l2_normalize(precise(view)) for view in views]
-  everyone = [gather(view, axis_name) for view in views]
-  own = [v * len(rows) + positions(len(view), axis_name) for v, (view, rows) in enumerate(zip(views, everyone, strict=True))]
-  products = jnp.matmul(jnp.concatenate(views), jnp.concatenate(everyone).T, precision="highest")
-  return products, jnp.concatenate(own)
+  views = [l2_normalize(view) for view in views]
+  gathered = [gather(view, axis_name) for view in views]
+  columns = [v * len(gathered[v]) + positions(len(view), axis_name) for v, view in enumerate(views)]
+  similarity = jnp.matmul(jnp.concatenate(views), jnp.concatenate(gathered).T, precision="highest")
+  return similarity, jnp.concatenate(columns)
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:

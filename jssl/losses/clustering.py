@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize, precise
 from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import average, l2_normalize, precise
+from jssl.losses.arrays import average
 from jssl.stateful import enqueue, random_queue, Stateful
 
 
@@ -40,7 +41,7 @@ def cluster_loss(embeddings: Views, labels: jax.Array, centroids: jax.Array, *, 
   check_values("cluster_loss", temperature=(temperature, "(0, inf)"))
   centroids = jax.lax.stop_gradient(precise(centroids))
   terms, hits = [], []
-  views = [l2_normalize(precise(z)) for z in as_views(embeddings)]
+  views = [l2_normalize(z) for z in as_views(embeddings)]
   for z in views:
     logits = jnp.einsum("bd,hkd->bhk", z, centroids, precision="highest") / temperature
     right = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), labels[..., None], axis=-1)
@@ -102,7 +103,7 @@ def _apply(
     queue=(queue, "float [size, dim]"),
   )
   check_values("relational_loss", student_temp=(student_temp, "(0, inf)"), teacher_temp=(teacher_temp, "(0, inf)"))
-  student, teacher = l2_normalize(precise(student)), jax.lax.stop_gradient(l2_normalize(precise(teacher)))
+  student, teacher = l2_normalize(student), jax.lax.stop_gradient(l2_normalize(teacher))
   relation = lambda z, temp: jax.nn.log_softmax(jnp.matmul(z, queue.T, precision="highest") / temp, axis=-1)
   log_teacher = relation(teacher, teacher_temp)
   probs = jnp.exp(log_teacher)

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import precise
 from jssl.batch_axis import global_mean
 from jssl.checks import check_arrays, check_values, Loss, Number
-from jssl.losses.arrays import precise
 from jssl.stateful import Stateful
 
 

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize, precise
 from jssl.batch_axis import gather, positions
 from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import cosines, cross_entropy, l2_normalize, precise
+from jssl.losses.arrays import cosines, cross_entropy
 
 
 def info_nce_loss(
@@ -85,10 +86,11 @@ def nt_xent_loss(a: jax.Array, b: jax.Array, *, temperature: Number, axis_name: 
   """
   check_arrays("nt_xent_loss", a=(a, "float [batch, dim]"), b=(b, "float [batch, dim]"))
   check_values("nt_xent_loss", temperature=(temperature, "(0, inf)"))
-  products, own = cosines((a, b), axis_name)
-  total = products.shape[1]
-  itself = jax.nn.one_hot(own, total, dtype=bool)
-  loss, accuracy = cross_entropy(jnp.where(itself, -jnp.inf, products / temperature), (own + total // 2) % total)
+  similarity, self_column = cosines((a, b), axis_name)
+  total = similarity.shape[1]
+  self_mask = jax.nn.one_hot(self_column, total, dtype=bool)
+  other_view = (self_column + total // 2) % total
+  loss, accuracy = cross_entropy(jnp.where(self_mask, -jnp.inf, similarity / temperature), other_view)
   return loss, {"accuracy": accuracy}
 
 
@@ -133,13 +135,13 @@ def supervised_contrastive_loss(
   )
   check_values("supervised_contrastive_loss", temperature=(temperature, "(0, inf)"))
   views = as_views(embeddings)
-  products, own = cosines(views, axis_name)
-  itself = jax.nn.one_hot(own, products.shape[1], dtype=bool)
+  similarity, self_column = cosines(views, axis_name)
+  self_mask = jax.nn.one_hot(self_column, similarity.shape[1], dtype=bool)
   # Not -inf: a row that is alone in the batch would be NaN.
-  logits = jnp.where(itself, jnp.finfo(products.dtype).min, products / temperature)
-  everyone = gather(label, axis_name)
-  partner = ~itself & (jnp.tile(label, len(views))[:, None] == jnp.tile(everyone, len(views)))
-  log_probs = jnp.sum(jnp.where(partner, jax.nn.log_softmax(logits), 0), axis=-1)
-  loss = -jnp.mean(log_probs / jnp.maximum(jnp.sum(partner, axis=-1), 1))
-  nearest = jnp.take_along_axis(partner, jnp.argmax(logits, axis=-1)[:, None], axis=-1)
-  return scale * loss, {"accuracy": jnp.mean(nearest.astype(products.dtype))}
+  logits = jnp.where(self_mask, jnp.finfo(similarity.dtype).min, similarity / temperature)
+  labels = gather(label, axis_name)
+  positives = ~self_mask & (jnp.tile(label, len(views))[:, None] == jnp.tile(labels, len(views)))
+  log_probs = jnp.sum(jnp.where(positives, jax.nn.log_softmax(logits), 0), axis=-1)
+  loss = -jnp.mean(log_probs / jnp.maximum(jnp.sum(positives, axis=-1), 1))
+  nearest = jnp.take_along_axis(positives, jnp.argmax(logits, axis=-1)[:, None], axis=-1)
+  return scale * loss, {"accuracy": jnp.mean(nearest.astype(similarity.dtype))}

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize
 from jssl.batch_axis import global_mean
 from jssl.checks import check_arrays, check_values, Loss, Number
-from jssl.losses.arrays import l2_normalize, precise
 from jssl.stateful import Stateful
 
 
@@ -62,7 +62,7 @@ def _apply(
     "tico_loss", a=(a, "float [batch, dim]"), b=(b, "float [batch, dim]"), covariance=(covariance, "float [dim, dim]")
   )
   check_values("tico_loss", rho=(rho, "[0, inf)"), momentum=(momentum, "[0, 1]"))
-  a, b = l2_normalize(precise(a)), l2_normalize(precise(b))
+  a, b = l2_normalize(a), l2_normalize(b)
   matmul = lambda x, y: jnp.matmul(x, y, precision="highest")
   batch = global_mean(matmul(a.T, a) / len(a), axis_name)
   batch = jax.lax.stop_gradient(batch) if stop_gradient else batch

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize, precise
 from jssl.batch_axis import gather, global_mean, global_size, global_sum
 from jssl.checks import check_arrays, check_values, Loss, Number
-from jssl.losses.arrays import l2_normalize, precise
 
 
 def barlow_twins_loss(
@@ -203,7 +203,7 @@ def vicreg_loss(
 
 
 def _standardize(z: jax.Array, normalize: bool, unbiased: bool, eps: Number, axis_name: str | None) -> jax.Array:
-  z = l2_normalize(precise(z)) if normalize else precise(z)
+  z = l2_normalize(z) if normalize else precise(z)
   z = z - global_mean(jnp.mean(z, axis=0), axis_name)
   count = global_size(len(z), axis_name)
   variance = global_mean(jnp.mean(z * z, axis=0), axis_name) * (count / max(count - 1, 1) if unbiased else 1)

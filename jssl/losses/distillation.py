@@ -7,8 +7,9 @@ import operator
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import precise
 from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import average, precise
+from jssl.losses.arrays import average
 
 
 def dino_loss(

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize, precise
 from jssl.batch_axis import global_mean, global_sum
 from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import average, precise
+from jssl.losses.arrays import average
 
 
 def sigreg_loss(
@@ -52,7 +53,7 @@ def sigreg_loss(
   normal = jnp.exp(-t * t / 2)
   weights = normal * (2 * t_max / (knots - 1)) * jnp.ones(knots, t.dtype).at[jnp.array([0, -1])].set(0.5)
   directions = jax.random.normal(rng, (views[0].shape[-1], slices), jnp.float32).astype(t.dtype)
-  directions = directions / jnp.linalg.norm(directions, axis=0)
+  directions = l2_normalize(directions, axis=0, eps=0.0)
 
   def statistic(view: jax.Array) -> jax.Array:
     angles = jnp.matmul(view, directions, precision="highest")[..., None] * t

@@ -189,30 +189,30 @@ def _contrast(a: jax.Array, b: jax.Array, u: jax.Array, temperature: Number, gam
     u: `[local_batch]`, estimates of the past.
     temperature: a scalar or `[local_batch]`.
   """
-  products, own = cosines((a, b), axis_name)
-  total = products.shape[1]
+  similarity, self_column = cosines((a, b), axis_name)
+  total = similarity.shape[1]
   image = jnp.arange(total) % (total // 2)
-  negative = image != image[own][:, None]
+  negative = image != image[self_column][:, None]
   count = max(total - 2, 1)
-  positive = jnp.take_along_axis(products, (own[:, None] + total // 2) % total, axis=-1)[:, 0]
+  positive = jnp.take_along_axis(similarity, (self_column[:, None] + total // 2) % total, axis=-1)[:, 0]
   both = lambda x: jnp.tile(jnp.broadcast_to(x, u.shape), 2)  # the two views' rows of an image
 
-  frozen, tau, past = jax.lax.stop_gradient(products), both(temperature), both(u)
-  powers = jnp.where(negative, jnp.exp(frozen / tau[:, None]), 0)
+  fixed_similarity, tau, past = jax.lax.stop_gradient(similarity), both(temperature), both(u)
+  powers = jnp.where(negative, jnp.exp(fixed_similarity / tau[:, None]), 0)
   present = jnp.sum(powers, axis=-1) / count
   # An image that was not seen yet has u = 0. A batch of one image has no negatives, whence the maximum.
   now = jnp.maximum(jnp.where(past > 0, (1 - gamma) * past + gamma * present, present), 1e-30)
   weights = powers / now[:, None] / count
-  loss = 2 * jnp.mean(jnp.sum(weights * products, axis=-1) - positive)
+  loss = 2 * jnp.mean(jnp.sum(weights * similarity, axis=-1) - positive)
 
-  slope = jnp.log(now) - jnp.sum(weights * frozen, axis=-1) / tau
+  slope = jnp.log(now) - jnp.sum(weights * fixed_similarity, axis=-1) / tau
   per_image = lambda x: jnp.mean(x.reshape(2, -1), axis=0)
-  nearer = positive > jnp.max(jnp.where(negative, frozen, -2), axis=-1)
+  nearer = positive > jnp.max(jnp.where(negative, fixed_similarity, -2), axis=-1)
   metrics = {"objective": 2 * jnp.mean(tau * jnp.log(now) - positive), "accuracy": jnp.mean(nearer.astype(loss.dtype))}
   return loss, {"u": per_image(now), "slope": per_image(slope)}, metrics
 
 
 def _written(state: State, index: jax.Array, rows: State, axis_name: str | None) -> State:
   """The tables with the rows of every image of the global batch; the same on all devices."""
-  everyone, rows = jax.tree.map(lambda x: gather(x, axis_name), (index, rows))
-  return {name: table.at[everyone].set(rows[name].astype(table.dtype)) for name, table in state.items()}
+  indices, rows = jax.tree.map(lambda x: gather(x, axis_name), (index, rows))
+  return {name: table.at[indices].set(rows[name].astype(table.dtype)) for name, table in state.items()}

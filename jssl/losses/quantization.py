@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import precise
 from jssl.checks import check_arrays, check_values, Loss, Number
-from jssl.losses.arrays import precise
 
 
 def quantization_loss(latents: jax.Array, entries: jax.Array, *, commitment: Number = 0.25) -> Loss:

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize, precise
 from jssl.checks import check_arrays, check_values, Loss, Number
-from jssl.losses.arrays import cross_entropy, l2_normalize, precise
+from jssl.losses.arrays import cross_entropy
 from jssl.stateful import enqueue, random_queue, Stateful
 
 
@@ -72,9 +73,9 @@ def _apply(
   if query.size != key.size:
     raise ValueError(f"queue_info_nce_loss: query {list(query.shape)} and key {list(key.shape)} differ in their positions")
   dim = queue.shape[-1]
-  queries, keys = (l2_normalize(precise(x)).reshape(-1, dim) for x in (query, key))
-  own = jnp.sum(queries * keys, axis=-1, keepdims=True)
-  logits = jnp.concatenate([own, jnp.matmul(queries, queue.T, precision="highest")], axis=-1) / temperature
+  queries, keys = (l2_normalize(x).reshape(-1, dim) for x in (query, key))
+  positive = jnp.sum(queries * keys, axis=-1, keepdims=True)
+  logits = jnp.concatenate([positive, jnp.matmul(queries, queue.T, precision="highest")], axis=-1) / temperature
   loss, accuracy = cross_entropy(logits, jnp.zeros(len(logits), jnp.int32))
   joining = precise(key if joining is None else joining)
   joining = l2_normalize(jnp.mean(joining.reshape(len(joining), -1, dim), axis=1))

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import precise
 from jssl.batch_axis import global_sum
 from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import precise
 
 
 def masked_l1_loss(prediction: Views, target: Views, mask: Views | None = None, *, axis_name: str | None = None) -> Loss:

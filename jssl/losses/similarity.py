@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize, precise
 from jssl.checks import as_views, check_arrays, Loss, Number
-from jssl.losses.arrays import average, l2_normalize, precise
+from jssl.losses.arrays import average
 
 
 def negative_cosine_loss(prediction: jax.Array, target: jax.Array, *, scale: Number = 1.0) -> Loss:
@@ -37,7 +38,7 @@ def negative_cosine_loss(prediction: jax.Array, target: jax.Array, *, scale: Num
   check_arrays(
     "negative_cosine_loss", prediction=(prediction, "float [*shape, dim]"), target=(target, "float [*shape, dim]")
   )
-  cosine = jnp.mean(jnp.sum(l2_normalize(precise(prediction)) * l2_normalize(precise(target)), axis=-1))
+  cosine = jnp.mean(jnp.sum(l2_normalize(prediction) * l2_normalize(target), axis=-1))
   return -scale * cosine, {"cosine": cosine}
 
 

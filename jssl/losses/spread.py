@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize, precise
 from jssl.batch_axis import gather, global_mean, positions
 from jssl.checks import as_views, check_arrays, check_values, Loss, Number, Views
-from jssl.losses.arrays import l2_normalize, precise
 
 
 def koleo_loss(embeddings: jax.Array, *, eps: Number = 1e-8, axis_name: str | None = None) -> Loss:
@@ -41,13 +41,13 @@ def koleo_loss(embeddings: jax.Array, *, eps: Number = 1e-8, axis_name: str | No
   """
   check_arrays("koleo_loss", embeddings=(embeddings, "float [batch, dim]"))
   check_values("koleo_loss", eps=(eps, "(0, inf)"))
-  own = l2_normalize(precise(embeddings))
-  everyone = gather(own, axis_name)
-  itself = jax.nn.one_hot(positions(len(own), axis_name), len(everyone), dtype=bool)
-  cosines = jnp.matmul(own, everyone.T, precision="highest")
-  nearest = everyone[jnp.argmax(jnp.where(itself, -jnp.inf, cosines), axis=1)]
+  local = l2_normalize(embeddings)
+  gathered = gather(local, axis_name)
+  self_mask = jax.nn.one_hot(positions(len(local), axis_name), len(gathered), dtype=bool)
+  cosines = jnp.matmul(local, gathered.T, precision="highest")
+  nearest = gathered[jnp.argmax(jnp.where(self_mask, -jnp.inf, cosines), axis=1)]
   # The root's derivative is infinite at 0; eps^2 makes it 0 there and moves no other distance visibly.
-  distance = jnp.sqrt(jnp.sum((own - nearest) ** 2, axis=-1) + eps**2)
+  distance = jnp.sqrt(jnp.sum((local - nearest) ** 2, axis=-1) + eps**2)
   return -jnp.mean(jnp.log(distance + eps)), {"distance": jnp.mean(distance)}
 
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize
 from jssl.batch_axis import gather, positions
 from jssl.checks import as_views, check_arrays, check_values, Loss, Number
-from jssl.losses.arrays import average, cross_entropy, l2_normalize, precise
+from jssl.losses.arrays import average, cross_entropy
 
 
 def same_view_nt_xent_loss(
@@ -52,16 +53,16 @@ def same_view_nt_xent_loss(
     raise ValueError(f"same_view_nt_xent_loss: negatives must be 'same_view' or 'all', not {negatives!r}")
   if len(views) < 2:
     raise ValueError("same_view_nt_xent_loss: views must be at least two views of each image")
-  z = [l2_normalize(precise(view)) for view in views]
-  everyone = [gather(view, axis_name) for view in z]
-  own = jax.nn.one_hot(positions(len(z[0]), axis_name), len(everyone[0]), dtype=bool)
+  z = [l2_normalize(view) for view in views]
+  gathered = [gather(view, axis_name) for view in z]
+  self_mask = jax.nn.one_hot(positions(len(z[0]), axis_name), len(gathered[0]), dtype=bool)
   terms = []
   for v, anchors in enumerate(z):
-    others = everyone if everywhere else [everyone[v]]
-    apart = [jnp.where(own, -jnp.inf, jnp.matmul(anchors, rows.T, precision="highest")) for rows in others]
+    others = gathered if everywhere else [gathered[v]]
+    negative_scores = [jnp.where(self_mask, -jnp.inf, jnp.matmul(anchors, rows.T, precision="highest")) for rows in others]
     for partners in z[:v] + z[v + 1 :]:
-      near = jnp.sum(anchors * partners, axis=-1, keepdims=True)
-      logits = jnp.concatenate([near, *apart], axis=-1) / temperature
-      terms.append(cross_entropy(logits, jnp.zeros(len(near), jnp.int32)))
+      positive = jnp.sum(anchors * partners, axis=-1, keepdims=True)
+      logits = jnp.concatenate([positive, *negative_scores], axis=-1) / temperature
+      terms.append(cross_entropy(logits, jnp.zeros(len(positive), jnp.int32)))
   loss, accuracy = (average(values) for values in zip(*terms, strict=True))
   return loss, {"accuracy": accuracy}

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import precise
 from jssl.checks import check_arrays, check_values, Loss, Number
-from jssl.losses.arrays import precise
 
 
 def softmax_cross_entropy_loss(logits: jax.Array, labels: jax.Array, *, label_smoothing: Number = 0.0) -> Loss:

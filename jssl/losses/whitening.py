@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize, precise
 from jssl.batch_axis import gather
 from jssl.checks import as_views, check_arrays, check_values, Loss, Number
-from jssl.losses.arrays import average, l2_normalize, precise
+from jssl.losses.arrays import average
 
 
 def w_mse_loss(

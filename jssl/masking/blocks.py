@@ -112,8 +112,8 @@ def stratified_block_mask(
   low, high = _targets("stratified_block_mask", grid, None, ratio)
   _check_blocks("stratified_block_mask", grid, high, min_block, None, aspect)
   batch = len(views[0])
-  everyone = global_size(batch, axis_name)
-  crops = len(views) * everyone
+  global_batch = global_size(batch, axis_name)
+  crops = len(views) * global_batch
   masked = max(int(crops * prob), 1)
   order_key, crop_key = jax.random.split(rng)
   rank = jax.random.permutation(order_key, crops)
@@ -125,7 +125,7 @@ def stratified_block_mask(
     return _paint(block_key, grid, target, min_block, None, aspect).reshape(-1)
 
   mine = positions(batch, axis_name)
-  masks = jax.vmap(one_crop)(jnp.concatenate([view * everyone + mine for view in range(len(views))]))
+  masks = jax.vmap(one_crop)(jnp.concatenate([view * global_batch + mine for view in range(len(views))]))
   return jnp.split(masks, len(views))
 
 

@@ -88,13 +88,13 @@ def alien_blocks(
     distorted=(distorted, "float [batch, height, width, channels]"),
   )
   _check_blocks("alien_blocks", area, block_max, max_blocks)
-  everyone = gather(image, axis_name)
+  gathered = gather(image, axis_name)
 
   def paste(position: jax.Array, distorted: jax.Array) -> jax.Array:
     partner_key, block_key = jax.random.split(jax.random.fold_in(rng, position))
-    partner = jax.random.randint(partner_key, (), 0, everyone.shape[0])
+    partner = jax.random.randint(partner_key, (), 0, gathered.shape[0])
     covered = _blocks(block_key, distorted.shape, area, block_max, max_blocks)
-    return jnp.where(covered & (partner != position), everyone[partner], distorted)
+    return jnp.where(covered & (partner != position), gathered[partner], distorted)
 
   return jax.vmap(paste)(positions(len(image), axis_name), distorted)
 

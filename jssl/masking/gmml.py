@@ -117,12 +117,12 @@ def alien_replace(
     mask=(mask, "bool [batch, height, width]"),
   )
   check_values("alien_replace", prob=(prob, "(0, 1]"))
-  everyone = gather(image, axis_name)
+  gathered = gather(image, axis_name)
 
   def replace_one(position: jax.Array, clean: jax.Array, corrupted: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
     coin_key, group_key = jax.random.split(jax.random.fold_in(rng, position))
     coin, partner = jax.random.uniform(coin_key, (2,))
-    alien = everyone[_below(partner, everyone.shape[0])]
+    alien = gathered[_below(partner, gathered.shape[0])]
     alien_mask, _, _ = _group_mask("alien_replace", group_key, mask.shape, area, align, block_max, max_blocks)
     replaced = coin < prob
     pasted = jnp.where(alien_mask[..., None], alien, clean)

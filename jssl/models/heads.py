@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize
 from jssl.models import parts
 from jssl.models.batch_norm import check_group
 
@@ -163,7 +164,7 @@ class Prototypes(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """`[..., dim]` to float32 `[..., count]`."""
     dim = x.shape[-1]
-    kernel = parts.l2_normalize(self.param("direction", parts.uniform_bound(dim), (dim, self.count)), axis=0)
+    kernel = l2_normalize(self.param("direction", parts.uniform_bound(dim), (dim, self.count)), axis=0, eps=1e-16)
     if self.trainable_gain:
       kernel = kernel * self.param("gain", nn.initializers.ones, (self.count,))
     return jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype), preferred_element_type=jnp.float32)
@@ -177,7 +178,7 @@ class CosinePrototypes(nn.Module):
   def __call__(self, x: jax.Array, *, keys: jax.Array | None = None, train: bool = False) -> dict[str, jax.Array]:
     """`[..., dim]` to `logits [..., prototypes]`, float32."""
     del keys, train
-    return dict(logits=self.prototypes(parts.l2_normalize(x)))
+    return dict(logits=self.prototypes(l2_normalize(x, eps=1e-16)))
 
 
 def prototypes(*, prototypes: int = 1024, dtype: str = "float32") -> CosinePrototypes:
@@ -209,7 +210,7 @@ class DINOHead(nn.Module):
 
   def __call__(self, x: jax.Array, *, keys: jax.Array | None = None, train: bool = False) -> jax.Array:
     """`[..., dim]` to logits `[..., prototypes]`, float32."""
-    return self.prototypes(parts.l2_normalize(self.mlp(x, keys=keys, train=train)))
+    return self.prototypes(l2_normalize(self.mlp(x, keys=keys, train=train), eps=1e-16))
 
 
 def dino_head(
@@ -277,7 +278,7 @@ class SharedTrunkHead(nn.Module):
   ) -> dict[str, jax.Array]:
     """`cls [batch, dim]`, `patch_tokens [batch, patches, dim]` to the arrays that `shared_trunk_head` names."""
     tokens = jnp.concatenate([cls[:, None], patch_tokens], axis=1)
-    embedding = parts.l2_normalize(self.mlp(tokens, keys=keys, train=train))
+    embedding = l2_normalize(self.mlp(tokens, keys=keys, train=train), eps=1e-16)
     cls, patch = embedding[:, 0], embedding[:, 1:]
     out = dict(cls=cls, patch=patch, patch_logits=self.patch_prototypes(patch))
     if self.share_prototypes:
@@ -343,8 +344,8 @@ def shared_trunk_head(
     dtype=dtype,
   )
   trainable = not norm_last_layer
-  own = Prototypes(cls_prototypes, trainable, dtype) if cls_prototypes else None
-  return SharedTrunkHead(mlp, Prototypes(prototypes, trainable, dtype), own, share_prototypes)
+  cls_layer = Prototypes(cls_prototypes, trainable, dtype) if cls_prototypes else None
+  return SharedTrunkHead(mlp, Prototypes(prototypes, trainable, dtype), cls_layer, share_prototypes)
 
 
 class ReconstructionHead(nn.Module):

@@ -60,12 +60,6 @@ def remat(block: Callable, how: bool | str, lift: Callable = nn.remat, **options
 ACTIVATIONS = dict(relu=nn.relu, gelu=gelu, gelu_tanh=functools.partial(gelu, form="tanh"), silu=nn.silu, tanh=jnp.tanh)
 
 
-def l2_normalize(x: jax.Array, axis: int = -1) -> jax.Array:
-  """`x / ||x||` in float32, with a finite gradient at zero: the norm is `sqrt(sum x^2 + 1e-16)`."""
-  x = x.astype(jnp.float32)
-  return x * jax.lax.rsqrt(jnp.sum(x * x, axis=axis, keepdims=True) + 1e-16)
-
-
 def uniform_bound(fan: int) -> Initializer:
   """Uniform on `+-1 / sqrt(fan)`: what torch gives kernels and biases of Linear and Conv layers by default."""
   bound = 1.0 / math.sqrt(fan)
@@ -254,26 +248,6 @@ def drop_path(
   draw = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, number)))(keys)
   scale = jnp.where(draw < 1.0 - rate, 1.0 / (1.0 - rate), 0.0).astype(branch.dtype)
   return branch * scale.reshape(-1, *[1] * (branch.ndim - 1))
-
-
-def patch_grid(image_shape: tuple[int, ...], patch_size: int) -> tuple[int, int]:
-  """Rows and columns of patches of an image `[..., H, W, C]`.
-
-  Raises:
-    ValueError: the patch size does not divide the image.
-  """
-  height, width = image_shape[-3:-1]
-  if height % patch_size or width % patch_size:
-    raise ValueError(f"image size {height}x{width} is not divisible by the patch size {patch_size}")
-  return height // patch_size, width // patch_size
-
-
-def patchify(images: jax.Array, patch_size: int) -> jax.Array:
-  """`[batch, H, W, C]` to `[batch, patches, P, P, C]`, patches row by row."""
-  batch, height, width, channels = images.shape
-  rows, columns = height // patch_size, width // patch_size
-  x = images.reshape(batch, rows, patch_size, columns, patch_size, channels)
-  return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, patch_size, patch_size, channels)
 
 
 def refuse_dropped_tokens(model: str, ids_keep: jax.Array | None) -> None:

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize
 from jssl.models import parts
 
 
@@ -18,10 +19,9 @@ class VectorQuantizer(nn.Module):
   def __call__(self, x: jax.Array, *, keys: jax.Array | None = None, train: bool = False) -> dict[str, jax.Array]:
     """Quantises `[batch, patches, width]` to the arrays that `vector_quantizer` names."""
     del keys, train
-    latents = parts.l2_normalize(
-      parts.Projection(x.shape[-1:], (self.dim,), parts.kernel_init("dino"), dtype=self.dtype, name="projection")(x)
-    )
-    codebook = parts.l2_normalize(self.param("codebook", nn.initializers.normal(1.0), (self.codes, self.dim)))
+    projection = parts.Projection(x.shape[-1:], (self.dim,), parts.kernel_init("dino"), dtype=self.dtype, name="projection")
+    latents = l2_normalize(projection(x), eps=1e-16)
+    codebook = l2_normalize(self.param("codebook", nn.initializers.normal(1.0), (self.codes, self.dim)), eps=1e-16)
     cosines = jnp.matmul(latents, codebook.T, precision="highest")
     codes = jnp.argmax(cosines, axis=-1).astype(jnp.int32)
     entries = codebook[codes]

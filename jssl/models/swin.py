@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.arrays import patch_grid, patchify
 from jssl.models import parts, positions
 from jssl.models.transformer import Attention, BlockConfig, LayerNorm, Mlp, relative_bias
 
@@ -21,7 +22,7 @@ FAR = -100.0
 
 def to_windows(x: jax.Array, window: int) -> jax.Array:
   """`[batch, rows, columns, dim]` to `[batch * windows, window * window, dim]`, windows of an image row by row."""
-  return parts.patchify(x, window).reshape(-1, window * window, x.shape[-1])
+  return patchify(x, patch=window).reshape(-1, window * window, x.shape[-1])
 
 
 def from_windows(windows: jax.Array, shape: tuple[int, ...], window: int) -> jax.Array:
@@ -125,7 +126,7 @@ class Swin(nn.Module):
     Raises:
       ValueError: the patch size does not divide the image.
     """
-    rows, columns = parts.patch_grid(image_shape, self.patch_size)
+    rows, columns = patch_grid(image_shape, self.patch_size)
     merged = 2 ** (len(self.depths) - 1)
     return -(-rows // merged), -(-columns // merged)
 
@@ -191,9 +192,8 @@ class Swin(nn.Module):
     batch, height, width, channels = images.shape
     shape, block = (self.patch_size, self.patch_size, channels), self.blocks[0]
     init = parts.uniform_bound(self.patch_size**2 * channels)  # the authors leave the convolution at torch's default
-    x = parts.Projection(shape, (self.width,), init, bias_init=init, dtype=block.dtype, name="embedding")(
-      parts.patchify(images, self.patch_size)
-    )
+    embedding = parts.Projection(shape, (self.width,), init, bias_init=init, dtype=block.dtype, name="embedding")
+    x = embedding(patchify(images, patch=self.patch_size).reshape(batch, -1, *shape))
     x = nn.LayerNorm(epsilon=block.layer_norm_eps, name="embedding_norm")(x.astype(jnp.float32))
     return x.reshape(batch, height // self.patch_size, width // self.patch_size, self.width)
 

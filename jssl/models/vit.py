@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import patch_grid, patchify
 from jssl.models import parts, positions
 from jssl.models.transformer import BlockConfig, LayerNorm, relative_bias, Transformer
 
@@ -44,7 +45,7 @@ class ViT(nn.Module):
     Raises:
       ValueError: the patch size does not divide the image.
     """
-    return parts.patch_grid(image_shape, self.patch_size)
+    return patch_grid(image_shape, self.patch_size)
 
   @nn.compact
   def __call__(
@@ -122,7 +123,8 @@ class ViT(nn.Module):
     shape = (side, side, images.shape[-1])
     kernel, bias = parts.patch_embedding_init(self.block.init, math.prod(shape))
     embedding = parts.Projection(shape, (self.width,), kernel, bias_init=bias, dtype=self.block.dtype, name="embedding")
-    return embedding(parts.patchify(images, side)).astype(jnp.float32)
+    patches = patchify(images, patch=side)
+    return embedding(patches.reshape(*patches.shape[:2], *shape)).astype(jnp.float32)
 
   def _hide(self, x, mask):
     token = (

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize
+
 
 def kmeans(rng, x, *, clusters: int, iterations: int = 20) -> jax.Array:
   """Centers of clusters: k-means++ seeding, then Lloyd's iterations.
@@ -67,14 +69,10 @@ def spherical_kmeans(rng, x, *, clusters: int, iterations: int = 10) -> tuple[ja
   """
   if len(x) < clusters:
     raise ValueError(f"{clusters} clusters of {len(x)} rows")
-  x = _unit(jnp.asarray(x, jnp.float32))
+  x = l2_normalize(jnp.asarray(x, jnp.float32))
   start = x[jax.random.choice(rng, len(x), (clusters,), replace=False)]
-  centroids = jax.lax.fori_loop(0, iterations, lambda _, centroids: _unit(_move(x, centroids)), start)
+  centroids = jax.lax.fori_loop(0, iterations, lambda _, centroids: l2_normalize(_move(x, centroids)), start)
   return centroids, _nearest(x, centroids)
-
-
-def _unit(x):
-  return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)
 
 
 def _seed(rng, x, clusters):

@@ -9,6 +9,7 @@ import numpy as np
 
 from jssl import checkpoint, data, evaluate, logging, workdirs
 from jssl import config as configs
+from jssl.arrays import unpatchify
 from jssl.environment import run_key
 from jssl.errors import ConfigError
 from jssl.evaluation.choice import trained_config
@@ -24,7 +25,7 @@ from jssl.nodes import Loss, Refresh
 from jssl.report.figures import reconstruction_grid, similarity_figure
 from jssl.report.page import write_report
 from jssl.schedules import Horizon
-from jssl.targets import patch_pixels, unpatchify
+from jssl.targets import patch_pixels
 
 EXAMPLES = 6
 

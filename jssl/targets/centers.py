@@ -7,6 +7,7 @@ import operator
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import precise
 from jssl.batch_axis import global_sum
 from jssl.checks import as_views, check_arrays, check_values, Number, Views
 from jssl.stateful import Stateful
@@ -67,7 +68,7 @@ def _apply(
     "centered_softmax", logits=(logits, "views of float [batch, ..., prototypes]"), center=(center, "float [prototypes]")
   )
   check_values("centered_softmax", temp=(temp, "(0, inf)"), momentum=(momentum, "[0, 1]"))
-  views = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in as_views(logits)]
+  views = [precise(x) for x in as_views(logits)]
   probs = [jax.nn.softmax((x - center) / temp, axis=-1) for x in views]
   masks = [jnp.ones(x.shape[:-1], bool) for x in views] if mask is None else as_views(mask)
   if len(masks) != len(views):

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.arrays import patchify
 from jssl.checks import check_arrays, check_values, Number
-from jssl.targets.pixels import patchify
 from jssl.views.lab import rgb_to_lab
 
 STEP = 10  # of the grid of classes, in units of CIELAB's a and b

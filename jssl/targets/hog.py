@@ -5,8 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize, patchify, precise
 from jssl.checks import check_arrays, check_values
-from jssl.targets.pixels import patchify
 
 
 def hog(image: jax.Array, *, patch: int, cell: int = 8, bins: int = 9) -> jax.Array:
@@ -48,7 +48,7 @@ def hog(image: jax.Array, *, patch: int, cell: int = 8, bins: int = 9) -> jax.Ar
     raise ValueError(
       f"hog: cell={cell}, patch={patch} and the image {image.shape[1]} x {image.shape[2]} do not divide each other"
     )
-  gx, gy = _sobel(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
+  gx, gy = _sobel(precise(image))
   # Folding before the angle is taken keeps edges along the axes, whose angles are 0 and pi, in one bin.
   sign = jnp.where((gx < 0) | ((gx == 0) & (gy < 0)), -1.0, 1.0)
   angle = jnp.arctan2(sign * gx, sign * gy)
@@ -59,9 +59,7 @@ def hog(image: jax.Array, *, patch: int, cell: int = 8, bins: int = 9) -> jax.Ar
   # Pixels are summed where they lie: one reduction, which never writes the votes to memory.
   rows, columns = height // cell, width // cell
   histogram = votes.reshape(batch, rows, cell, columns, cell, channels, bins).sum(axis=(2, 4))
-  norm = jnp.linalg.norm(histogram, axis=-1, keepdims=True)
-  histogram = histogram / jnp.maximum(norm, 1e-12)
-  return patchify(histogram.reshape(batch, rows, columns, channels * bins), patch=patch // cell)
+  return patchify(l2_normalize(histogram, eps=1e-24).reshape(batch, rows, columns, channels * bins), patch=patch // cell)
 
 
 def _sobel(image: jax.Array) -> tuple[jax.Array, jax.Array]:

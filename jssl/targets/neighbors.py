@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import l2_normalize
 from jssl.checks import check_arrays
 from jssl.stateful import enqueue, random_queue, Stateful
 
@@ -46,7 +47,7 @@ def _apply(
   check_arrays(
     "nearest_neighbors", embeddings=(embeddings, "views of float [batch, dim]"), support=(support, "float [size, dim]")
   )
-  units = [_unit(z) for z in embeddings]
+  units = [l2_normalize(z) for z in embeddings]
   neighbors = [support[jnp.argmax(jnp.matmul(z, support.T, precision="highest"), axis=-1)] for z in units]
   return neighbors, enqueue(support, units[0], axis_name=axis_name)
 
@@ -88,10 +89,5 @@ def match_tokens(query: jax.Array, key: jax.Array, values: jax.Array) -> jax.Arr
   if key.size * values.shape[-1] != values.size * key.shape[-1]:
     raise ValueError(f"match_tokens: key {list(key.shape)} and values {list(values.shape)} differ in their positions")
   flat = lambda x: x.reshape(len(x), -1, x.shape[-1])
-  similarity = jnp.einsum("bid,bjd->bij", flat(query), _unit(flat(key)), precision="highest")
+  similarity = jnp.einsum("bid,bjd->bij", flat(query), l2_normalize(flat(key)), precision="highest")
   return jnp.take_along_axis(flat(values), jnp.argmax(similarity, axis=-1)[..., None], axis=1)
-
-
-def _unit(x: jax.Array) -> jax.Array:
-  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + 1e-12)

@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import precise
 from jssl.batch_axis import global_sum
 from jssl.checks import as_views, check_arrays, check_values, Number, Views
 
@@ -63,7 +64,7 @@ def sinkhorn(
   for x, m in zip(views, masks or [None] * len(views), strict=True):
     check_arrays("sinkhorn", logits=(x, "float [*rows, prototypes]"), mask=(m, "bool [*rows]"))
   scores = jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in views])
-  scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32)) / temp
+  scores = precise(scores) / temp
   if mask is None:
     counts = jnp.zeros(len(scores), scores.dtype)
   else:
@@ -121,11 +122,11 @@ def sinkhorn_codes(
   )
   balance = lambda rows, mask: as_views(sinkhorn(rows, mask, temp=temp, iterations=iterations, axis_name=axis_name))[0]
   if queue_scores is None or queue_counts is None:
-    return [balance(own, None) for own in scores]
+    return [balance(rows, None) for rows in scores]
   codes = []
-  for own, queued, counts in zip(scores, queue_scores, queue_counts, strict=True):
-    mask = jnp.concatenate([jnp.ones((len(own), 1), bool), counts], axis=1)
-    codes.append(balance(jnp.concatenate([own[:, None], queued], axis=1), mask)[:, 0])
+  for rows, queued, counts in zip(scores, queue_scores, queue_counts, strict=True):
+    mask = jnp.concatenate([jnp.ones((len(rows), 1), bool), counts], axis=1)
+    codes.append(balance(jnp.concatenate([rows[:, None], queued], axis=1), mask)[:, 0])
   return codes
 
 

@@ -7,6 +7,7 @@ import operator
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import precise
 from jssl.checks import check_arrays, check_values, Number
 
 
@@ -54,7 +55,7 @@ def layer_norm_tokens(tokens: jax.Array, *, eps: Number = 1e-5) -> jax.Array:
   """
   check_arrays("layer_norm_tokens", tokens=(tokens, "float [..., dim]"))
   check_values("layer_norm_tokens", eps=(eps, "[0, inf)"))
-  x = tokens.astype(jnp.promote_types(tokens.dtype, jnp.float32))
+  x = precise(tokens)
   centered = x - jnp.mean(x, axis=-1, keepdims=True)
   return centered * jax.lax.rsqrt(jnp.mean(centered**2, axis=-1, keepdims=True) + eps)
 

@@ -119,9 +119,9 @@ def draw_mixture(
   return perm, for_each_example(shares, local_batch, per_example, axis_name)
 
 
-def _blend(own: jax.Array, partner: jax.Array, lam: jax.Array) -> jax.Array:
-  share = lam.reshape(-1, *[1] * (own.ndim - 1)).astype(own.dtype)
-  return share * own + (1 - share) * partner
+def _blend(image: jax.Array, partner: jax.Array, lam: jax.Array) -> jax.Array:
+  share = lam.reshape(-1, *[1] * (image.ndim - 1)).astype(image.dtype)
+  return share * image + (1 - share) * partner
 
 
 def for_each_example(

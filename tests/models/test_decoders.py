@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.models import mae_decoder, parts
+from jssl.models import mae_decoder
 
 
 def decode(module, tokens, ids_restore):
@@ -74,10 +74,3 @@ def test_grids():
     assert out["pixels"].shape == (1, 6, 4) and out["tokens"].shape == (1, 6, 16)
   with pytest.raises(ValueError, match="not divisible by num_heads"):
     small(num_heads=3)
-
-
-def test_patchify_order_is_that_of_mae():
-  """`nhpwqc -> nhwpqc`: the einsum of MAE's own code, in NHWC."""
-  images = np.arange(2 * 4 * 6 * 3, dtype=np.float32).reshape(2, 4, 6, 3)
-  wanted = np.einsum("nhpwqc->nhwpqc", images.reshape(2, 2, 2, 3, 2, 3)).reshape(2, 6, 12)
-  np.testing.assert_array_equal(parts.patchify(jnp.asarray(images), 2).reshape(2, 6, 12), wanted)

@@ -51,7 +51,7 @@ def test_a_pixel_mask_follows_its_pixels():
 
 
 def test_sizes_that_do_not_fit_are_refused():
-  with pytest.raises(ValueError, match="patch=3 does not divide the image 4 x 6"):
+  with pytest.raises(ValueError, match="4x6 is not divisible by the patch size 3"):
     patchify(jnp.zeros((1, 4, 6, 3)), patch=3)
   with pytest.raises(ValueError, match="do not fit a grid of 2 x 2"):
     unpatchify(jnp.zeros((1, 6, 12)), grid=(2, 2), patch=2)
