@@ -56,12 +56,14 @@ class Parallel:
     self.axis_name = AXIS if mode == "pmap" else None
     processes = sorted({device.process_index for device in self.devices})
     self.process_index, self.process_count = processes.index(jax.process_index()), len(processes)
-    self._own = [device for device in self.devices if device.process_index == jax.process_index()]
-    if self._own:
-      xla.warn_of_wrong_sums(self._own[0])
+    self._local_devices = [device for device in self.devices if device.process_index == jax.process_index()]
+    if self._local_devices:
+      xla.warn_of_wrong_sums(self._local_devices[0])
     self.mesh = Mesh(np.array(self.devices), (AXIS,))
     # A pmapped function's arrays belong to a process, those of one program to all.
-    self._replicated = NamedSharding(Mesh(np.array(self._own), (AXIS,)) if self.axis_name else self.mesh, PartitionSpec())
+    self._replicated = NamedSharding(
+      Mesh(np.array(self._local_devices), (AXIS,)) if self.axis_name else self.mesh, PartitionSpec()
+    )
 
   @property
   def local_batch_size(self) -> int:
@@ -143,19 +145,19 @@ class Parallel:
   def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Sends this process's part of a global batch to its devices, split along its first axis."""
     if self.axis_name:
-      return {k: v.reshape(len(self._own), -1, *v.shape[1:]) for k, v in batch.items()}
+      return {k: v.reshape(len(self._local_devices), -1, *v.shape[1:]) for k, v in batch.items()}
     sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
     return {k: jax.make_array_from_process_local_data(sharding, np.asarray(v)) for k, v in batch.items()}
 
   def put_replicated(self, tree):
     """Sends arrays whole to every device; every process has the same ones."""
-    return jax.tree.map(lambda x: jax.device_put(self._ours(x), self._replicated), tree)
+    return jax.tree.map(lambda x: jax.device_put(self._on_host(x), self._replicated), tree)
 
   def put_state(self, state):
     """Sends the state to the devices: whole, or split where `shard_state` asks for it."""
-    return jax.tree.map(lambda x: jax.device_put(self._ours(x), self.state_sharding(x)), state)
+    return jax.tree.map(lambda x: jax.device_put(self._on_host(x), self.state_sharding(x)), state)
 
-  def _ours(self, x):
+  def _on_host(self, x):
     return x if self.process_count == 1 else np.asarray(x)  # An array on one device cannot go to those of other processes.
 
   def gather(self, tree):
@@ -164,21 +166,21 @@ class Parallel:
       return jax.tree.map(np.asarray, tree)
     return multihost_utils.process_allgather(tree, tiled=True)
 
-  def shared(self, state):
+  def as_global(self, state):
     """The state as arrays of all processes, which is what checkpoints hold; the same memory."""
-    return self._seen_by(state, NamedSharding(self.mesh, PartitionSpec()))
+    return self._with_sharding(state, NamedSharding(self.mesh, PartitionSpec()))
 
   def layout(self, spec):
-    """The shapes of a state with the shardings that `shared` gives it: what a checkpoint is read into."""
+    """The shapes of a state with the shardings that `as_global` gives it: what a checkpoint is read into."""
     of_all = NamedSharding(self.mesh, PartitionSpec())
-    shared = (lambda x: of_all) if self.process_count > 1 and self.axis_name else self.state_sharding
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shared(x)), spec)
+    sharding = (lambda x: of_all) if self.process_count > 1 and self.axis_name else self.state_sharding
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding(x)), spec)
 
-  def own(self, state):
-    """The inverse of `shared`."""
-    return self._seen_by(state, self._replicated)
+  def as_local(self, state):
+    """The inverse of `as_global`."""
+    return self._with_sharding(state, self._replicated)
 
-  def _seen_by(self, state, sharding):
+  def _with_sharding(self, state, sharding):
     if self.process_count == 1 or not self.axis_name:
       return state
     view = lambda x: jax.make_array_from_single_device_arrays(x.shape, sharding, [s.data for s in x.addressable_shards])

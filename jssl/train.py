@@ -248,8 +248,8 @@ def _restored(trainer: Trainer, saved) -> TrainState:
   if step is None:
     if lost := logging.read_metrics(saved.directory.parent):
       logging.log.warning("no checkpoint there: begins anew, though metrics.jsonl goes up to step %d", lost[-1]["step"])
-    return trainer.parallel.own(trainer.parallel.shared(trainer.init_state()))
-  state = trainer.parallel.own(saved.restore(trainer.parallel.layout(trainer.step_spec()[0]), step))
+    return trainer.parallel.as_local(trainer.parallel.as_global(trainer.init_state()))
+  state = trainer.parallel.as_local(saved.restore(trainer.parallel.layout(trainer.step_spec()[0]), step))
   logging.log.info("going on from step %d", step)
   return state
 
@@ -341,7 +341,7 @@ def _save(step, state, metrics, saved, parallel) -> None:
   difference = parallel.replica_difference(state.variables)
   if difference:
     logging.log.warning("step %d: the devices' copies of the state differ by %g", step, difference)
-  saved.save(step, parallel.shared(state), metrics)
+  saved.save(step, parallel.as_global(state), metrics)
 
 
 def main(argv: list[str] | None = None) -> int:
