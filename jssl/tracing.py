@@ -89,6 +89,7 @@ def _trace_stateful(node: Node, env: Environment, graph: Graph, states) -> Envir
   arguments = states[node.name] = environment.read(node, env)
   state = jax.eval_shape(lambda key: environment.initial_state(node, arguments, key, graph), env.step_key)
   env = _trace((node,), env.replace(memory=env.memory | {node.name: state}), graph)
-  if (after := env.memory[node.name]) != state:
-    raise ConfigError(f"{node.where}: its state must stay of the same shapes and types; it is {state}, then {after}")
+  shapes = [jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", s) for s in (state, env.memory[node.name])]
+  if shapes[0] != shapes[1]:
+    raise ConfigError(f"{node.where}: its state must stay of the same shapes and types; it is {shapes[0]}, then {shapes[1]}")
   return env
