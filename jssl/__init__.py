@@ -1,7 +1,7 @@
 """Self-supervised learning of vision transformers: methods are configs of pure functions, trained by one loop.
 
-`import jssl` is enough, and costs nothing: `jssl.losses.info_nce_loss`, `jssl.Method` and the other public names load
-their modules at their first use.
+`import jssl` is enough, and quick: `jssl.losses.info_nce_loss`, `jssl.Method` and the other public names load their
+modules, JAX among them, at their first use.
 """
 
 import importlib
