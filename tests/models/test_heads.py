@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jssl.models import dino_head, linear_head, mlp_head, prototypes, reconstruction_head, shared_trunk_head
-from jssl.models.heads import Prototypes
+from jssl.models.prototype_heads import Prototypes
 
 X = jax.random.normal(jax.random.key(0), (8, 6))
 
