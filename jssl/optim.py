@@ -30,7 +30,8 @@ import jax.numpy as jnp
 import optax
 
 from jssl.errors import ConfigError, nearest
-from jssl.schedules import Horizon, is_schedule, UNITS
+from jssl.learning_rate import learning_rate
+from jssl.schedules import Horizon, UNITS
 
 NAMES = ("adamw", "lamb", "larc", "lars", "sgd")
 _BLOCK = re.compile(r"(?:^|/)encoderblock_(\d+)/")
@@ -134,7 +135,7 @@ def make_optimizer(
   config = _complete(config)
   horizon = Horizon(total_steps, steps_per_epoch, batch_size)
   paths = _paths(params)
-  lr, peak, lr_text = _learning_rate(config, horizon)
+  lr, peak, lr_text = learning_rate(config, horizon, default_optim_config())
   plan = _Plan(
     lr=lr,
     weight_decay=horizon.make(config["weight_decay"] or 0.0, "config.optim.weight_decay: "),
@@ -284,49 +285,6 @@ def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
   if config["lr"] is None:
     raise ConfigError("config.optim.lr is missing")
   return config
-
-
-def _learning_rate(config, horizon: Horizon) -> tuple[Callable, float | None, str]:
-  """The schedule, its peak (None where `lr` is a whole schedule), and what to say of it."""
-  scale, text = 1.0, ""
-  if config["lr_scale"] is not None:
-    if config["lr_scale"] not in ("linear", "sqrt"):
-      raise ConfigError(f"config.optim.lr_scale='{config['lr_scale']}': write None, 'linear' or 'sqrt'")
-    if not horizon.batch_size:
-      raise ConfigError("config.optim.lr_scale needs a batch size")
-    scale, text = horizon.batch_size / config["lr_scale_batch"], f"{horizon.batch_size} / {config['lr_scale_batch']}"
-    if config["lr_scale"] == "sqrt":
-      scale, text = math.sqrt(scale), f"sqrt({text})"
-  if is_schedule(config["lr"]):
-    defaults = default_optim_config()
-    for key in defaults:
-      if key.startswith(("warmup_", "boundaries_", "end_lr", "lr_schedule", "step_")) and config[key] != defaults[key]:
-        raise ConfigError(f"config.optim.{key}: config.optim.lr is a whole schedule already")
-    schedule = horizon.make(config["lr"])
-    return (lambda step: schedule(step) * scale), None, "lr by schedule" + (f" x {text}" if text else "")
-  peak = config["lr"] * scale
-  text = f"lr {config['lr']:g} x {text} = {peak:g}" if text else f"lr {peak:g}"
-  return horizon.make(_lr_schedule(config, peak)), peak, text
-
-
-def _lr_schedule(config, peak: float) -> dict[str, Any]:
-  durations = lambda prefix: {f"{prefix}_{unit}": config[f"{prefix}_{unit}"] for unit in UNITS}
-  warmup = dict(warmup_start=config["warmup_start_lr"], **durations("warmup"))
-  kind = config["lr_schedule"]
-  if kind not in ("cosine", "constant", "step"):
-    known = nearest(str(kind), ("cosine", "constant", "step"))
-    raise ConfigError(f"config.optim.lr_schedule='{kind}' is not known; {known}")
-  if kind != "cosine" and (config["end_lr"] is not None or config["end_lr_fraction"] is not None):
-    raise ConfigError(f"config.optim: lr_schedule='{kind}' has no end_lr")
-  if kind == "constant":
-    return {"schedule": kind, "value": peak, **warmup}
-  if kind == "step":
-    values = tuple(peak * factor for factor in (1.0, *config["step_factors"]))
-    return {"schedule": kind, "values": values, **durations("boundaries"), **warmup}
-  if config["end_lr"] is not None and config["end_lr_fraction"] is not None:
-    raise ConfigError("config.optim: give end_lr or end_lr_fraction, not both")
-  end = (config["end_lr_fraction"] or 0.0) * peak if config["end_lr"] is None else config["end_lr"]
-  return {"schedule": kind, "start": peak, "end": end, **warmup}
 
 
 def _paths(params) -> dict[str, int]:
