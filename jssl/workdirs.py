@@ -121,9 +121,11 @@ def _check(workdir, config, about) -> None:
   if about and record.get("data"):
     _check_data(workdir, record["data"], about)
   _report_code(record)
-  taken = [f"{key}={value}" for key, value in now.items() if value != before.get(key, _ABSENT) and key.startswith(FREE)]
-  if taken:
-    logging.log.info("%s/config.json takes %s", workdir, ", ".join(taken))
+  free = [{key: value for key, value in flat.items() if key.startswith(FREE)} for flat in (before, now)]
+  if free[0] != free[1]:
+    changed = [key for key in sorted({*free[0], *free[1]}) if free[0].get(key, _ABSENT) != free[1].get(key, _ABSENT)]
+    taken = ", ".join(f"{key}={free[1].get(key, 'absent')}" for key in changed)
+    logging.log.info("%s/config.json takes %s", workdir, taken)
     _replace(workdir, record | dict(config=json.loads(configs.to_json(config))))
 
 

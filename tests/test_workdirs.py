@@ -155,6 +155,9 @@ def test_what_may_change_is_taken_over(tmp_path):
   found = workdirs.read_config(tmp_path)
   assert found.evaluation.train.options.num_examples == 64 and found.log_every_steps == 7
   assert {**after, "config": None} == {**before, "config": None}
+  config.evaluation.train.options = {}
+  claim(tmp_path, config, images())
+  assert not workdirs.read_config(tmp_path).evaluation.train.options
   config.optim.lr = 0.5
   config.log_every_steps = 8
   with pytest.raises(ConfigError, match="1 keys differ: optim.lr"):
