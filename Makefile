@@ -1,6 +1,7 @@
 # make demo: pretrains MMC on the embedded scenes, evaluates it and writes runs/demo/report.html.
 # make test: runs the tests, without those marked slow. make test-all: runs those too, afterwards.
 # make check: form, lint and types.
+# make test-versions: a few, on the oldest and on the newest releases that setup.cfg allows.
 # Each makes .venv and installs what it needs.
 PYTHON ?= python3
 VENV ?= .venv
@@ -26,6 +27,9 @@ check: $(VENV)/check
 	$(RUN) ruff check .
 	$(RUN) ty check --python $(VENV)
 
+test-versions:
+	PYTHON=$(PYTHON) .ci/versions
+
 $(VENV)/base: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -e .
@@ -42,4 +46,4 @@ $(VENV)/check: $(VENV)/test
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-newest build dist *.egg-info
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all test-versions check clean

@@ -55,7 +55,7 @@ NAMES = (
 )
 
 # These between them have every kind of state, of gathering over devices and of random draws: for slow tests.
-_EVERY_KIND = (
+EVERY_KIND = (
   "deepcluster_v2",  # clusters and a memory that refresh fills
   "densecl",  # two queues, keys of a teacher
   "dinov2",  # crops of two sizes, hidden patches, two centers, KoLeo
@@ -73,7 +73,7 @@ _EVERY_KIND = (
 
 def each_method():
   """All methods for `pytest.mark.parametrize`; those that are of a kind with another are slow."""
-  return [name if name in _EVERY_KIND else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+  return [name if name in EVERY_KIND else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
 
 def small(name: str, *, size: int = 16, width: int = 16, depth: int = 2, batch_size: int = 16, **changes):

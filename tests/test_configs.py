@@ -68,9 +68,17 @@ def test_methods_without_imagenet():
   assert set(methods.NAMES) - set(IMAGENET) == {"bss_simclr", "isogclr", "random_teacher", "sit_mtl"}
 
 
-@pytest.mark.parametrize(
-  "name,preset", [(n, p) for n in methods.NAMES for p in EXAMPLES if p != "imagenet" or n in IMAGENET]
-)
+def presets():
+  """All; of methods that are of a kind with another, the others but the papers' own runs are slow."""
+  for name in methods.NAMES:
+    for preset in EXAMPLES:
+      if preset == "imagenet" and name not in IMAGENET:
+        continue
+      slow = preset != "imagenet" and name not in methods.EVERY_KIND
+      yield pytest.param(name, preset, marks=[pytest.mark.slow] * slow)
+
+
+@pytest.mark.parametrize("name, preset", presets())
 def test_presets_trace(name, preset):
   _, _, variables, optimizer, _ = built(name, preset)
   state = jax.eval_shape(optimizer.init, variables.params)
