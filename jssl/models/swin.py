@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl.arrays import patch_grid, patchify
+from jssl.arrays import patch_grid, patchify, unpatchify
 from jssl.models import parts, positions
 from jssl.models.transformer import Attention, BlockConfig, LayerNorm, Mlp, relative_bias
 
@@ -27,9 +27,9 @@ def to_windows(x: jax.Array, window: int) -> jax.Array:
 
 def from_windows(windows: jax.Array, shape: tuple[int, ...], window: int) -> jax.Array:
   """Undoes `to_windows`; `shape` is that of its argument."""
-  batch, rows, columns, dim = shape
-  x = windows.reshape(batch, rows // window, columns // window, window, window, dim)
-  return x.transpose(0, 1, 3, 2, 4, 5).reshape(shape)
+  batch, rows, columns, _ = shape
+  patches = windows.reshape(batch, (rows // window) * (columns // window), -1)
+  return unpatchify(patches, grid=(rows // window, columns // window), patch=window)
 
 
 def shift_bias(rows: int, columns: int, window: int, shift: int) -> np.ndarray:
