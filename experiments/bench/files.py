@@ -220,3 +220,54 @@ def check(case: str, *, views, batch: int, whole: bool = False) -> None:
     )
     assert abs(ours.mean() - other.mean()) < 0.1 * other.std() and abs(ours.std() / other.std() - 1) < 0.1, size
   print(f"{case}: means and deviations of {len(views)} views agree; {bytes_an_image(case):,} bytes an image")
+
+
+def main() -> None:
+  """Prints images a CPU second of one thread, the best of five turns: for a machine that others use."""
+  import time  # pylint: disable=g-import-not-at-top
+
+  print("| case | jssl | Pillow | torchvision | bytes an image |\n|---|---|---|---|---|")
+  for case, sizes in CASES.items():
+    found = {side: 0.0 for side in SIDES}
+    calls = {side: call for side, make in _CALLS.items() if (call := make(**sizes["cpu"]))}
+    for _ in range(6):  # of which the first compiles
+      for side, call in calls.items():
+        start = time.thread_time()
+        call()
+        found[side] = max(found[side], sizes["cpu"]["batch"] / (time.thread_time() - start))
+    print(f"| {case} | {' | '.join(f'{rate:.0f}' for rate in found.values())} | {bytes_an_image(case):,} |", flush=True)
+
+
+def _jssl_call(views, batch: int, whole: bool = False):
+  del whole
+  from jssl import data  # pylint: disable=g-import-not-at-top
+
+  views = [{key: view[key] for key in ("size", "scale")} for view in views]
+  source, crops = data.load(f"folder:{folder(batch)}"), jssl_crops(views)
+  return lambda: source.get(np.arange(batch), (), crops.at(0, np.arange(batch)))
+
+
+def _other_call(make_reader, views, batch: int, whole: bool = False):
+  try:
+    read = make_reader(views, whole)
+  except ImportError:
+    return None
+  outputs = [np.empty((batch, view["size"], view["size"], 3), np.float32 if whole else np.uint8) for view in views]
+  paths = sorted(map(str, pathlib.Path(folder(batch)).iterdir()))
+
+  def call():
+    for i, path in enumerate(paths):
+      for output, view in zip(outputs, read(path)):
+        output[i] = view
+
+  return call
+
+
+_CALLS = {
+  "jssl": _jssl_call,
+  "Pillow": functools.partial(_other_call, _pillow_reader),
+  "torchvision": functools.partial(_other_call, _torchvision_reader),
+}
+
+if __name__ == "__main__":
+  main()
