@@ -47,5 +47,5 @@ def get_config(preset: str = "demo"):
   elif preset == "cifar10":
     common.solo_learn_run(config, name="lars", lr=0.3, weight_decay=1e-4)
   else:
-    common.lars_run(config, batch_size=256, epochs=100, lr=0.2, weight_decay=1.5e-6)
+    common.lars_run(config, name="larc", batch_size=256, epochs=100, lr=0.2, weight_decay=1.5e-6)
   return config
