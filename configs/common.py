@@ -251,24 +251,6 @@ def object_run(config) -> None:
   demo_run(config, steps=2000, lr=2e-3)
 
 
-def object_demo_run(config) -> None:
-  """The demo of methods that compare whole images: 2000 cheap steps on views of single objects.
-
-  A scene holds several objects. Every view is therefore a part of one crop, about as large as an object, which all views
-  of an image share. Tints tell the crops apart before shapes do: where there is colour jitter it takes any hue, and
-  three views of ten are grey. Without colours at all, these small networks do not begin to learn in so few steps.
-  """
-  views = config.views.to_dict()
-  for view in views.values():
-    if view["reads"] == IMAGE:
-      view.update(dict(reads=("object",), scale=(0.5, 1.0) if view["size"] == SIZES["demo"] else (0.25, 0.5)))
-    if "jitter" in view:
-      view.update(dict(jitter=(*view["jitter"][:3], 0.5), grayscale=0.3))
-  crop = dict(fn="augment", reads=IMAGE, size=SIZES["demo"], scale=(0.2, 0.5), flip=0.0, mean=0.0, std=1.0)
-  config.views = dict(object=crop) | views
-  demo_run(config, steps=2000, lr=2e-3)
-
-
 def solo_learn_run(config, *, name: str, lr: float, weight_decay: float) -> None:
   """1000 epochs on CIFAR at batch 256 as in vturrisi/solo-learn, scripts/pretrain/cifar: `name` is "lars" or "sgd"."""
   config.update(dict(batch_size=256, total_epochs=1000.0))

@@ -54,10 +54,14 @@ def get_config(preset: str = "demo"):
   )
   large = ("a", "b") if p.small_crops else ("a", "b", "c", "d")
   small = tuple(f"l{i + 1}" for i in range(p.small_crops))
-  numbers = dict(**common.COLOUR, blur=0.5 if preset == "imagenet" else 0.0, solarize=0.2)
-  whole = common.view(preset, size=p.sizes[0], scale=(0.3, 1.0) if small else (0.08, 1.0), **numbers)
-  part = common.view(preset, size=p.sizes[1], scale=(0.05, 0.3), **numbers)
-  config.views = {v: dict(whole) for v in large} | {v: dict(part) for v in small}
+  if preset == "demo":
+    numbers = dict(common.any_hue(common.COLOUR), blur=0.0, solarize=0.2)
+    config.views = common.object_pair(**numbers) | common.small_object_views(small, **numbers)
+  else:
+    numbers = dict(**common.COLOUR, blur=0.5 if preset == "imagenet" else 0.0, solarize=0.2)
+    whole = common.view(preset, size=p.sizes[0], scale=(0.3, 1.0) if small else (0.08, 1.0), **numbers)
+    part = common.view(preset, size=p.sizes[1], scale=(0.05, 0.3), **numbers)
+    config.views = {v: dict(whole) for v in large} | {v: dict(part) for v in small}
   config.networks = dict(
     student=dict(
       fn="vit",
@@ -76,7 +80,7 @@ def get_config(preset: str = "demo"):
   )
 
   if preset == "demo":
-    common.object_demo_run(config)
+    common.object_run(config)
     return config
   config.optim.decay = (".",)
   if preset == "cifar10":

@@ -9,7 +9,7 @@ facebookresearch/moco-v3.
 
 The ViT's patches are projected at random: the projection stays as it was drawn, against instabilities. Each view is a
 forward of its own. The teacher moves after the student's update, which gives the same keys as the code's move before
-the next forward, with the decay of the step before. Departure: the class token starts from N(0, 0.02), not N(0, 1e-6).
+the next forward, with the decay of the step before.
 """
 
 from jssl.configs import common

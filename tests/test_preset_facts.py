@@ -11,15 +11,16 @@ import pytest
 from jssl import optim, views
 from jssl.config import from_json, load_config, to_json, total_steps
 from jssl.method import Method
+from jssl.models.resnet import DEPTHS
 from jssl.schedules import Horizon
-from tests.preset_facts import distillation, masked
+from tests.preset_facts import convolutional, distillation, masked
 
-FACTS = masked.FACTS | distillation.FACTS
+FACTS = masked.FACTS | distillation.FACTS | convolutional.FACTS
 IMAGES = 1_281_167
 
 
 def shallow(config):
-  """The config with transformers of one block."""
+  """The config with transformers of one block, and narrow ResNets and what reads them."""
   config = from_json(re.sub(r"/block(\d+)", "/block01", to_json(config)))
   with config.networks.ignore_type(), config.networks.unlocked():
     for network in config.networks.values():
@@ -27,12 +28,23 @@ def shallow(config):
         network.depth = 1
         if "readout" in network:
           network.readout = (1,)
+      if network.get("fn") == "resnet":
+        network.width = 8
+      if network.get("fn") in ("resnet", "mlp_head"):
+        for module in (network, *network.get("heads", {}).values()):
+          module.update({"hidden": min(module.hidden, 128)} if "hidden" in module else {})
   return config
+
+
+@pytest.fixture(autouse=True)
+def resnets_of_one_block_a_stage(monkeypatch):
+  for depth in (18, 50):
+    monkeypatch.setitem(DEPTHS, depth, (1, 1, 1, 1))
 
 
 @functools.cache
 def built(name):
-  """The preset's config, its horizon, and a function that makes its variables, in transformers of one block."""
+  """The preset's config, its horizon, and a function that makes its variables, in shallow networks."""
   config = load_config(f"{name}:imagenet")
   horizon = Horizon(total_steps(config, IMAGES), IMAGES // config.batch_size, config.batch_size)
   method = Method(shallow(config), num_examples=IMAGES, horizon=horizon)
@@ -64,13 +76,16 @@ def test_what_is_decayed(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FACTS)
 def test_where_parameters_start(name):
-  start = FACTS[name].start
-  for path, value in by_path(built(name)[2]().params).items():
+  start, params = FACTS[name].start, by_path(built(name)[2]().params)
+  for path, value in params.items():
     fitting = next((regex for regex in start if re.search(regex, path)), None)
     assert fitting, path
+    want = start[fitting]
+    if callable(want):
+      want = want(params.get(re.sub("/bias$", "/kernel", path), value).shape)
     # Four deviations of what so many normal numbers would give.
     tolerance = max(0.02, 4 / np.sqrt(2 * value.size))
-    np.testing.assert_allclose(np.sqrt(np.mean(np.square(value))), start[fitting], rtol=tolerance, atol=1e-9, err_msg=path)
+    np.testing.assert_allclose(np.sqrt(np.mean(np.square(value))), want, rtol=tolerance, atol=1e-9, err_msg=path)
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -83,6 +98,17 @@ def test_crops(name):
     if "scale" in entry
   }
   assert crops == FACTS[name].crops
+
+
+@pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if facts.numbers or facts.networks])
+def test_views_and_networks(name):
+  config = load_config(f"{name}:imagenet")
+  defaults = {key: parameter.default for key, parameter in inspect.signature(views.augment).parameters.items()}
+  for view, wanted in FACTS[name].numbers.items():
+    numbers = defaults | config.views[view].to_dict()
+    assert {key: numbers[key] for key in wanted} == wanted
+  for place, wanted in FACTS[name].networks.items():
+    assert functools.reduce(lambda node, key: node[key], place.split("."), config.networks) == wanted
 
 
 @pytest.mark.parametrize("name", FACTS)

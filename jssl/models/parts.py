@@ -145,15 +145,15 @@ def token_init(init: str, name: str) -> Initializer:
 
   Args:
     init: as in `kernel_init`.
-    name: "cls", "registers", "mask_token" or another. iBOT's and DINOv2's mask tokens start at 0, DINOv2's class token
-      and registers as N(0, 1e-6).
+    name: "cls", "registers", "mask_token" or another. iBOT's and DINOv2's mask tokens start at 0, the class token and
+      registers of DINOv2 and MoCo v3 as N(0, 1e-6).
 
   References:
     as `kernel_init`; bytedance/ibot models/vision_transformer.py, facebookresearch/dinov2 models/vision_transformer.py.
   """
   if init in ("ibot", "dinov2") and name == "mask_token":
     return nn.initializers.zeros
-  if init == "dinov2" and name in ("cls", "registers"):
+  if init in ("dinov2", "moco_v3") and name in ("cls", "registers"):
     return nn.initializers.normal(1e-6)
   return _CUT if init == "beit" else nn.initializers.normal(0.02)
 

@@ -265,7 +265,7 @@ def vit(
       | "ibot" | the mask token 0 | torch, torch |
       | "dinov2" | the mask token 0, class token and registers N(0, 1e-6) | torch, torch |
       | "mae" | Xavier uniform | Xavier uniform, torch |
-      | "moco_v3" | Xavier uniform, query, key and value apart | Xavier uniform, 0 |
+      | "moco_v3" | Xavier uniform, query, key and value apart; class token N(0, 1e-6) | Xavier uniform, 0 |
       | "beit" | all cut off at +-0.02; outputs of block i into the residual stream / sqrt(2i) | cut off as well, 0 |
       | "normal" (I-JEPA) | | N(0, 0.02), 0 |
       | "normal_rescaled" | outputs of block i into the residual stream / sqrt(2i) | N(0, 0.02), 0 |
