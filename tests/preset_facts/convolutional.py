@@ -8,7 +8,7 @@ from tests.preset_facts import Facts, NORMS
 torch = lambda kernel: (3 * math.prod(kernel[:-1])) ** -0.5  # uniform within +-1 / sqrt(inputs)
 fan_in = lambda gain: lambda kernel: math.sqrt(gain / math.prod(kernel[:-1]))
 fan_out = lambda kernel: math.sqrt(2 / math.prod((*kernel[:-2], kernel[-1])))
-xavier = lambda kernel: math.sqrt(2 / (kernel[0] + math.prod(kernel) // kernel[0]))
+xavier = lambda inputs, outputs: math.sqrt(2 / (inputs + outputs))
 HAIKU = 0.87962566103423978**2  # cut off at two deviations, without making up for it
 
 LAYERS = "/dense_.*/(kernel|bias)$"
@@ -66,7 +66,14 @@ FACTS = dict(
   moco_v3=Facts(
     source="facebookresearch/moco-v3: CONFIG.md, main_moco.py, vits.py, moco/builder.py",
     decayed=ALL,  # the embedding is frozen
-    start={"/cls$": 1e-6, "/dense_.*/kernel$": torch, "backbone/.*kernel$": xavier} | NORMS,
+    start={
+      "/cls$": 1e-6,
+      "/dense_.*/kernel$": torch,
+      "/embedding/kernel$": xavier(768, 384),
+      "/(query|key|value|out)/kernel$": xavier(384, 384),
+      "/Dense_./kernel$": xavier(384, 1536),
+    }
+    | NORMS,
     **pair((0.08, 1.0), "bilinear", *BYOL_PAIR),
     schedules={"optim.lr": (0.0, 0.0), "networks.teacher.decay": (0.99, 1.0)} | CONSTANT(0.1),
     optim=dict(name="adamw", b1=0.9, b2=0.999, eps=1e-8, clip=None),
