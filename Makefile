@@ -39,7 +39,7 @@ $(VENV)/test: $(VENV)/base
 	$(PIP) -e .[test]
 	touch $@
 
-$(VENV)/check: $(VENV)/test
+$(VENV)/check: $(VENV)/base
 	$(PIP) -e .[check]
 	touch $@
 

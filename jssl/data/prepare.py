@@ -39,7 +39,7 @@ def prepare(name: str, *, data_dir: str | None = None, idx_dir: str | None = Non
       from jssl.data.fashion_mnist import FashionMnistIdx  # pylint: disable=g-import-not-at-top
 
       builder = FashionMnistIdx(idx_dir=idx_dir, data_dir=data_dir, file_format="array_record")
-    builder.download_and_prepare(file_format="array_record")  # ty: ignore[missing-argument]
+    builder.download_and_prepare(file_format="array_record")
   except DataError:
     raise
   except Exception as error:  # A download fails in as many ways as there are hosts.

@@ -24,7 +24,7 @@ from jssl.views.crops import extent_of
 Number = float | tuple[float, ...]
 
 
-_HALVES = views.halves(views.resize_view)
+_HALVES: Any = views.halves(views.resize_view)
 
 
 @functools.partial(jax.jit, static_argnames=("size", "resize_to"))
