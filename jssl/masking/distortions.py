@@ -101,7 +101,7 @@ def alien_blocks(
 
 def _check_blocks(function: str, area: Number, block_max: float, max_blocks: int) -> None:
   check_values(
-    function, area=(area, "(0, 1]"), block_max=(block_max, f"({SMALLEST}, 1]"), max_blocks=(max_blocks, "int [1, inf)")
+    function, area=(area, "[0, 1]"), block_max=(block_max, f"({SMALLEST}, 1]"), max_blocks=(max_blocks, "int [1, inf)")
   )
 
 

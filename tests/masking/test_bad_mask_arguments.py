@@ -16,7 +16,7 @@ TABLE = {
   "alien_blocks": (
     dict(image=IMAGES, distorted=IMAGES),
     {},
-    dict(area=(0, -1.0, 1.5), block_max=(0.0, 2.0), max_blocks=(0, 2.5)),
+    dict(area=(-1.0, 1.5), block_max=(0.0, 2.0), max_blocks=(0, 2.5)),
   ),
   "alien_replace": (
     dict(image=IMAGES, corrupted=IMAGES, mask=PIXELS),
