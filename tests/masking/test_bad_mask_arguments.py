@@ -40,7 +40,11 @@ TABLE = {
     dict(image=IMAGE),
     {},
     dict(
-      area=(0, 1.5), block_max=(0.0, 2.0), max_blocks=(0,), blur_sigma=((0.0, 1.0), (2.0, 1.0), 1.0), blur_radius=(-1, 1.5)
+      area=(-0.1, 1.5),
+      block_max=(0.0, 2.0),
+      max_blocks=(0,),
+      blur_sigma=((0.0, 1.0), (2.0, 1.0), 1.0),
+      blur_radius=(-1, 1.5),
     ),
   ),
   "gmml_corrupt": (
