@@ -202,7 +202,8 @@ def test_a_network_that_is_not_square(tmp_path, capsys):
   model = frozen.feature_model("pretrained")
   assert frozen.size == (16, 32) and model.grid == (4, 8) and model.image_features(images).shape == (5, 16)
   np.testing.assert_allclose(model.patch_features(images), frozen.outputs(images)["patch_tokens"], atol=1e-4)
-  assert evaluate.main(["--workdir", str(tmp_path), "--baselines", "--report"]) == 0
+  protocols = "knn:k=3,prompt_segmentation:random_prompts=1,thresholds=(0.0,0.5),object_similarity"
+  assert evaluate.main(["--workdir", str(tmp_path), "--protocols", protocols, "--baselines", "--report"]) == 0
   assert "crop 16 x 32" in capsys.readouterr().out
   results = evaluate.read_results(tmp_path)
   assert results["raw pixels"]["knn"]["parameters"]["pixels"] == "16 x 32"
