@@ -257,7 +257,7 @@ def _other_call(make_reader, views, batch: int, whole: bool = False):
 
   def call():
     for i, path in enumerate(paths):
-      for output, view in zip(outputs, read(path)):
+      for output, view in zip(outputs, read(path), strict=True):
         output[i] = view
 
   return call
