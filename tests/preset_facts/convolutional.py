@@ -13,7 +13,7 @@ HAIKU = 0.87962566103423978**2  # cut off at two deviations, without making up f
 
 LAYERS = "/dense_.*/(kernel|bias)$"
 ZERO_INIT = {"/bn3/scale$": 0.0}
-TORCHVISION = {"backbone/.*kernel$": fan_out, LAYERS: torch}
+TORCHVISION = {LAYERS: torch, "backbone/.*kernel$": fan_out}
 WEIGHTS = "/kernel$"
 ALL = "."
 
