@@ -98,13 +98,9 @@ FACTS = dict(
   lejepa=Facts(
     source="rbalestr-lab/lejepa: README.md, MINIMAL.md (all parameters decayed, torch's MLP on timm's ViT)",
     decayed="",
-    start={
-      "/embedding/": torch(14 * 14 * 3),
-      "/cls$": 1e-6,
-      "^student/heads_z/dense_0/": torch(1024),
-      "^student/heads_z/dense_[12]/": torch(2048),
-    }
+    start={"/cls$": 1e-6, "^student/heads_z/dense_0/": torch(1024), "^student/heads_z/dense_[12]/": torch(2048)}
     | VIT
+    | {"/embedding/": torch(14 * 14 * 3)}
     | NORMS,
     crops=multi_crop((0.3, 1.0), (0.05, 0.3), 6, sizes=(224, 98)),
     schedules={"optim.lr": (0.0, 5e-7), "optim.weight_decay": (0.05, 0.05)},
