@@ -256,8 +256,8 @@ def test_mistakes_are_named_with_their_place(name, path, value, message):
   "name, path, value, message",
   [
     ("mae", "views.v.size", 18, r"image size 18x18 is not divisible by the patch size 4"),
-    ("mae", "masking.m.ratio", 0.0, r"config\.masking\.m: .*hide"),
-    ("mae", "masking.m.ratio", 1.0, r"config\.masking\.m: .*hide"),
+    ("mae", "masking.m.ratio", 0.0, r"config\.masking\.m: .*ratio=0\.0 must lie in \(0, 1\)"),
+    ("mae", "masking.m.ratio", 1.0, r"config\.masking\.m: .*ratio=1\.0 must lie in \(0, 1\)"),
     ("gmml", "masking.drop_a.area", 0.0, r"config\.masking\.drop_a: .*area"),
     (
       "mae",

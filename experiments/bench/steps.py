@@ -54,7 +54,8 @@ def _mae(batch_size: int, size: int, net: dict, decoder: dict, **more) -> dict:
 def _dino(batch_size: int, sizes: tuple[int, int], net: dict, head: dict, **more) -> dict:
   views = dict.fromkeys(PAIR, sizes[0]) | {f"l{i}": sizes[1] for i in range(1, 9)}
   head = dict(bottleneck=256, norm_last_layer=False, **head)
-  return _case("dino:imagenet", batch_size, views, dict(student=dict(net, heads=dict(logits=head))), **more)
+  student = dict(net, cls_position=False, heads=dict(logits=head))
+  return _case("dino:imagenet", batch_size, views, dict(student=student), **more)
 
 
 def _ibot(batch_size: int, size: int, net: dict, head: dict, min_block: int, **more) -> dict:

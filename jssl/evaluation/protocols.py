@@ -167,7 +167,7 @@ PROTOCOLS = dict(
     dict(bins=100, max_pairs=2000, seed=0, chunk=16),
     ("patch_features", "grid"),
     ("scenes",),
-    "how alike patches of one object and of two are; overlap: lower is better (1 = no difference), gap and AUROC: higher",
+    "how alike patches of one object and of two are; lower overlap, higher AUROC is better; compact objects favour position",
   ),
   rankme=Protocol(
     _rankme,
