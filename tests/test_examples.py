@@ -20,7 +20,7 @@ WITHOUT = {
     "multi_block_mask",
     "stratified_block_mask",
   },
-  "targets": {"color_grid", "patch_pixels", "patchify_mask", "same"},
+  "targets": {"color_grid", "patch_pixels", "same"},
 }
 
 
