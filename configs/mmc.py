@@ -8,7 +8,7 @@ ours, too. `--config.losses.<rec|md|gc>.weight=0` switches a part off.
 
 Clean views go to the EMA teacher; the student sees them corrupted by blocks of zeros, or of another image's content.
 
-    demo       width 64, depth 3, crops of 32 px, patch 4; pretrains in about five minutes on two cores
+    demo       width 64, depth 3, crops of 32 px, patch 4, on a CPU
     cifar10    our choice for one GPU
     imagenet   MC-SSL's setting without its local crops: ViT-S/16, 224 px, batch 512, 800 epochs
 """

@@ -101,7 +101,10 @@ class Checkpoints:
       self._report(step, error)
 
   def _report(self, step: int, error: Exception) -> None:
-    self._failed = f"the checkpoint of step {step} could not be written: {' '.join(str(error).split())[:300]}"
+    reason = " ".join(str(error).split())
+    if len(reason) > 300:  # The reason itself comes last, after long paths.
+      reason = f"{reason[:120]} ... {reason[-175:]}"
+    self._failed = f"the checkpoint of step {step} could not be written: {reason}"
     logging.log.error("%s; last good checkpoint: step %s", self._failed, self.latest_step())
 
   def last_whole(self) -> int | None:

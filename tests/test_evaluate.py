@@ -126,7 +126,7 @@ def test_one_protocol_that_cannot_run_leaves_the_others(copy, capsys):
     (["--config.evaluation.feature=patch_tokens"], "config.evaluation.feature='patch_tokens'"),
     (["--config.evaluation.network=techer"], "did you mean 'teacher'"),
     (["--config.evaluation.size=30"], "the network does not take images of 30 x 30"),
-    (["--config.evaluation.resize_to=16"], "config.evaluation.resize_to=16: a crop of 32 x 32"),
+    (["--config.evaluation.resize_to=16"], "config.evaluation.resize_to=16: config.evaluation.size=32 x 32 does not fit"),
     (["--config.optim.lr=1.0"], "only --config.evaluation.key=value"),
     (["--config.evaluation.sise=3"], "did you mean 'size'"),
     (["--nonsense"], "only --config.evaluation.key=value"),
