@@ -15,7 +15,7 @@ def test_notebook(name, monkeypatch):
   monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
   notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
   nbclient.NotebookClient(
-    notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}}
+    notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}}
   ).execute()
   outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
   assert any("image/png" in output.get("data", {}) for output in outputs)
