@@ -6,6 +6,7 @@ a function `(nodes, environment, graph) -> environment`. `jssl.tracing` does the
 
 from collections.abc import Mapping, Sequence
 import contextlib
+import math
 from typing import Any
 import zlib
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jssl.arrays import l2_normalize
 from jssl.batch_axis import global_mean
 from jssl.errors import ConfigError
+from jssl.gradients import gradient_of
 from jssl.graph import fetch, Graph, owner, store
 from jssl.nodes import call, Drawn, Loss, Mask, Node, Pass, Refresh, Target
 from jssl.pictures import as_float
@@ -166,19 +168,49 @@ def run_passes(unit: Sequence[Pass], env: Environment, graph: Graph) -> Environm
   """Calls one network; joined passes are one call on the concatenation of their batches."""
   node, network = unit[0], graph.networks[unit[0].net]
   train = node.train if node.train is not None else network.trained or network.ema_of is not None
-  keys = [env.keys(member) for member in unit] if network.trained and train else None
+  gradient = gradient_of(node, graph.networks)
   args, kwargs = pass_arguments(unit, env)
-  keys = keys and _joined(keys)
-  variables = {"params": env.params[node.net], "batch_stats": env.stats[node.net]}
+  keys = None
+  if network.trained and train:
+    keys = _joined([_folded_keys(env.keys(member), folded_axes(member, env)) for member in unit])
+  if gradient == "params":
+    args, kwargs = jax.lax.stop_gradient((args, kwargs))
+  params = jax.lax.stop_gradient(env.params[node.net]) if gradient == "inputs" else env.params[node.net]
+  variables = {"params": params, "batch_stats": env.stats[node.net]}
   with told_by(node):
     outputs, changed = network.module.apply(variables, *args, **kwargs, keys=keys, train=train, mutable=["batch_stats"])
   env = env.replace(stats=env.stats | {node.net: changed.get("batch_stats", env.stats[node.net])})
-  return write_outputs(unit, env, outputs if network.trained else jax.lax.stop_gradient(outputs))
+  return write_outputs(unit, env, jax.lax.stop_gradient(outputs) if gradient == "none" else outputs)
+
+
+def folded_axes(node: Pass, env: Environment) -> tuple[int, ...]:
+  """The sizes of the axes after the example's that join the batch for a pass.
+
+  Raises:
+    ConfigError: unless all that the pass reads begins with the same ones.
+  """
+  names = [name for name in node.names() if node.fold]
+  shapes = {name: fetch(env.arrays, node.where, name).shape for name in names}
+  axes = {shape[1 : 1 + node.fold] for shape in shapes.values()}
+  if len(axes) > 1 or any(len(found) < node.fold for found in axes):
+    raise ConfigError(f"{node.where}: fold={node.fold} needs that many equal axes after the batch's in all it reads: {shapes}")
+  return axes.pop() if axes else ()
+
+
+def _folded_keys(keys: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+  """A key for each part of an example, by its place: `[batch, *axes]`, flat. They do not depend on the batch's split."""
+  if not axes:
+    return keys
+  places = jnp.arange(math.prod(axes))
+  return jax.vmap(lambda key: jax.vmap(lambda place: jax.random.fold_in(key, place))(places))(keys).reshape(-1)
 
 
 def pass_arguments(unit: Sequence[Pass], env: Environment):
   """`(args, kwargs)` of a unit's call."""
-  reads = [read(node, env) for node in unit]
+  reads = []
+  for node in unit:
+    axes = len(folded_axes(node, env))
+    reads.append(jax.tree.map(lambda x, axes=axes: x.reshape(-1, *x.shape[1 + axes :]) if axes else x, read(node, env)))
   shapes = [jax.tree.map(lambda x: x.shape, r) for r in reads]
   for node, shape in zip(unit, shapes, strict=True):
     if shape != shapes[0]:
@@ -195,7 +227,8 @@ def write_outputs(unit: Sequence[Pass], env: Environment, outputs) -> Environmen
   arrays = dict(env.arrays)
   for name, value in named.items():
     for node, part in zip(unit, jnp.split(value, len(unit)) if len(unit) > 1 else [value], strict=True):
-      arrays[node.name + name] = part
+      axes = folded_axes(node, env)
+      arrays[node.name + name] = part.reshape(-1, *axes, *part.shape[1:]) if axes else part
   return env.replace(arrays=arrays)
 
 
@@ -269,11 +302,14 @@ def _described(value) -> str:
 
 
 def spreads(node: Loss, env: Environment, graph: Graph) -> dict[str, jax.Array]:
-  """How far apart the embeddings are that a loss reads: 0 when all examples have collapsed into one."""
+  """How far apart the embeddings are that a loss reads: 0 when all examples have collapsed into one.
+
+  Outputs of one dimension, such as a discriminator's, have no direction.
+  """
   found = {}
   for name in node.names():
     writer = owner(name, graph.nodes)
-    if writer and isinstance(graph.nodes[writer], Pass) and env.arrays[name].ndim == 2:
+    if writer and isinstance(graph.nodes[writer], Pass) and env.arrays[name].ndim == 2 and env.arrays[name].shape[1] > 1:
       found[f"spread/{name}"] = spread(env.arrays[name], axis_name=graph.engine["axis_name"])
   return found
 

@@ -1,5 +1,6 @@
 """What a config is, before a step is run: every name, shape, network, and the cost of a step."""
 
+from jssl.gradients import gradient_of
 from jssl.models.network import count_parameters
 from jssl.nodes import Loss, Pass
 
@@ -45,7 +46,7 @@ def _graph(method, arrays) -> str:
   rows = [("stage", "name", "function", "reads", "writes")]
   for unit in method.units:
     for node in unit:
-      function = node.net if isinstance(node, Pass) else getattr(node.fn, "__name__", None) or "stateful"
+      function = _called(node, method) if isinstance(node, Pass) else getattr(node.fn, "__name__", None) or "stateful"
       terms = isinstance(node, Loss) and node.terms or (node.reads,)
       reads = "; ".join(", ".join(_name(read) for read in term) for term in terms)
       reads += "".join(f", {key}={_name(read)}" for key, read in node.keywords.items())
@@ -55,6 +56,13 @@ def _graph(method, arrays) -> str:
         shown = [f"weight {'scheduled' if callable(node.weight) else f'{node.weight:g}'}"]
       rows.append((node.stage, node.name, function, reads, "; ".join(shown)))
   return _table(rows)
+
+
+def _called(node: Pass, method) -> str:
+  """The network, where the gradient goes if not to all, and the folded axes."""
+  gradient = gradient_of(node, method.networks)
+  ways = dict(all="", inputs=", gradient to inputs only", params=", gradient to params only", none=", no gradient")
+  return f"{node.net}{ways[gradient]}{f', fold {node.fold}' if node.fold else ''}"
 
 
 def _is_read(name, method) -> bool:

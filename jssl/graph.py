@@ -43,7 +43,7 @@ def make_units(nodes: Mapping[str, Node]) -> list[tuple[Node, ...]]:
   for node in nodes.values():
     key: Any = node.name
     if isinstance(node, Pass) and node.join:
-      key = ("join", node.net, node.join, node.train)
+      key = ("join", node.net, node.join, node.train, node.gradient, node.fold)
     elif isinstance(node, View) and node.scope == "example" and not node.schedules:
       reads = "crops" if node.cropped else node.reads  # crops of equal numbers have one shape
       key = ("same", _identity([node.fn, reads, node.keywords, node.numbers]))

@@ -13,7 +13,7 @@ from typing import Any
 from flax import struct
 import jax
 
-from jssl import graph, host_crops, networks, tracing
+from jssl import gradients, graph, host_crops, networks, tracing
 from jssl.data.source import channels_first
 from jssl.environment import Environment, initial_state, name_key, run_graph, start
 from jssl.errors import ConfigError, nearest
@@ -77,6 +77,7 @@ class Method:
       self.nodes, self.cropped = host_crops.take_apart(self.nodes)
     _check_networks(self.nodes, self.networks)
     graph.check_used(self.nodes)
+    gradients.check(self.nodes, self.networks)
     self.units = graph.order(self.nodes)
     reads = {name for node in self.nodes.values() for name in node.names()}
     self.batch_names = tuple(sorted(name for name in reads if not graph.owner(name, self.nodes)))

@@ -18,6 +18,7 @@ from jssl.stateful import Stateful
 # Keyword arguments that the engine fills where a signature has them; a config cannot. `rng` is a key that is new in
 # each step and the same on all devices, for targets and losses that draw.
 ENGINE = ("axis_name", "num_examples", "batch_size", "dtype", "rng")
+GRADIENTS = ("all", "inputs", "params", "none")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -131,20 +132,31 @@ class Pass(Node):
     join: passes of one network with the same word are one call, on the concatenation of their batches.
     train: whether BatchNorm takes the batch's statistics, and layers are dropped; None: if the network is trained or
       follows a trained one.
+    gradient: where the gradient of what the pass writes goes: to the network's parameters and to what it reads ("all"),
+      to one of the two ("params", "inputs"), or nowhere ("none"); None: "all" if the network is trained, or "none".
+    fold: so many axes after the example's join the batch for the call, `[batch, n, ...]` is read as `[batch n, ...]`,
+      and are the example's again in all that the pass writes.
   """
 
   stage = "passes"
-  options = ("net", "reads", "join", "train")
+  options = ("net", "reads", "join", "train", "gradient", "fold")
 
   net: str
   join: str | None = None
   train: bool | None = None
+  gradient: str | None = None
+  fold: int = 0
 
   @classmethod
   def fields(cls, where, options, horizon):
     if "net" not in options:
       raise ConfigError(f"{where}: 'net' is missing")
     check_boolean(f"{where}.train", options.get("train"))
+    if options.get("gradient") not in (None, *GRADIENTS):
+      raise ConfigError(f"{where}.gradient={options['gradient']!r}: {nearest(str(options['gradient']), GRADIENTS)}")
+    fold = options.get("fold", 0)
+    if isinstance(fold, bool) or not isinstance(fold, int) or fold < 0:
+      raise ConfigError(f"{where}.fold={fold!r}: give the number of axes, 0 or more")
     return options
 
 
