@@ -326,46 +326,6 @@ def network_arrays(variables: dict[str, np.ndarray], network: str) -> tuple[dict
   return params, parts["stats"]
 
 
-def load_network(source: str, params, stats):
-  """Fills one network from another run: a strict warm start.
-
-  Args:
-    source: `"workdir:network"`, or `"workdir@step:network"` for another checkpoint than the last.
-    params, stats: trees of arrays to fill; every name and shape must be the same.
-
-  Returns:
-    `(params, stats)` with the run's values.
-
-  Raises:
-    ConfigError: with what each side has and the other has not.
-  """
-  workdir, _, network = source.rpartition(":")
-  if not workdir:
-    raise ConfigError(f"load='{source}': write 'workdir:network' or 'workdir@step:network'")
-  place, at, step = workdir.rpartition("@")
-  arrays = load_variables(place, int(step)) if at and step.isdigit() else load_variables(workdir)
-  found_params, found_stats = network_arrays(arrays, network)
-  return (fill(f"{source} (params)", params, found_params), fill(f"{source} (statistics)", stats, found_stats))
-
-
-def warm_start(networks, variables):
-  """Fills every network that has a `load` from its run, then lets EMA teachers start from what they follow.
-
-  Args:
-    networks: name -> `NetworkSpec`.
-    variables: the method's, freshly initialised.
-  """
-  params, teachers, stats = dict(variables.params), dict(variables.teachers), dict(variables.stats)
-  for name, network in networks.items():
-    if network.load:
-      place = params if network.trained else teachers
-      place[name], stats[name] = load_network(network.load, place[name], stats[name])
-  for name, network in networks.items():
-    if network.ema_of and networks[network.ema_of].load:
-      teachers[name], stats[name] = jax.tree.map(jax.numpy.copy, (params[network.ema_of], stats[network.ema_of]))
-  return variables.replace(params=params, teachers=teachers, stats=stats)
-
-
 def fill(source: str, tree, found: dict[str, np.ndarray]):
   """A tree like `tree` (arrays or their shapes) with the values of `found`, by name; both must have the same names.
 

@@ -193,7 +193,9 @@ def folded_axes(node: Pass, env: Environment) -> tuple[int, ...]:
   shapes = {name: fetch(env.arrays, node.where, name).shape for name in names}
   axes = {shape[1 : 1 + node.fold] for shape in shapes.values()}
   if len(axes) > 1 or any(len(found) < node.fold for found in axes):
-    raise ConfigError(f"{node.where}: fold={node.fold} needs that many equal axes after the batch's in all it reads: {shapes}")
+    raise ConfigError(
+      f"{node.where}: fold={node.fold} needs that many equal axes after the batch's in all it reads: {shapes}"
+    )
   return axes.pop() if axes else ()
 
 

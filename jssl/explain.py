@@ -1,5 +1,7 @@
 """What a config is, before a step is run: every name, shape, network, and the cost of a step."""
 
+from jssl import warm_start
+from jssl.errors import ConfigError
 from jssl.gradients import gradient_of
 from jssl.models.network import count_parameters
 from jssl.nodes import Loss, Pass
@@ -32,14 +34,27 @@ def _run(trainer) -> str:
 
 
 def _networks(trainer) -> str:
-  rows = [("network", "parameters", "")]
+  rows, found = [("network", "parameters", "")], []
   for name, network in trainer.single_method.networks.items():
     params = {**trainer.abstract.params, **trainer.abstract.teachers}[name]
     note = "trained" if network.trained else (f"EMA of {network.ema_of}" if network.ema_of else "frozen")
-    note += f", from {network.load}" if network.load else ""
+    if network.load:
+      note += f", from {network.load.run}"
+      found.append(_loaded(name, network, trainer.abstract))
     note += f", starts near {network.interpolated[0]}" if network.interpolated else ""
     rows.append((name, f"{count_parameters(params):,}", note))
-  return _table(rows)
+  return "\n".join([_table(rows), *found])
+
+
+def _loaded(name: str, network, variables) -> str:
+  """What of a network comes from another run; or that this run is not there yet."""
+  params = (variables.params if network.trained else variables.teachers)[name]
+  try:
+    return str(warm_start.load_network(name, network.load, params, variables.stats[name])[2])
+  except ConfigError as error:
+    if not warm_start.is_there(network.load):
+      return f"network '{name}': {error}"
+    raise
 
 
 def _graph(method, arrays) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 import math
+import re
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,6 +17,27 @@ from jssl.models.network import Network
 _OPTIONS = ("fn", "heads", "ema", "decay", "frozen", "load", "near")
 
 
+class Load(NamedTuple):
+  """Where a network's start comes from: the config's `load`, a string or `dict(run=, only=, rename=)`.
+
+  Attributes:
+    run: `"workdir:network"`, or `"workdir@step:network"` for another checkpoint than the last.
+    only: regular expressions; parameters and statistics whose name here has one of them in it come from there, and the
+      others are drawn. Empty: all come from there.
+    rename: `(pattern, replacement)` pairs, by which the names there become names here, in the manner of `re.sub`.
+  """
+
+  run: str
+  only: tuple[str, ...] = ()
+  rename: tuple[tuple[str, str], ...] = ()
+
+  def place(self) -> tuple[str, int | None, str]:
+    """Workdir, step (None: the last), and network."""
+    workdir, _, network = self.run.rpartition(":")
+    place, at, step = workdir.rpartition("@")
+    return (place, int(step), network) if at and step.isdigit() else (workdir, None, network)
+
+
 class NetworkSpec(NamedTuple):
   """One entry of `config.networks`.
 
@@ -25,7 +47,7 @@ class NetworkSpec(NamedTuple):
     trained: whether the optimizer moves it.
     ema_of: the network that it follows, or None.
     decay: of the moving average: a number, or a function of the step.
-    load: `"workdir:network"` or `"workdir@step:network"`, whose parameters it starts from, or None.
+    load: the network of another run that it starts from, or None.
     interpolated: `(network, alpha)`, the config's `near`: it starts between that network and a draw of its own, see
       `interpolate`; or None.
   """
@@ -35,7 +57,7 @@ class NetworkSpec(NamedTuple):
   trained: bool
   ema_of: str | None = None
   decay: float | Callable = 0.0
-  load: str | None = None
+  load: Load | None = None
   interpolated: tuple[str, float] | None = None
 
   def decay_at(self, step):
@@ -66,7 +88,31 @@ def _drawn_network(name, entry, engine) -> NetworkSpec:
   module = Network(_module(where, entry, engine, _OPTIONS), heads, reads)
   check_boolean(f"{where}.frozen", entry.get("frozen", False))
   trained = not entry.get("frozen", False)
-  return NetworkSpec(name, module, trained, load=entry.get("load"), interpolated=entry.get("near"))
+  load = _load(f"{where}.load", entry.get("load"))
+  return NetworkSpec(name, module, trained, load=load, interpolated=entry.get("near"))
+
+
+def _load(where: str, value: Any) -> Load | None:
+  """The config's `load`; raises `ConfigError` for one that names no network, and for no regular expressions."""
+  if value is None:
+    return None
+  entry = dict(value) if hasattr(value, "items") else dict(run=value)  # a ConfigDict is no Mapping
+  for key in entry:
+    if key not in Load._fields:
+      raise ConfigError(f"{where}: unknown key '{key}'; {nearest(key, Load._fields)}")
+  only, rename = entry.get("only", ()), entry.get("rename", ())
+  if not isinstance(entry.get("run"), str) or not all(Load(entry["run"]).place()[::2]):
+    raise ConfigError(f"{where}: write 'workdir:network' or 'workdir@step:network', not {entry.get('run')!r}")
+  if isinstance(only, str) or not all(isinstance(pattern, str) for pattern in only):
+    raise ConfigError(f"{where}.only={only!r}: give regular expressions, such as ('^backbone/',)")
+  if isinstance(rename, str) or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in rename):
+    raise ConfigError(f"{where}.rename={rename!r}: give pairs, such as (('^tower/', 'backbone/'),)")
+  for pattern in (*only, *(pair[0] for pair in rename)):
+    try:
+      re.compile(pattern)
+    except re.error as error:
+      raise ConfigError(f"{where}: '{pattern}' is no regular expression: {error}") from error
+  return Load(entry["run"], tuple(only), tuple((pattern, replacement) for pattern, replacement in rename))
 
 
 def _check_interpolated(spec: NetworkSpec, specs: Mapping[str, NetworkSpec]) -> None:
@@ -83,9 +129,9 @@ def _check_interpolated(spec: NetworkSpec, specs: Mapping[str, NetworkSpec]) -> 
 
 def _ema_network(name, entry, specs, horizon) -> NetworkSpec:
   where = f"config.networks.{name}"
-  unknown = [key for key in entry if key not in ("ema", "decay")]
-  if unknown:
-    raise ConfigError(f"{where}: an EMA network has no key '{unknown[0]}'; {nearest(unknown[0], ('ema', 'decay'))}")
+  known = ("ema", "decay", "load")
+  if unknown := [key for key in entry if key not in known]:
+    raise ConfigError(f"{where}: an EMA network has no key '{unknown[0]}'; {nearest(unknown[0], known)}")
   source = entry["ema"]
   if source not in specs or not specs[source].trained:
     trained = [n for n, spec in specs.items() if spec.trained]
@@ -93,7 +139,8 @@ def _ema_network(name, entry, specs, horizon) -> NetworkSpec:
   if "decay" not in entry:
     raise ConfigError(f"{where}: 'decay' is missing")
   decay = horizon.read(entry["decay"], f"{where}.decay: ")
-  return NetworkSpec(name, specs[source].module, trained=False, ema_of=source, decay=decay)
+  load = _load(f"{where}.load", entry.get("load"))
+  return NetworkSpec(name, specs[source].module, trained=False, ema_of=source, decay=decay, load=load)
 
 
 def _module(where, entry, engine, options) -> nn.Module:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl import checkpoint, data, durations, logging, optim, phases, processes, workdirs
+from jssl import checkpoint, data, durations, logging, optim, phases, processes, warm_start, workdirs
 from jssl import config as configs
 from jssl.environment import run_key
 from jssl.errors import CheckpointError, ConfigError, nearest, NonFiniteError
@@ -146,7 +146,7 @@ class Trainer:
 
   def init_state(self) -> TrainState:
     """The state before the first step, warm starts included."""
-    variables = checkpoint.warm_start(self.single_method.networks, self._init_variables())
+    variables = warm_start.load_networks(self.single_method.networks, self._init_variables())
     return self.parallel.put_state(TrainState(jnp.int32(0), variables, self.optimizer.init(variables.params)))
 
   def _init_variables(self) -> Variables:

@@ -111,7 +111,9 @@ def test_a_frozen_network_cannot_be_trained_by_a_pass(gradient):
     make(dict(second=net(frozen=True)), passes)
 
 
-@pytest.mark.parametrize("option, message", [(dict(gradient="input"), "did you mean 'inputs'"), (dict(fold=-1), "0 or more")])
+@pytest.mark.parametrize(
+  "option, message", [(dict(gradient="input"), "did you mean 'inputs'"), (dict(fold=-1), "0 or more")]
+)
 def test_options_of_a_pass_are_checked(option, message):
   with pytest.raises(ConfigError, match=rf"config\.passes\.b\.{next(iter(option))}.*{message}"):
     make(dict(second=net()), dict(b=dict(net="second", reads=("x",), **option)))
