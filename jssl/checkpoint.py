@@ -156,6 +156,13 @@ class Checkpoints:
     restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
     return jax.tree.unflatten(jax.tree.structure(spec), [restored[name] for name in named_leaves(spec)])
 
+  def metrics(self, step: int) -> dict[str, float]:
+    """What was saved beside the state of a step; empty if there is no checkpoint of it."""
+    if step not in self._manager.all_steps():
+      return {}
+    metadata = self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())).metadata
+    return {name: math.nan if value is None else value for name, value in metadata["metrics"].items()}
+
   def wait(self) -> None:
     """Returns when all that was saved is on disk, or has failed to get there."""
     if self._writing:

@@ -44,8 +44,8 @@ def _check_frozen(node: Pass, nodes: Mapping[str, Node], networks: Mapping[str, 
     for read in node.names():
       if _carries(read, nodes, networks):
         raise ConfigError(
-          f"{node.where}: it reads '{read}', which is trained, and network '{node.net}' {kind}: say whether the gradient goes "
-          "through it, gradient='inputs', or ends there, gradient='none'"
+          f"{node.where}: it reads '{read}', which is trained, and network '{node.net}' {kind}: say whether the gradient "
+          "goes through it, gradient='inputs', or ends there, gradient='none'"
         )
 
 

@@ -17,7 +17,7 @@ from jssl import gradients, graph, host_crops, networks, tracing
 from jssl.data.source import channels_first
 from jssl.environment import Environment, initial_state, name_key, run_graph, start
 from jssl.errors import ConfigError, nearest
-from jssl.nodes import accepts, Drawn, make_node, Mask, Node, Pass, STAGES
+from jssl.nodes import accepts, Drawn, make_node, Mask, Node, Pass, Refresh, STAGES
 from jssl.pictures import is_picture
 from jssl.schedules import Horizon
 from jssl.stateful import Stateful
@@ -162,7 +162,7 @@ class Method:
     """Why the loss of a batch is not the mean of its parts' losses; empty if it is."""
     reasons = [f"network '{name}' has BatchNorm" for name, stats in variables.stats.items() if stats]
     for node in self.nodes.values():
-      if isinstance(node.fn, Stateful):
+      if isinstance(node.fn, Stateful) and not isinstance(node, Refresh):
         reasons.append(f"{node.where} keeps state that is updated once a step")
       elif isinstance(node, Drawn) and node.scope == "batch" or (node.fn and accepts(node.fn, "axis_name")):
         reasons.append(f"{node.where} looks at the whole batch")

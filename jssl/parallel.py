@@ -153,6 +153,10 @@ class Parallel:
     """Sends arrays whole to every device; every process has the same ones."""
     return jax.tree.map(lambda x: jax.device_put(self._on_host(x), self._replicated), tree)
 
+  def single_copy(self, tree):
+    """The state's arrays on one device, where a function may mix them with others; in one process."""
+    return jax.tree.map(lambda x: x.addressable_data(0) if x.is_fully_replicated else np.asarray(x), tree)
+
   def put_state(self, state):
     """Sends the state to the devices: whole, or split where `shard_state` asks for it."""
     return jax.tree.map(lambda x: jax.device_put(self._on_host(x), self.state_sharding(x)), state)

@@ -1,18 +1,13 @@
-"""The loop's two general hooks: static numbers that change with progress, and work between epochs."""
+"""Static numbers that change with progress: the first of the loop's two general hooks; the other one is `jssl.tables`."""
 
 from collections.abc import Mapping
-import functools
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
-from jssl import checkpoint, graph, nodes
+from jssl import checkpoint
 from jssl.config import flatten
-from jssl.data.sampling import epoch_permutation
-from jssl.environment import name_key, run_key
 from jssl.errors import ConfigError, nearest
 from jssl.schedules import Horizon
 
@@ -115,98 +110,3 @@ def _update(config, changes: Mapping, where: str) -> None:
     else:
       with config.ignore_type():
         config[key] = value
-
-
-def initial_tables(method, spec) -> dict[str, jax.Array]:
-  """Zeros in the shapes of what the config's `refresh` functions write."""
-  tables = [name for name, node in method.nodes.items() if isinstance(node, nodes.Refresh)]
-  arrays = method.abstract_environment(spec).arrays if tables else {}
-  return {name: jnp.zeros(x.shape, x.dtype) for name, x in arrays.items() if graph.owner(name, method.nodes) in tables}
-
-
-def check_refresh(config, horizon: Horizon, source) -> None:
-  """Raises `ConfigError` for a `refresh` entry without a period, and for one on data without random access."""
-  for name, entry in config.refresh.items():
-    where = f"config.refresh.{name}"
-    if not horizon.steps(entry, "every"):
-      raise ConfigError(f"{where}: give every_epochs, every_steps, every_examples or every_fraction, of a step at least")
-    if source.read is None:
-      raise ConfigError(f"{where} sees all examples, but {source.name} is an iterator, without random access")
-
-
-def refresh(trainer, state, step: int):
-  """Runs the `refresh` functions that are due before `step` and stores what they return in the state's tables.
-
-  A function `fn(rng, *arrays [examples, ...], **numbers)` sees what it reads for every example of the data set, in the
-  data's order; it is due before the first step, and again every `every_epochs`, `every_steps`, `every_examples` or
-  `every_fraction` of the run (1.0: once only). How the arrays are worked out: `collect`.
-  """
-  due = [
-    node
-    for node in trainer.single_method.nodes.values()
-    if isinstance(node, nodes.Refresh) and step % trainer.horizon.steps(node.every, "every") == 0
-  ]
-  for node in due:
-    reads = sorted(set(node.names()))
-    found = collect(trainer, state, reads, step)
-    fetch = functools.partial(graph.fetch, found, node.where)
-    key = name_key(jax.random.fold_in(run_key(trainer.config.seed), step), node.name)
-    tables: dict[str, jax.Array] = {}
-    graph.store(
-      tables,
-      node.name,
-      nodes.call(
-        node.fn,
-        key,
-        *map(fetch, node.reads),
-        engine=trainer.single_method.engine,
-        **{k: fetch(read) for k, read in node.keywords.items()},
-        **node.numbers,
-        **{k: schedule(step) for k, schedule in node.schedules.items()},
-      ),
-    )
-    tables = trainer.parallel.put_replicated(tables)
-    state = state.replace(variables=state.variables.replace(tables=state.variables.tables | tables))
-  return state
-
-
-@functools.lru_cache(maxsize=4)
-def _compiled_look(method, parallel, seed: int, names: tuple[str, ...]):
-  """Named arrays of one batch as a compiled function; kept, since it is compiled anew for each new function."""
-
-  def look(state, arrays, batch):
-    batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
-    env = method.environment(state.variables, batch, key=run_key(seed), step=state.step, positions=batch["index"])
-    return {name: env[name] for name in names}
-
-  return parallel.compile(look, gather=True)
-
-
-def collect(trainer, state, names: list[str], step: int) -> dict[str, np.ndarray]:
-  """Named arrays of the method's environment for every example of the data, `[examples, ...]`, in the data's order.
-
-  They are what a training step would have computed for the example: the networks run as in training, BatchNorm with
-  the statistics of a batch, and batches are drawn at random from the whole data set, whatever its order (a folder is
-  sorted by class, and a batch of one class has the statistics of that class). The last batch is filled up from the
-  first. facebookresearch/swav does the same for DeepCluster-v2 (main_deepclusterv2.py: shuffled loader, training mode);
-  running statistics, which DeepCluster takes, would be those of no data at all before the first step. What an example
-  draws, for its views for one, depends on the seed, the step and its index, not on its batch.
-  """
-  method, size = trainer.method, trainer.config.batch_size
-  compiled = _compiled_look(method, trainer.parallel, trainer.config.seed, tuple(names))
-  count = len(trainer.source)
-  order = epoch_permutation(trainer.config.seed, step, count)
-  collected: dict[str, np.ndarray] = {}
-  for start in range(0, count, size):
-    chosen = order[np.arange(start, start + size) % count]
-    index = chosen[trainer.parallel.part].astype(np.int32)
-    batch = {"index": index}
-    if not trainer.resident:
-      batch = trainer.read(index, step=step, positions=index)
-    found = trainer.parallel.gather(compiled(state, trainer.arrays, trainer.parallel.put_batch(batch)))
-    own = chosen[: count - start]
-    for name, rows in found.items():
-      if name not in collected:
-        collected[name] = np.empty((count, *rows.shape[1:]), rows.dtype)
-      collected[name][own] = rows[: len(own)]
-  return collected

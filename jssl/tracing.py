@@ -8,7 +8,7 @@ import jax
 from jssl import environment
 from jssl.environment import Environment
 from jssl.errors import ConfigError
-from jssl.graph import Graph
+from jssl.graph import fetch, Graph, owner
 from jssl.nodes import call, Node, Pass, Refresh
 from jssl.stateful import Stateful
 
@@ -20,11 +20,13 @@ class Traced(NamedTuple):
     arrays: name -> `jax.ShapeDtypeStruct`.
     calls: network -> `(args, kwargs)` of its first call, from which it is initialised.
     states: target or loss -> `(args, kwargs)` that its state is initialised from.
+    tables: `refresh` entry that is a `Stateful` -> the same of its tables.
   """
 
   arrays: dict[str, jax.ShapeDtypeStruct]
   calls: dict[str, Any]
   states: dict[str, Any]
+  tables: dict[str, Any]
 
 
 def trace_graph(graph: Graph, variables, batch: Mapping[str, jax.ShapeDtypeStruct]) -> Traced:
@@ -37,14 +39,14 @@ def trace_graph(graph: Graph, variables, batch: Mapping[str, jax.ShapeDtypeStruc
   """
   begin = lambda batch: environment.start(graph, variables, batch, key=environment.run_key(0), step=0)
   env = jax.eval_shape(begin, batch)
-  traced = Traced({}, {}, {})
+  traced = Traced({}, {}, {}, {})
   outputs: dict[Any, Any] = {}
   for unit in graph.units:
     match unit[0]:
       case Pass():
         env = _trace_passes(unit, env, graph, traced.calls, outputs)
       case Refresh():
-        env = env.write(unit[0], _table_shapes(unit[0], env, graph))
+        env = env.write(unit[0], _table_shapes(unit[0], env, graph, traced.tables))
       case Node(fn=Stateful()):
         env = _trace_stateful(unit[0], env, graph, traced.states)
       case _:
@@ -70,14 +72,31 @@ def _trace_passes(unit: Sequence[Pass], env: Environment, graph: Graph, calls, o
   return jax.eval_shape(lambda env, outputs: environment.write_outputs(unit, env, outputs), env, outputs[key])
 
 
-def _table_shapes(node: Refresh, env: Environment, graph: Graph):
+def _table_shapes(node: Refresh, env: Environment, graph: Graph, tables):
   """What a `refresh` function writes when it sees the whole data set."""
-  of_all = lambda x: jax.ShapeDtypeStruct((graph.engine["num_examples"], *x.shape[1:]), x.dtype)
-  args, kwargs = jax.tree.map(of_all, environment.read(node, env))
+
+  def of_all(name):
+    array, writer = fetch(env.arrays, node.where, name), owner(name, graph.nodes)
+    if writer and isinstance(graph.nodes[writer], Refresh):
+      return array
+    return jax.ShapeDtypeStruct((graph.engine["num_examples"], *array.shape[1:]), array.dtype)
+
+  of_reads = lambda read: of_all(read) if isinstance(read, str) else [of_reads(part) for part in read]
+  args, kwargs = [of_reads(read) for read in node.reads], {key: of_reads(read) for key, read in node.keywords.items()}
   numbers = environment.numbers_at_start(node)
+  if isinstance(node.fn, Stateful):
+    tables[node.name] = (args, kwargs)
+    shapes = jax.eval_shape(lambda key: environment.initial_state(node, (args, kwargs), key, graph), env.step_key)
+    if not isinstance(shapes, dict) or jax.tree.structure(shapes) != jax.tree.structure(_as_dicts(shapes)):
+      raise ConfigError(f"{node.where}: what its `init` returns must be a dict of arrays, {{name: table}}; it is {shapes}")
+    return shapes
   run = lambda key, args, kwargs: call(node.fn, key, *args, engine=graph.engine, **kwargs, **numbers)
   with environment.told_by(node):
     return jax.eval_shape(run, env.step_key, args, kwargs)
+
+
+def _as_dicts(tree):
+  return {key: _as_dicts(part) for key, part in tree.items()} if isinstance(tree, dict) else 0
 
 
 def _trace_stateful(node: Node, env: Environment, graph: Graph, states) -> Environment:

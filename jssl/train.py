@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl import checkpoint, data, durations, logging, optim, phases, processes, warm_start, workdirs
+from jssl import checkpoint, data, durations, logging, optim, phases, processes, tables, warm_start, workdirs
 from jssl import config as configs
 from jssl.environment import run_key
 from jssl.errors import CheckpointError, ConfigError, nearest, NonFiniteError
@@ -78,14 +78,14 @@ class Trainer:
     later = expected = None
     for phase in reversed(self.phases):
       self.start_phase(phase.start)
-      phases.check_refresh(phase.config, self.horizon, self.source)
+      tables.check_refresh(self.method, self.horizon, self.source, self.parallel.process_count)
       if len(self.phases) > 1:
         found, _ = self.step_spec()
         if later is not None:
           phases.check_same_state(phase, found, later, expected)
         later, expected = phase, found
       best = self.config.checkpoint.keep_best
-      if best and best not in (known := self.metric_names()):
+      if best and not tables.is_reported(best, self.method) and best not in (known := self.metric_names()):
         raise ConfigError(
           f"config.checkpoint.keep_best='{best}': the steps report no such metric; {nearest(str(best), known)}"
         )
@@ -151,7 +151,7 @@ class Trainer:
 
   def _init_variables(self) -> Variables:
     variables = self.single_method.init(run_key(self.config.seed), self.spec)
-    return variables.replace(tables=phases.initial_tables(self.single_method, self.spec))
+    return variables.replace(tables=tables.initial_tables(self.single_method, self.spec, self.config.seed))
 
   def make_step(self, method: Method, parallel: Parallel):
     """The update of this phase, see `make_train_step`."""
@@ -276,12 +276,15 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
   progress = logging.Progress(step, total, config.batch_size)
   watch = logging.CollapseWatch(first_step=total // 10)
   left_out = int(state.nonfinite)
+  # What `refresh` functions reported last, also before the checkpoint from which the run goes on.
+  reported = {name: x for name, x in saved.metrics(step).items() if tables.is_reported(name, trainer.method)}
   while step < total:
     trainer.start_phase(step)
     train_step = trainer.compile_step(state)
     start = step
     for batch in trainer.batches(step, min(trainer.phase.stop, total), rollbacks=rollbacks):
-      state = phases.refresh(trainer, state, step)
+      state, found = tables.refresh(trainer, state, step)
+      reported |= found
       state, metrics = train_step(state, trainer.arrays, batch)
       step += 1
       if step == start + 1:
@@ -291,7 +294,7 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
       stop = trainer.parallel.any(interrupt.requested) if logged or trainer.parallel.process_count == 1 else False
       due = step % config.checkpoint_every_steps == 0 or step == total or stop
       if logged or due:
-        metrics = _fetch(step, metrics, saved, config.nonfinite, left_out)
+        metrics = reported | _fetch(step, metrics, saved, config.nonfinite, left_out)
         left_out = int(metrics["nonfinite"])
       if logged:
         watch.look(step, metrics)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jssl import phases
+from jssl import tables
 from jssl.config import load_config
 from jssl.configs import common
 from jssl.errors import ConfigError
@@ -15,7 +15,7 @@ from tests import methods
 def steps(config, count=6):
   """Trains a little on one device; returns the state and the metrics of each step."""
   trainer = Trainer(config, methods.source(), devices=jax.devices()[:1])
-  state = phases.refresh(trainer, trainer.init_state(), 0)
+  state, _ = tables.refresh(trainer, trainer.init_state(), 0)
   step, rows = trainer.compile_step(state), []
   for batch in trainer.batches(0, count):
     state, metrics = step(state, trainer.arrays, batch)

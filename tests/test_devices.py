@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jssl import checkpoint, phases
+from jssl import checkpoint, tables
 from jssl.parallel import Parallel
 from jssl.train import Trainer
 from tests import methods
@@ -32,7 +32,7 @@ class Run:
     config.parallel.mode = mode
     self.workdir = workdir
     self.trainer = Trainer(config, methods.source(noise=NOISE), devices=jax.devices()[:devices])
-    state = phases.refresh(self.trainer, self.trainer.init_state(), 0)
+    state, _ = tables.refresh(self.trainer, self.trainer.init_state(), 0)
     self.step = self.trainer.compile_step(state)
     state, first = self.steps(state, 1)
     with contextlib.closing(checkpoint.Checkpoints(workdir)) as saved:

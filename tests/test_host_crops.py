@@ -6,7 +6,7 @@ from PIL import Image
 import pytest
 from sklearn import datasets
 
-from jssl import data, explain, phases, views
+from jssl import data, explain, tables, views
 from jssl.config import default_config
 from jssl.environment import name_key, run_key
 from jssl.errors import ConfigError
@@ -260,7 +260,7 @@ def test_refresh_sees_crops_of_each_example(tmp_path):
   config, source = small_run(tmp_path)
   trainer = Trainer(config, source, devices=jax.devices()[:1])
   name = next(iter(trainer.method.cropped))
-  found = phases.collect(trainer, trainer.init_state(), [crop_name(name)], 0)[crop_name(name)]
+  found = tables.collect(trainer, trainer.init_state(), [crop_name(name)], 0)[crop_name(name)]
   index = np.array([3, 17])  # whatever batch they were in
   expected = trainer.read(index, step=0, positions=index)[crop_name(name)]
   np.testing.assert_allclose(255 * found[index], expected, atol=1e-3)

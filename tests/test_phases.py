@@ -1,18 +1,16 @@
-"""What phases may change, which durations a run is too short for, and what `refresh` functions see."""
+"""What phases may change, and which durations a run is too short for."""
 
 import re
 
 import jax
-import numpy as np
 import pytest
 
-from jssl import data, durations, phases
+from jssl import durations, phases
 from jssl.config import default_config
 from jssl.errors import ConfigError
-from jssl.refresh import spherical_kmeans
 from jssl.schedules import Horizon, linear, warmup_cosine
 from jssl.train import Trainer
-from tests import functions, methods
+from tests import methods
 
 
 def with_phase(name="mae", start=0.5, **override):
@@ -138,87 +136,3 @@ def test_phases_and_periods_that_never_come(caplog):
   assert lines[-1].startswith(
     "config.refresh.a.every_epochs=6: it runs before the first step only"
   ) and "config.refresh.b" not in str(lines)
-
-
-def clusters(**entry):
-  config = methods.small("barlow_twins", depth=1)
-  config.refresh.clusters = dict(fn="tests.functions:nearest_center", reads=("s_a/features",), count=4, **entry)
-  config.targets = dict(
-    which=dict(fn="tests.functions:rows", reads=("clusters/assignments", "index")),
-    center=dict(fn="tests.functions:rows", reads=("clusters/centers", "which")),
-  )
-  config.losses = dict(c=dict(fn="tests.functions:classify_loss", reads=("s_b/features", "center")))
-  return config
-
-
-def test_refresh_needs_a_period_and_random_access():
-  with pytest.raises(ConfigError, match=r"config\.refresh\.clusters: give every_epochs, every_steps"):
-    Trainer(clusters(), methods.source(), devices=jax.devices()[:1])
-  batches = lambda start: iter([{k: v[:16] for k, v in methods.source().arrays.items()}])
-  iterator = data.from_iterator(batches, num_examples=64)
-  with pytest.raises(ConfigError, match=r"config\.refresh\.clusters sees all examples, but iterator is an iterator"):
-    Trainer(clusters(every_epochs=1), iterator, devices=jax.devices()[:1])
-
-
-def two_classes(order):
-  """Two classes of noisy images, the one a little brighter in half of its pixels, in a given order."""
-  rng = np.random.default_rng(0)
-  label = np.repeat([0, 1], 128)
-  mean = 110 + 35 * label[:, None] * np.where(np.arange(48) % 2, 1, -1)
-  image = np.clip(mean + 60 * rng.standard_normal((256, 48)), 0, 255).astype(np.uint8).reshape(256, 4, 4, 3)
-  return data.from_arrays(image=image[order], label=label[order])
-
-
-def toy(source):
-  """A trainer whose view `n` is normalised by its batch, and whose `w` is drawn for each example."""
-  config = default_config()
-  config.update(dict(total_steps=4, batch_size=32))
-  config.optim.lr = 0.1
-  config.views = dict(
-    n=dict(fn="tests.functions:normalized_images", reads=("image",), scope="batch"),
-    w=dict(fn="augment", reads=("image", "extent=extent"), size=4, scale=(0.3, 1.0)),
-  )
-  config.losses = dict(l=dict(fn="tests.functions:classify_loss", reads=("n", "w")))
-  return Trainer(config, source, devices=jax.devices()[:1])
-
-
-def mutual_information(a, b):
-  """Of two labels, over the root of the product of their entropies."""
-  joint = np.histogram2d(a, b, bins=2)[0] / len(a)
-  rows, columns = joint.sum(1), joint.sum(0)
-  entropy = lambda p: -np.sum(p[p > 0] * np.log(p[p > 0]))
-  return (entropy(rows) + entropy(columns) - entropy(joint.ravel())) / np.sqrt(entropy(rows) * entropy(columns))
-
-
-def test_refresh_sees_batches_of_all_classes_in_a_sorted_data_set():
-  """Clusters of a folder sorted by class are as good as those of a shuffled one: a batch of one class has its statistics."""
-  in_order, shuffled = np.arange(256), np.random.default_rng(1).permutation(256)
-  information = []
-  for order in (in_order, shuffled):
-    source = two_classes(order)
-    trainer = toy(source)
-    found = phases.collect(trainer, trainer.init_state(), ["n"], 0)["n"].reshape(256, -1)
-    _, assignments = spherical_kmeans(jax.random.key(0), found, clusters=2)
-    information.append(mutual_information(np.asarray(assignments), source.arrays["label"]))
-  normalized = lambda images: functions.normalized_images(None, images).reshape(len(images), -1)
-  whole = spherical_kmeans(jax.random.key(0), normalized(two_classes(in_order).arrays["image"] / 255), clusters=2)[1]
-  best = mutual_information(np.asarray(whole), two_classes(in_order).arrays["label"])
-  apart = np.concatenate([normalized(part) for part in np.split(two_classes(in_order).arrays["image"] / 255, 8)])
-  worst = spherical_kmeans(jax.random.key(0), apart, clusters=2)[1]
-  worst = mutual_information(np.asarray(worst), two_classes(in_order).arrays["label"])
-  assert worst < best / 2
-  assert min(information) > 0.8 * best
-
-
-def test_what_refresh_sees_of_an_example_is_what_its_index_draws():
-  """In the data's order, and drawn as the environment draws for an example of that index at that step."""
-  source = two_classes(np.arange(256))
-  trainer = toy(source)
-  state = trainer.init_state()
-  found = phases.collect(trainer, state, ["image", "w"], 3)
-  np.testing.assert_allclose(found["image"], np.float32(source.arrays["image"]) / 255, atol=1e-6)
-  batch = {name: source.arrays[name][40:72] for name in ("image", "extent")}
-  key, index = phases.run_key(trainer.config.seed), np.arange(40, 72)
-  drawn = trainer.single_method.environment(state.variables, batch, key=key, step=0, positions=index)["w"]
-  np.testing.assert_allclose(found["w"][40:72], drawn, atol=1e-6)
-  assert np.abs(found["w"][40] - found["w"][41]).max() > 0.01

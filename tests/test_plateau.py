@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jssl import data, phases
+from jssl import data, tables
 from jssl.train import run_key, Trainer
 from tests import methods
 
@@ -26,7 +26,7 @@ def learnt(name):
   step = trainer.compile_step(state)
   rows = []
   for i, batch in enumerate(trainer.batches(0, steps)):
-    state, metrics = step(phases.refresh(trainer, state, i), trainer.arrays, batch)
+    state, metrics = step(tables.refresh(trainer, state, i)[0], trainer.arrays, batch)
     rows.append(metrics)
   assert not state.nonfinite
   last = {key: np.mean([float(row[key]) for row in rows[-20:]]) for key in rows[-1]}

@@ -159,14 +159,14 @@ def test_what_cannot_work_in_a_later_phase_is_told_at_the_start():
 
 def test_refresh_writes_tables_between_epochs(tmp_path, monkeypatch):
   seen = []
-  step_of = train.phases.refresh
-  monkeypatch.setattr(
-    train.phases,
-    "refresh",
-    lambda trainer, state, step: (
-      seen.append(np.asarray((state := step_of(trainer, state, step)).variables.tables["clusters/centers"])) or state
-    ),
-  )
+  refresh = train.tables.refresh
+
+  def watched(trainer, state, step):
+    state, metrics = refresh(trainer, state, step)
+    seen.append(np.asarray(state.variables.tables["clusters/centers"]))
+    return state, metrics
+
+  monkeypatch.setattr(train.tables, "refresh", watched)
   run(with_clusters(), tmp_path)
   changes = [not np.array_equal(a, b) for a, b in itertools.pairwise(seen)]
   assert changes == [False] * 3 + [True] + [False] * 3 + [True] + [False]  # 4 steps an epoch

@@ -9,7 +9,7 @@ from jssl.data.folder import load_folder
 from jssl.data.idx import load_fashion_mnist, read_idx
 from jssl.data.pipeline import batches
 from jssl.data.sampling import batch_indices, epoch_permutation, steps_per_epoch
-from jssl.data.source import DataError, from_arrays, from_iterator, Source
+from jssl.data.source import DataError, from_arrays, from_iterator, nothing, Source
 from jssl.data.sprites import digit_sprites, fashion_sprites
 from jssl.data.tfds import load_tfds
 from jssl.errors import check_boolean, ConfigError, is_boolean, nearest
@@ -29,11 +29,12 @@ __all__ = [
   "load_fashion_mnist",
   "load_folder",
   "load_tfds",
+  "nothing",
   "read_idx",
   "steps_per_epoch",
 ]
 
-_EMBEDDED: dict[str, Callable[..., Source]] = {"scenes": scenes.scenes, "objects": scenes.objects}
+_EMBEDDED: dict[str, Callable[..., Source]] = {"scenes": scenes.scenes, "objects": scenes.objects, "nothing": nothing}
 _AT: dict[str, Callable[..., Source]] = {"fashion_mnist": load_fashion_mnist, "folder": load_folder, "tfds": load_tfds}
 
 
@@ -41,10 +42,10 @@ def load(spec: str | Source, *, split: str = "train", **options) -> Source:
   """Loads data by its name.
 
   Args:
-    spec: "scenes" or "objects" (embedded), "fashion_mnist" or "fashion_mnist:/path" (IDX files), "tfds:<name>",
-      "folder:/path"; a Source is returned as it is.
+    spec: "scenes" or "objects" (embedded), "nothing" (examples that have a number only), "fashion_mnist" or
+      "fashion_mnist:/path" (IDX files), "tfds:<name>", "folder:/path"; a Source is returned as it is.
     split: as the kind of data has them.
-    **options: of `scenes.scenes`, `scenes.objects`, `load_fashion_mnist`, `load_tfds` or `load_folder`.
+    **options: of `scenes.scenes`, `scenes.objects`, `nothing`, `load_fashion_mnist`, `load_tfds` or `load_folder`.
 
   Raises:
     ValueError: (a ConfigError) for a wrong name, split or option, with the nearest valid ones.

@@ -196,6 +196,21 @@ def channels_first(shape: Sequence[int]) -> str:
   return ""
 
 
+def nothing(*, split: str = "train", num_examples: int) -> Source:
+  """A Source of examples that have a number and nothing else, for runs whose data are made by views or `refresh`.
+
+  Args:
+    split: whatever it is called.
+    num_examples: how many examples make an epoch.
+
+  Raises:
+    ValueError: (a ConfigError) unless there is one at least.
+  """
+  if isinstance(num_examples, bool) or not isinstance(num_examples, int) or num_examples < 1:
+    raise ConfigError(f"num_examples is {num_examples!r}; give an integer, at least 1")
+  return Source(name="nothing", num_examples=num_examples, element_spec={}, read=lambda indices, keys: {}, arrays={})
+
+
 def from_iterator(
   make_iterator, *, num_examples: int, num_classes: int | None = None, element_spec=None, name: str = "iterator"
 ) -> Source:

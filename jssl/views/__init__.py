@@ -37,6 +37,7 @@ from jssl.views.mixing import cutmix, mix_pairs, mixup
 from jssl.views.pipeline import augment, color_view, resize_view
 from jssl.views.pretext import rotate, tile_pair
 from jssl.views.randaugment import rand_augment
+from jssl.views.rows import draw_row, take_row
 
 __all__ = [
   "Crop",
@@ -59,6 +60,7 @@ __all__ = [
   "color_jitter",
   "color_view",
   "cutmix",
+  "draw_row",
   "fourier_augment",
   "gaussian_blur",
   "grayscale",
@@ -84,5 +86,6 @@ __all__ = [
   "solarize",
   "split_lab",
   "standardize_styles",
+  "take_row",
   "tile_pair",
 ]
