@@ -293,7 +293,7 @@ def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_coll
       _require_key(place, name, where)
       place, where = place[name], f"{where}.{name}"
     # An entry takes whatever its function knows, with which it is checked; options, whatever the kind of data or XLA knows.
-    free = where.endswith("options") or len(parents) == 2 and parents[0] in OPEN
+    free = where.endswith("options") or len(parents) == 2 and parents[0] in OPEN or parents[:2] == ["optim", "groups"]
     if not free or not hasattr(place, "keys"):
       _require_key(place, key, where)
     if path in DURATIONS:

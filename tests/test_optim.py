@@ -430,3 +430,81 @@ def test_bfloat16_parameters_keep_their_dtype():
 def test_mistakes_are_named(config, message):
   with pytest.raises(ValueError, match=message):
     make_optimizer(config, tensors(), **RUN)
+
+
+def apart(regex, params):
+  """The parameters that a regex picks, and the others, as two trees."""
+  flat = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+  return [{name: x for name, x in flat.items() if (regex in name) == side} for side in (True, False)]
+
+
+@pytest.mark.parametrize("clip", [None, dict(global_norm=0.5), dict(per_tensor=0.3)])
+def test_groups_are_separate_optimizers(clip):
+  """Each has its own rates, moments, decay and norm: as two optimizers, each of its own parameters alone."""
+  base = dict(name="adamw", lr=linear(0.1, 0.01), weight_decay=0.2, clip=clip)
+  group = dict(name="sgd", lr=0.05, momentum=0.5, weight_decay=0.0, clip=dict(global_norm=0.1))
+  together, info = train(dict(base, groups=dict(g=dict(group, params="^attention/"))))
+  assert info["summary"].splitlines()[1].startswith("group g: sgd: lr 0.05; tensors: 1 decayed, 1 undecayed")
+  for picked, config in ((True, group), (False, base)):
+    params = apart("attention", tensors())[not picked]
+    tx, _ = make_optimizer(config, params, **RUN)
+    state = tx.init(params)
+    for i in range(STEPS):
+      updates, state = tx.update(apart("attention", tensors(i + 1))[not picked], state, params)
+      params = optax.apply_updates(params, updates)
+      for name, expected in params.items():
+        found = apart("attention", together[i])[not picked][name]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=f"{name} {i}")
+
+
+def test_a_group_may_move_every_few_updates():
+  config = dict(lr=0.1, groups=dict(slow=dict(params="^head/", every=3)))
+  history, info = train(config)
+  assert "group slow: adamw: lr 0.1, every 3 updates" in info["summary"]
+  heads = [tensors()["head"]["kernel"], *[p["head"]["kernel"] for p in history]]
+  moved = [bool(np.any(a != b)) for a, b in zip(heads, heads[1:], strict=False)]
+  assert moved == [False, False, True] * 4
+  # Its moments have seen the gradients of those steps alone.
+  params = tensors()["head"]
+  tx, _ = make_optimizer(dict(lr=0.1, lr_schedule="constant"), params, **RUN)
+  rate = lambda count: float(train(config, steps=1)[1]["lr"](count)) / 0.1
+  state = tx.init(params)
+  for i in (2, 5, 8, 11):
+    updates, state = tx.update(tensors(i + 1)["head"], state, params)
+    params = jax.tree.map(lambda p, u, i=i: p + rate(i) * u, params, updates)
+  np.testing.assert_allclose(heads[-1], params["kernel"], rtol=1e-5, atol=1e-6)
+
+
+def test_groups_inherit_what_fits_them():
+  """Regexes that pick nothing in a group, but something elsewhere, are no mistake; layers are counted over all."""
+  params = dict(
+    net=dict(encoderblock_0=dict(kernel=jnp.ones((2, 2))), encoderblock_3=dict(kernel=jnp.ones((2, 2)))),
+    head=dict(kernel=jnp.ones((2, 2)), bias=jnp.ones(2)),
+  )
+  base = dict(lr=1.0, lr_schedule="constant", name="sgd", momentum=0.0, layer_decay=0.5, no_decay=("head/kernel",))
+  base |= dict(lr_mults=(("encoderblock_3", 0.1),), weight_decay=0.0)
+  tx, info = make_optimizer(dict(base, groups=dict(low=dict(params="encoderblock_0"))), params, **RUN)
+  updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
+  np.testing.assert_allclose(updates["net"]["encoderblock_0"]["kernel"], -(0.5**4), rtol=1e-6)
+  np.testing.assert_allclose(updates["net"]["encoderblock_3"]["kernel"], -0.5 * 0.1, rtol=1e-6)
+  np.testing.assert_allclose(updates["head"]["kernel"], -1, rtol=1e-6)
+  assert info["decayed"] == 2 and info["undecayed"] == 2
+
+
+@pytest.mark.parametrize(
+  "groups, message",
+  [
+    (dict(g=dict(lr=1.0)), r"optim\.groups\.g: give params, a regex"),
+    (dict(g=dict(params="^critic/")), r"optim\.groups\.g: '\^critic/' picks no parameter"),
+    (dict(g=dict(params="head", momentun=0.5)), r"optim\.groups\.g: .*unknown key; did you mean 'momentum'"),
+    (dict(g=dict(params="head", every=0)), r"optim\.groups\.g: every=0: give a number of updates"),
+    (dict(g=dict(params="head"), h=dict(params="head/kernel")), r"optim\.groups\.h: earlier groups have taken all"),
+    (dict(rest=dict(params="head")), r"optim\.groups\.rest: is what the other parameters are called"),
+    (dict(g=dict(params="head", no_decay=("norm",))), r"optim\.groups\.g: .*'norm' picks no parameter"),
+  ],
+)
+def test_mistakes_in_groups_are_named(groups, message):
+  with pytest.raises(ValueError, match=message):
+    make_optimizer(dict(lr=0.1, groups=groups), tensors(), **RUN)
+  with pytest.raises(ValueError, match="config.optim.no_decay: 'nobody' picks no parameter"):
+    make_optimizer(dict(lr=0.1, no_decay=("nobody",), groups=dict(g=dict(params="head"))), tensors(), **RUN)
