@@ -25,11 +25,16 @@ from jssl.files import user_path
 OPEN = ("views", "masking", "networks", "passes", "targets", "losses", "phases", "refresh")
 DURATIONS = ("total_steps", "total_epochs", "total_examples")
 # What these may be, and the least that these numbers may be.
-CHOICES = {"nonfinite.policy": ("stop", "skip", "roll_back"), "dtype": ("float32", "bfloat16", "float16")}
+CHOICES = {
+  "nonfinite.policy": ("stop", "skip", "roll_back"),
+  "dtype": ("float32", "bfloat16", "float16"),
+  "lookahead.mode": ("deep", "wide"),
+}
 LEAST = {
   "seed": 0,
   "batch_size": 1,
   "accumulate": 1,
+  "lookahead.steps": 0,
   "log_every_steps": 1,
   "checkpoint_every_steps": 1,
   "data.device_bytes": 0,
@@ -52,6 +57,8 @@ def default_config() -> ml_collections.ConfigDict:
       total_examples=None,
       batch_size=256,  # global: all devices together
       accumulate=1,  # micro-batches a step; refused where it would change the loss
+      # Updates that are taken back, for the sake of the EMA teachers, before each one that counts: see step.look_ahead.
+      lookahead=dict(steps=0, mode="deep", keep_moments=True, roll_back_teachers=False),
       dtype="float32",  # of the networks' compute; parameters, losses and statistics stay float32
       log_every_steps=50,
       checkpoint_every_steps=1000,

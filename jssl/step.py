@@ -1,5 +1,6 @@
 """One update of a run as a pure function of its state, and gradients accumulated over parts of a batch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flax import struct
@@ -40,26 +41,25 @@ def make_train_step(
   seed: int,
   accumulate: int = 1,
   skip: bool = False,
+  lookahead: Mapping[str, Any] | None = None,
 ):
   """One update as a function `(state, arrays, batch) -> (state, metrics)`, to be compiled by `parallel`.
 
   `arrays` is a data set that lives on the device, or empty; `batch` then only holds each example's `index`. With `skip`
   an update whose loss or gradient is not finite leaves everything as it was but the numbers of steps: the optimizer's
   `count`, at which its schedules are read, goes on with `step`, so that the learning rate of a step does not depend on
-  how many before it were left out. Adam's own count, of the updates that its moments have seen, stays.
+  how many before it were left out. Adam's own count, of the updates that its moments have seen, stays. `lookahead` is
+  the config's, see `look_ahead`.
   """
 
-  def loss(params, variables, batch, positions, step):
-    return method.loss(params, variables, batch, key=run_key(seed), step=step, positions=positions)
+  def loss(params, variables, batch, positions, step, key):
+    return method.loss(params, variables, batch, key=key, step=step, positions=positions)
 
   differentiate = _accumulated(parallel.value_and_grad(loss), accumulate)
 
-  def train_step(state: TrainState, arrays, batch):
-    batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
+  def update(state: TrainState, batch, positions, key):
     params = state.variables.params
-    (value, (variables, metrics)), gradients = differentiate(
-      params, state.variables, batch, parallel.positions(), state.step
-    )
+    (value, (variables, metrics)), gradients = differentiate(params, state.variables, batch, positions, state.step, key)
     updates, opt_state = optimizer.update(gradients, state.opt_state, params)
     params = optax.apply_updates(params, updates)
     teachers = method.update_teachers(variables.teachers, params, state.step)
@@ -72,7 +72,80 @@ def make_train_step(
     state = TrainState(state.step + 1, *updated, state.nonfinite + ~finite, state.rollbacks)
     return state, metrics | {"gradient_norm": gradient_norm, "nonfinite": state.nonfinite}
 
+  if lookahead and lookahead["steps"]:
+    update = look_ahead(update, method.update_teachers, **lookahead)
+
+  def train_step(state: TrainState, arrays, batch):
+    batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
+    return update(state, batch, parallel.positions(), run_key(seed))
+
   return train_step
+
+
+def look_ahead(update, update_teachers, *, steps: int, mode: str, keep_moments: bool, roll_back_teachers: bool):
+  """Lets the EMA teachers follow students that are thrown away again, before the one update that counts.
+
+  "deep": `steps` updates one after the other on the same batch, with other draws. "wide": one update on each of `steps`
+  parts of the batch, all from the same parameters, and teachers that follow the mean of what comes out; the update that
+  counts has the last of the `steps + 1` parts. After that the parameters are what they were; teachers, statistics and
+  memories of targets and losses are not, and the moments of the optimizer only without `keep_moments`. The numbers of
+  steps count updates that count, so schedules do not see the others.
+
+  Args:
+    update: `(state, batch, positions, key) -> (state, metrics)`.
+    update_teachers: `(teachers, params, step) -> teachers`.
+    steps: how far to look, >= 1.
+    mode: "deep" or "wide".
+    keep_moments: whether the moments keep what they saw on the way.
+    roll_back_teachers: whether the teachers, once they have served for the update, forget the students of the future.
+
+  References:
+    Du et al. 2022, "Learning from Future" (FST-D and FST-W), arXiv 2209.06993; usr922/FST.
+  """
+
+  def ahead(start: TrainState, here: TrainState, batch, positions, key) -> TrainState:
+    """One update from the parameters of `start` with everything else as it is `here`, without being counted."""
+    variables = here.variables.replace(params=start.variables.params)
+    after, _ = update(here.replace(variables=variables), batch, positions, key)
+    opt_state = after.opt_state._replace(count=start.opt_state.count)
+    return after.replace(step=start.step, opt_state=opt_state, nonfinite=start.nonfinite)
+
+  def deep(state: TrainState, batch, positions, key):
+    one = lambda here, i: (ahead(here, here, batch, positions, jax.random.fold_in(key, i)), None)
+    return jax.lax.scan(one, state, jnp.arange(1, steps + 1))[0], batch, positions
+
+  def wide(state: TrainState, batch, positions, key):
+    parts = jax.tree.map(lambda x: _parts(x, steps + 1), (batch, positions))
+
+    def one(carry, part):
+      here, total = carry
+      after = ahead(state, here, *part, key)
+      after = after.replace(variables=after.variables.replace(teachers=state.variables.teachers))
+      return (after, jax.tree.map(jnp.add, total, after.variables.params)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, state.variables.params)
+    (here, total), _ = jax.lax.scan(one, (state, zeros), jax.tree.map(lambda x: x[:-1], parts))
+    mean = jax.tree.map(lambda x: x / steps, total)
+    teachers = update_teachers(state.variables.teachers, mean, state.step)
+    here = here.replace(variables=here.variables.replace(teachers=teachers))
+    return here, *jax.tree.map(lambda x: x[-1], parts)
+
+  def looking(state: TrainState, batch, positions, key):
+    here, batch, positions = dict(deep=deep, wide=wide)[mode](state, batch, positions, key)
+    variables = here.variables.replace(params=state.variables.params)
+    opt_state = here.opt_state if keep_moments else state.opt_state
+    after, metrics = update(state.replace(variables=variables, opt_state=opt_state), batch, positions, key)
+    if roll_back_teachers:
+      teachers = update_teachers(state.variables.teachers, after.variables.params, state.step)
+      after = after.replace(variables=after.variables.replace(teachers=teachers))
+    return after, metrics
+
+  return looking
+
+
+def _parts(x, count: int):
+  """`[batch, ...]` as `[count, batch / count, ...]`; each part takes an equal share of each device's examples."""
+  return jnp.moveaxis(x.reshape(-1, count, *x.shape[1:]), 1, 0)
 
 
 def _accumulated(differentiate, parts: int):
@@ -80,17 +153,14 @@ def _accumulated(differentiate, parts: int):
   if parts == 1:
     return differentiate
 
-  def split(x):  # Every part takes an equal share of each device's examples.
-    return jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0)
-
-  def accumulated(params, variables, batch, positions, step):
+  def accumulated(params, variables, batch, positions, step, key):
     def one_part(total, part):
-      (value, (_, metrics)), gradients = differentiate(params, variables, *part, step)
+      (value, (_, metrics)), gradients = differentiate(params, variables, *part, step, key)
       return jax.tree.map(jnp.add, total, (value, metrics, gradients)), None
 
-    batch, positions = jax.tree.map(split, (batch, positions))
+    batch, positions = jax.tree.map(lambda x: _parts(x, parts), (batch, positions))
     first = jax.tree.map(lambda x: x[0], (batch, positions))
-    (value, (_, metrics)), gradients = jax.eval_shape(differentiate, params, variables, *first, step)
+    (value, (_, metrics)), gradients = jax.eval_shape(differentiate, params, variables, *first, step, key)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (value, metrics, gradients))
     total, _ = jax.lax.scan(one_part, zeros, (batch, positions))
     value, metrics, gradients = jax.tree.map(lambda x: x / parts, total)

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 
 from jssl import data
-from jssl.train import run_key, Trainer
+from jssl.environment import run_key
+from jssl.train import Trainer
 from tests import methods
 
 

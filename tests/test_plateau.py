@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from jssl import data, tables
-from jssl.train import run_key, Trainer
+from jssl.environment import run_key
+from jssl.train import Trainer
 from tests import methods
 
 STEPS = {"mmc": 600}  # three losses share one trunk; the others need half as many

@@ -11,10 +11,11 @@ import turns
 from jssl import config as configs
 from jssl import optim as optimizers
 from jssl import processes
+from jssl.environment import run_key
 from jssl.method import Method
 from jssl.parallel import Parallel
 from jssl.schedules import Horizon
-from jssl.train import make_train_step, run_key, TrainState
+from jssl.step import make_train_step, TrainState
 
 # For ResNets on a CPU: XLA's scheduler that saves memory, and its own convolutions in place of YNNPACK's.
 RESNET_OPTIONS = dict(xla_cpu_scheduler_type="CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED", xla_cpu_experimental_ynn_fusion_type="")

@@ -1,0 +1,218 @@
+"""A config, its data and its devices, ready to step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl import config as configs
+from jssl import data, durations, logging, optim, phases, tables, warm_start
+from jssl.environment import run_key
+from jssl.errors import ConfigError, nearest
+from jssl.host_crops import HostCrops
+from jssl.method import Method, Variables
+from jssl.parallel import Parallel
+from jssl.schedules import Horizon
+from jssl.step import make_train_step, TrainState
+
+
+class Trainer:
+  """What `jssl.train.train_and_evaluate` drives, and tools may take apart.
+
+  Args:
+    config: as `configs/*.py` return it.
+    source: the data; by default what `config.data` names.
+    devices: default all.
+
+  Raises:
+    ConfigError: for whatever cannot work, before a step is run.
+  """
+
+  def __init__(self, config, source: data.Source | None = None, *, devices=None):
+    configs.check_config(config)
+    self.config = config
+    self.parallel = Parallel(
+      config.parallel.mode,
+      config.batch_size,
+      shard_state=config.parallel.shard_state,
+      compiler_options=config.parallel.compiler_options,
+      devices=devices,
+    )
+    if source is None:
+      source = data.load(config.data.name, split=config.data.split, **config.data.options)
+    self.source = source
+    if len(source) < config.batch_size:
+      raise ConfigError(f"config.batch_size={config.batch_size}: {source.name} has only {len(source)} examples")
+    self.horizon = Horizon(configs.total_steps(config, len(source)), len(source) // config.batch_size, config.batch_size)
+    self.phases = phases.split(config, self.horizon)
+    self.crops_on_host = source.encoded is not None and config.data.full_resolution
+    self.arrays = {}
+    self.phase = None
+    self._check_phases()
+    for message in durations.unreachable(config, self.horizon) if jax.process_index() == 0 else ():
+      logging.log.warning(message)
+    if source.encoded is not None:
+      logging.log.info("%s", self.cropping())
+
+  def cropping(self) -> str:
+    """Where the views of images that are files are cropped, in one line; empty for other data."""
+    if self.source.encoded is None:
+      return ""
+    height, width = self.source.encoded.canvas
+    shrunk = f"on the device, out of images shrunk into {width} x {height} pixels"
+    if not self.method.cropped:
+      return f"views are cropped {shrunk}"
+    others = f"; others {shrunk}" if "image" in self.method.batch_names else ""
+    return f"views cropped on the host, out of the files at full resolution: {', '.join(self.method.cropped)}{others}"
+
+  def _check_phases(self) -> None:
+    """Starts every phase, the first one last, so that what cannot work at step 400,000 is told before step 1."""
+    later = expected = None
+    for phase in reversed(self.phases):
+      self.start_phase(phase.start)
+      tables.check_refresh(self.method, self.horizon, self.source, self.parallel.process_count)
+      if len(self.phases) > 1:
+        found, _ = self.step_spec()
+        if later is not None:
+          phases.check_same_state(phase, found, later, expected)
+        later, expected = phase, found
+      best = self.config.checkpoint.keep_best
+      if best and not tables.is_reported(best, self.method) and best not in (known := self.metric_names()):
+        raise ConfigError(
+          f"config.checkpoint.keep_best='{best}': the steps report no such metric; {nearest(str(best), known)}"
+        )
+
+  def metric_names(self) -> set[str]:
+    """What a step of this phase reports."""
+    parallel = Parallel("jit", self.config.batch_size, devices=jax.local_devices()[:1])
+    state, batch = self.step_spec()
+    return set(jax.eval_shape(self.make_step(self.single_method, parallel), state, {}, batch)[1])
+
+  def start_phase(self, step: int) -> None:
+    """Builds what the phase of `step` trains, unless it is there; its step is compiled at its first call."""
+    phase = phases.at(self.phases, step)
+    if phase is self.phase:
+      return
+    self.phase = phase
+    self.method = self.make_method(self.parallel.axis_name)
+    self.single_method = self.make_method(None)  # without a mapped axis: for initialising and looking
+    channels = self.source.encoded.channels if self.crops_on_host else 0
+    self.crops = HostCrops(self.method.cropped, seed=self.config.seed, channels=channels)
+    self.spec = {
+      name: jax.ShapeDtypeStruct((self.config.batch_size, *x.shape), x.dtype)
+      for name, x in {**self.source.element_spec, "index": np.int32(0)}.items()
+    } | self.crops.specs(self.config.batch_size)
+    self.abstract = jax.eval_shape(self._init_variables)
+    self.optimizer, self.optim_info = optim.make_optimizer(
+      phase.config.optim, self.abstract.params, **self.horizon._asdict()
+    )
+    self._check_accumulation()
+    self._check_lookahead()
+    self._load_arrays()
+
+  def make_method(self, axis_name: str | None) -> Method:
+    return Method(
+      self.phase.config,
+      num_examples=len(self.source),
+      horizon=self.horizon,
+      axis_name=axis_name,
+      crops_on_host=self.crops_on_host,
+    )
+
+  def _check_accumulation(self) -> None:
+    reasons = self.method.coupled(self.abstract)
+    if self.config.accumulate > 1 and reasons:
+      raise ConfigError(f"config.accumulate={self.config.accumulate} would change the loss: {reasons[0]}")
+    if self.parallel.local_batch_size % self.config.accumulate:
+      raise ConfigError(
+        f"config.accumulate={self.config.accumulate} does not divide the {self.parallel.local_batch_size} "
+        "examples of a device"
+      )
+
+  def _check_lookahead(self) -> None:
+    ahead = self.config.lookahead
+    if ahead.steps and not any(network.ema_of for network in self.method.networks.values()):
+      raise ConfigError(f"config.lookahead.steps={ahead.steps}: no network follows another, so nobody looks ahead")
+    parts = (ahead.steps + 1) * self.config.accumulate
+    if ahead.steps and ahead.mode == "wide" and self.parallel.local_batch_size % parts:
+      raise ConfigError(
+        f"config.lookahead.steps={ahead.steps}: {parts} parts do not divide the {self.parallel.local_batch_size} examples "
+        "of a device"
+      )
+
+  def _load_arrays(self) -> None:
+    """Puts what the method reads of a small data set on the device."""
+    arrays = self.source.arrays
+    names = [name for name in self.method.batch_names if name != "index"]
+    self.resident = arrays is not None and sum(arrays[n].nbytes for n in names) <= self.config.data.device_bytes
+    if self.resident and set(self.arrays) != set(names):
+      self.arrays = self.parallel.put_replicated({name: arrays[name] for name in names})
+
+  def init_state(self) -> TrainState:
+    """The state before the first step, warm starts included."""
+    variables = warm_start.load_networks(self.single_method.networks, self._init_variables())
+    return self.parallel.put_state(TrainState(jnp.int32(0), variables, self.optimizer.init(variables.params)))
+
+  def _init_variables(self) -> Variables:
+    variables = self.single_method.init(run_key(self.config.seed), self.spec)
+    return variables.replace(tables=tables.initial_tables(self.single_method, self.spec, self.config.seed))
+
+  def make_step(self, method: Method, parallel: Parallel):
+    """The update of this phase, see `make_train_step`."""
+    config = self.config
+    skip = config.nonfinite.policy == "skip"
+    return make_train_step(
+      method,
+      self.optimizer,
+      parallel,
+      seed=config.seed,
+      accumulate=config.accumulate,
+      skip=skip,
+      lookahead=config.lookahead.to_dict(),
+    )
+
+  def compile_step(self, state: TrainState):
+    step = self.make_step(self.method, self.parallel)
+    return self.parallel.compile(step, donate=True, state=state if self.parallel.shard_state else None)
+
+  def lower_single(self):
+    """The step on one device, traced for the global batch but not compiled: for costs."""
+    parallel = Parallel("jit", self.config.batch_size, devices=jax.local_devices()[:1])
+    state, batch = self.step_spec()
+    return jax.jit(self.make_step(self.single_method, parallel), donate_argnums=0).lower(state, {}, batch)
+
+  def step_spec(self):
+    """The shapes of a step's state and of its global batch."""
+    state = jax.eval_shape(lambda v: TrainState(jnp.int32(0), v, self.optimizer.init(v.params)), self.abstract)
+    return state, {name: spec for name, spec in self.spec.items() if name in (*self.method.batch_names, "index")}
+
+  def read(self, index: np.ndarray, *, step: int, positions: np.ndarray) -> dict[str, np.ndarray]:
+    """What the method reads of the examples `index [n]`, which draw their crops as those at `positions [n]` of a step."""
+    keys = [name for name in self.method.batch_names if name not in (*self.crops.names, "index")]
+    return self.source.get(index, keys, self.crops.at(step, positions)) | {"index": index}
+
+  def batches(self, start: int, stop: int, *, rollbacks: int = 0):
+    """Global batches of steps `start` to `stop`, on the devices; only indices if the data lives there already.
+
+    Each of `rollbacks` brings the examples into another order.
+    """
+    config, seed = self.config, self.config.seed + (rollbacks << 32)
+    if self.resident:
+      for step in range(start, stop):
+        index = data.batch_indices(step, seed=seed, num_examples=len(self.source), batch_size=config.batch_size)
+        yield self.parallel.put_batch({"index": index[self.parallel.part].astype(np.int32)})
+    else:
+      keys = tuple({*self.method.batch_names, "index"} - {*self.crops.names})
+      for batch in data.batches(
+        self.source,
+        batch_size=config.batch_size,
+        seed=seed,
+        start_step=start,
+        stop_step=stop,
+        keys=keys,
+        crops=self.crops.at,
+        threads=config.data.threads,
+        prefetch=config.data.prefetch,
+        process_index=self.parallel.process_index,
+        process_count=self.parallel.process_count,
+      ):
+        yield self.parallel.put_batch(batch)
