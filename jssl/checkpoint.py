@@ -13,6 +13,7 @@ import pathlib
 import threading
 from typing import Any
 
+from flax import traverse_util
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
@@ -36,10 +37,15 @@ class Checkpoints:
     workdir: of the run.
     keep: how many of the newest stay.
     keep_best: name of a metric whose lowest value stays too, or None.
+    keep_every: those of each step that is a multiple of it stay too, or None.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2, keep_best: str | None = None):
-    policies = [keeping.LatestN(keep)]
+  def __init__(
+    self, workdir: str | pathlib.Path, *, keep: int = 2, keep_best: str | None = None, keep_every: int | None = None
+  ):
+    policies: list[Any] = [keeping.LatestN(keep)]
+    if keep_every:
+      policies.append(keeping.EveryNSteps(keep_every))
 
     def value(metrics):  # None where it was not finite
       found = metrics.get(keep_best)
@@ -314,6 +320,11 @@ def _read(directory: pathlib.Path, step: int) -> dict[str, Any]:
   with ocp.CheckpointManager(directory, item_handlers=_handlers(), options=options) as manager:
     target = {name: np.zeros(spec.shape, spec.dtype) for name, spec in _saved_spec(manager, step).items()}
     return dict(manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state)
+
+
+def nested(arrays: dict[str, Any]) -> dict[str, Any]:
+  """Flat names as nested dicts: the inverse of `named_leaves` for networks."""
+  return traverse_util.unflatten_dict(arrays, sep="/")
 
 
 def network_arrays(variables: dict[str, np.ndarray], network: str) -> tuple[dict, dict]:

@@ -74,7 +74,8 @@ def default_config() -> ml_collections.ConfigDict:
       # Where a loss or a gradient is not finite: "stop"; "skip" the update, or "roll_back" to the last checkpoint and take
       # the examples in another order, either up to `limit` times in a run.
       nonfinite=dict(policy="stop", limit=10),
-      checkpoint=dict(keep=2, keep_best=None),  # keep_best: a metric's name; its lowest value is kept too
+      # The newest `keep`; the one with the lowest value of the metric `keep_best`; those of every `keep_every`-th step.
+      checkpoint=dict(keep=2, keep_best=None, keep_every=None),
       parallel=dict(
         mode="pmap", shard_state=False, compiler_options={}
       ),  # of XLA, for the step alone: what XLA_FLAGS takes, without the dashes
@@ -83,6 +84,10 @@ def default_config() -> ml_collections.ConfigDict:
         network=None,  # None: the EMA teacher that sees images, or else the trained network that does
         feature=None,  # None: the network's `features`; or a name that it writes, such as "mean"
         protocols=("knn", "linear", "rankme"),  # or "knn:k=200", "my_module:fn"
+        # In the place of one network behind one view: see jssl.evaluation.graph.
+        views={},
+        passes={},
+        outputs={},  # some of features, places, embeddings, logits -> what the graph writes
         train=dict(name="objects", split="train", options={}),
         test=dict(name="objects", split="test", options={}),
         calibration_scenes=dict(name="scenes", split="calibration", options={}),
@@ -166,6 +171,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   duration = config.to_dict()[given[0]]
   if not isinstance(duration, numbers.Real) or not 0 < duration < math.inf:
     raise ConfigError(f"config.{given[0]}={duration!r}: it must be a positive number")
+  every, steps = config.checkpoint.keep_every, config.checkpoint_every_steps
+  if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1 or every % steps):
+    raise ConfigError(f"config.checkpoint.keep_every={every!r}: give a multiple of config.checkpoint_every_steps={steps}")
   if not config.losses:
     raise ConfigError("config.losses: a method needs at least one loss")
   if config.batch_size % config.accumulate:
@@ -301,6 +309,7 @@ def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_coll
       place, where = place[name], f"{where}.{name}"
     # An entry takes whatever its function knows, with which it is checked; options, whatever the kind of data or XLA knows.
     free = where.endswith("options") or len(parents) == 2 and parents[0] in OPEN or parents[:2] == ["optim", "groups"]
+    free = free or parents[:1] == ["evaluation"] and len(parents) == 3
     if not free or not hasattr(place, "keys"):
       _require_key(place, key, where)
     if path in DURATIONS:

@@ -155,7 +155,7 @@ def _baselines(names, workdir, trained, frozen, splits, numbers, modules, overri
     random = load_frozen(workdir, step=frozen.step, random=True, modules=modules, overrides=overrides)
     yield random.feature_model("random weights")
   of_pixels = [name for name in numbers if set(protocols.find_protocol(name).splits) & set(_SPLITS)]
-  if "raw pixels" in names and of_pixels:
+  if "raw pixels" in names and of_pixels and frozen.view is not None:
     try:
       yield raw_pixel_model(splits, frozen.view, trained.grid)
     except ConfigError as error:
@@ -173,9 +173,7 @@ def _about(workdir, frozen: Frozen, splits: EvaluationData) -> dict[str, Any]:
   return dict(
     workdir=str(workdir),
     step=frozen.step,
-    network=frozen.name,
-    feature=frozen.feature,
-    view=frozen.view.parameters(),
+    **frozen.about(),
     data=found,
     versions=workdirs.versions(),
     commit=workdirs.commit(),

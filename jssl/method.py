@@ -7,7 +7,7 @@
     loss, (variables, metrics) = method.loss(variables.params, variables, batch, key=key, step=0)
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from flax import struct
@@ -75,7 +75,7 @@ class Method:
     self.nodes, self.cropped = _make_nodes(config, horizon), {}
     if crops_on_host:
       self.nodes, self.cropped = host_crops.take_apart(self.nodes)
-    _check_networks(self.nodes, self.networks)
+    _check_networks(self.nodes, self.networks, evaluated=_evaluated(config))
     graph.check_used(self.nodes)
     gradients.check(self.nodes, self.networks)
     self.units = graph.order(self.nodes)
@@ -187,8 +187,16 @@ def _make_nodes(config, horizon) -> dict[str, Node]:
   return nodes
 
 
-def _check_networks(nodes: Mapping[str, Node], specs: Mapping[str, networks.NetworkSpec]) -> None:
-  used = set()
+def _evaluated(config) -> set[str]:
+  """The networks that an evaluation names, which may follow others without being called in a step."""
+  evaluation = config.get("evaluation", {})
+  return {entry.get("net") for entry in evaluation.get("passes", {}).values()} | {evaluation.get("network")}
+
+
+def _check_networks(
+  nodes: Mapping[str, Node], specs: Mapping[str, networks.NetworkSpec], *, evaluated: Collection[str] = ()
+) -> None:
+  used = {name for name in evaluated if name in specs and specs[name].ema_of}
   for node in nodes.values():
     if isinstance(node, Pass):
       name = node.net

@@ -40,7 +40,7 @@ def train_and_evaluate(config, workdir, *, source: data.Source | None = None, de
   configs.to_json(config)  # what a workdir cannot keep is told before anything is loaded
   trainer = Trainer(config, source, devices=devices)
   with workdirs.claimed(workdir, config, trainer.source, given=source is not None):
-    saved = checkpoint.Checkpoints(workdir, keep=config.checkpoint.keep, keep_best=config.checkpoint.keep_best)
+    saved = checkpoint.Checkpoints(workdir, **config.checkpoint)
     logging.log.info(trainer.optim_info["summary"])
     with processes.Interrupt() as interrupt, contextlib.closing(saved):
       state = _restored(trainer, saved)

@@ -16,7 +16,8 @@ def on_devices(function: Callable, state: Any = ()) -> Callable[[Any], np.ndarra
   """Compiles `function(state, batch) -> [n, ...]`, row i of whose output depends on row i of the batch alone.
 
   Args:
-    function: hashable; of two that are equal one is compiled. Its `view`, if it has one, says which images it takes.
+    function: hashable; of two that are equal one is compiled. Its `view`, if it has one, says which images it takes; its
+      `reads`, if it has them, name what it takes in the place of images.
     state: arrays that it needs, whole on every device.
 
   Returns:
@@ -25,11 +26,13 @@ def on_devices(function: Callable, state: Any = ()) -> Callable[[Any], np.ndarra
   """
   sent = None
   channels = getattr(getattr(function, "view", None), "channels", None)
+  reads = getattr(function, "reads", None)
 
   def call(images):
     nonlocal sent
-    batch = {key: np.asarray(x) for key, x in as_batch(images).items() if key in ("image", "extent", "shown")}
-    check_images(batch, channels)
+    batch = {key: np.asarray(x) for key, x in as_batch(images).items() if key in (reads or ("image", "extent", "shown"))}
+    if reads is None:
+      check_images(batch, channels)
     n, devices = length(batch), tuple(jax.local_devices())
     size = len(devices) * -(-min(n, BATCH) // len(devices))
     parallel, compiled = _compiled(function, size, devices)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 import pathlib
 from typing import Any, NamedTuple
 
-from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +13,7 @@ from jssl import config as configs
 from jssl.errors import ConfigError, nearest
 from jssl.evaluation.choice import evaluated_network, evaluated_view, trained_config
 from jssl.evaluation.devices import on_devices
+from jssl.evaluation.graph import FrozenGraph, load_graph
 from jssl.evaluation.protocols import FeatureModel
 from jssl.evaluation.view import as_batch, check_images, View
 from jssl.files import user_path
@@ -38,6 +38,10 @@ class Frozen(NamedTuple):
   feature: str = "features"
   name: str = "network"
   step: int = 0
+
+  def about(self) -> dict[str, Any]:
+    """What is evaluated, as results carry it."""
+    return dict(network=self.name, feature=self.feature, view=self.view.parameters())
 
   @property
   def size(self) -> int | tuple[int, int]:
@@ -112,8 +116,8 @@ def load_frozen(
   random: bool = False,
   modules: Sequence[str] = (),
   overrides: Sequence[str] = (),
-) -> Frozen:
-  """The network of a run that its config names for evaluation.
+) -> Frozen | FrozenGraph:
+  """The network of a run that its config names for evaluation, or the graph that `config.evaluation.passes` spells out.
 
   Args:
     workdir: of the run.
@@ -129,6 +133,8 @@ def load_frozen(
   config = run_config(workdir, modules, overrides)
   step = checkpoint.readable_step(workdir, step)
   config = trained_config(config, step, num_examples(workdir, config))
+  if config.evaluation.passes:
+    return load_graph(config, workdir, step, _element_spec(workdir, config), random=random)
   name = evaluated_network(config)
   view = evaluated_view(config, name)
   # An EMA's decay, whatever the lengths that a schedule of it is measured in, moves nothing here.
@@ -136,14 +142,26 @@ def load_frozen(
   specs = networks.build(entries, Horizon(1), dict(axis_name=None, num_examples=1, dtype="float32"))
   module = specs[name].module
   params, stats = checkpoint.network_arrays(checkpoint.load_variables(workdir, step), name)
-  nested = lambda arrays: traverse_util.unflatten_dict(arrays, sep="/")
-  variables = {"params": nested(params), "batch_stats": nested(stats)}
+  variables = {"params": checkpoint.nested(params), "batch_stats": checkpoint.nested(stats)}
   view = view._replace(channels=_channels(module, variables, view))
   if random:
     key = environment.name_key(environment.run_key(config.seed), specs[name].ema_of or name)
     image = jax.ShapeDtypeStruct((1, *view.shape, view.channels), jnp.float32)
     variables, step = networks.initialise(module, key, ((image,), {})), 0
   return Frozen(module, jax.device_put(variables), view, config.evaluation.feature or "features", name, step)
+
+
+def _element_spec(workdir: pathlib.Path, config) -> dict[str, jax.ShapeDtypeStruct]:
+  """What an example of the data that a run was trained on holds: its types and shapes."""
+  about = workdirs.read_record(workdir).get("data")
+  if not about:
+    source = data.load(config.data.name, split=config.data.split, **config.data.options)
+    return dict(source.element_spec)
+  spec = {}
+  for name, text in about["arrays"].items():
+    dtype, _, shape = text.partition("[")
+    spec[name] = jax.ShapeDtypeStruct(tuple(int(n) for n in shape.rstrip("]").split(",") if n), np.dtype(dtype))
+  return spec
 
 
 def num_examples(workdir: pathlib.Path, config) -> int | None:

@@ -26,7 +26,9 @@ from jssl.evaluation.stream import collect
 from jssl.evaluation.view import View
 
 # What is read with the images, of the splits that have it.
-_WITH = dict(image_features=("label",), embeddings=("label",), patch_features=("segments", "segment_label", "extent"))
+_WITH = dict(
+  image_features=("label",), embeddings=("label",), logits=("label",), patch_features=("segments", "segment_label", "extent")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,9 @@ class FeatureModel:
     grid: patches (h, w), h * w = N.
     similarity: between patches; see `jssl.evaluation.similarity`.
     embeddings: `batch -> [n, K]`, the projector's output, which `rankme` prefers to image_features.
+    logits: `batch -> [n, classes]`, what a classifier says.
     view: the part of the images that the patches lie on; None for whole images.
+    reads: names of the arrays that its functions read, `index` among them; None for images.
     parameters: of the model, which are added to those of its results.
   """
 
@@ -53,7 +57,9 @@ class FeatureModel:
   grid: tuple[int, int] | None = None
   similarity: Callable = cosine_similarity
   embeddings: Callable | None = None
+  logits: Callable | None = None
   view: View | None = None
+  reads: tuple[str, ...] | None = None
   parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -140,6 +146,20 @@ def _rankme(model, data, features, *, images, seed, **numbers):
   return result | dict(parameters=result["parameters"] | dict(of=kind, seed=seed))
 
 
+def _accuracy(model, data, features, *, top):
+  logits, labels = features("logits", "test"), data.array("test", "label")
+  if labels.ndim != 1 or labels.min() < 0 or labels.max() >= logits.shape[1]:
+    raise ConfigError(f"the labels of test must be integers [n] in [0, {logits.shape[1]}), the classifier's classes")
+  top = tuple(k for k in top if k < logits.shape[1])
+  ranks = np.sum(logits > np.take_along_axis(logits, labels[:, None], 1), axis=1)
+  each = [float(np.mean(ranks[labels == number] == 0)) for number in np.unique(labels)]
+  chance = float(np.bincount(labels).max() / len(labels))
+  return dict(
+    metrics={f"accuracy (top {k})": float(np.mean(ranks < k)) for k in top} | {"mean of classes": float(np.mean(each))},
+    parameters=dict(classes=logits.shape[1], images=len(labels), chance=round(chance, 4)),
+  )
+
+
 PROTOCOLS = dict(
   knn=Protocol(
     _knn,
@@ -154,6 +174,13 @@ PROTOCOLS = dict(
     ("image_features",),
     ("train", "test"),
     "test images that a linear classifier on frozen features gets right; higher is better, chance is below",
+  ),
+  accuracy=Protocol(
+    _accuracy,
+    dict(top=(1, 5)),
+    ("logits",),
+    ("test",),
+    "test examples that the run's own classifier gets right; higher is better, chance is below",
   ),
   prompt_segmentation=Protocol(
     _prompt_segmentation,
@@ -282,7 +309,8 @@ def run_protocols(names: Iterable[str], model: FeatureModel, data: EvaluationDat
       raise ConfigError(f"the data has no {split}")
     title = f"{kind.replace('_', ' ')} of '{model.name}'"
     function = getattr(model, kind)
-    found, rest = collect(function, data.source(split), model.view, more=_WITH.get(kind, ()), title=title)
+    more = _WITH.get(kind, ())
+    found, rest = collect(function, data.source(split), model.view, more=more, title=title, reads=model.reads)
     data.remember(split, rest)
     return found
 

@@ -52,6 +52,7 @@ def collect(
   indices: np.ndarray | None = None,
   title: str = "",
   batch_size: int = BATCH,
+  reads: tuple[str, ...] | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
   """Applies a function to the batches of a source in order, every example once.
 
@@ -63,6 +64,7 @@ def collect(
     indices: of the examples; all by default.
     title: for the progress line, which is logged every ten seconds.
     batch_size: examples a call.
+    reads: names of what the function reads, in the place of images.
 
   Returns:
     What the function gave for all of them `[examples, ...]`, and those arrays of `more` that the source has, by name.
@@ -78,7 +80,7 @@ def collect(
   count = len(indices)
   more = tuple(key for key in more if key in source.element_spec)
   threads = 1 if source.arrays is not None else min(16, os.cpu_count() or 1)
-  read = lambda indices: read_batch(source, indices, view, more)
+  read = lambda indices: read_batch(source, indices, view, more, reads)
   features, rest, done = np.empty(0), {}, 0
   progress = Progress(f"{title} on {source.name}".strip(), count)
   for batch in batches_in_order(read, indices, batch_size=batch_size, threads=threads):

@@ -73,16 +73,22 @@ def about_lines(about: dict) -> list[str]:
   """What was evaluated, in three lines of text."""
   if not about:
     return []
-  view, versions = about["view"], about["versions"]
-  commit = about["commit"] or "none"
-  colours = "".join(f", {key} {view[key]}" for key in ("mean", "std", "grayscale") if key in view)
+  versions, commit = about["versions"], about["commit"] or "none"
   data = [f"{split}: {found['name']} ({found['examples']})" for split, found in about["data"].items()]
   return [
     f"{about['workdir']}, step {about['step']}: network '{about['network']}', feature '{about['feature']}'; "
-    f"view: shorter side to {view['resize_to']}, centre crop {view['crop']}, {view['filter']}{colours}",
+    f"{_view_line(about['view'])}",
     f"data: {', '.join(data) or 'none'}",
     f"jssl {versions['jssl']} (commit {commit[:12]}{'+' if commit.endswith('+') else ''}), jax {versions['jax']}",
   ]
+
+
+def _view_line(view: dict) -> str:
+  """The numbers of the view of images, or of the views of an evaluation's own graph."""
+  if "crop" not in view:
+    return "views: " + "; ".join(f"{name} {', '.join(f'{k} {v}' for k, v in own.items())}" for name, own in view.items())
+  colours = "".join(f", {key} {view[key]}" for key in ("mean", "std", "grayscale") if key in view)
+  return f"view: shorter side to {view['resize_to']}, centre crop {view['crop']}, {view['filter']}{colours}"
 
 
 def format_table(results: dict) -> str:

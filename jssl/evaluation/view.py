@@ -112,7 +112,7 @@ class View(NamedTuple):
 
 
 def read_batch(
-  source: Source, indices: np.ndarray, view: View | None = None, more: Sequence[str] = ()
+  source: Source, indices: np.ndarray, view: View | None = None, more: Sequence[str] = (), reads: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
   """The examples of these indices as `View.__call__` wants them; thread-safe.
 
@@ -121,10 +121,17 @@ def read_batch(
     indices: `[n]`.
     view: through which they will be seen; None for what takes images as they are.
     more: names of other arrays to be read with the images.
+    reads: names of all arrays to be read in the place of images; `index` is the number of each example.
 
   Raises:
-    ConfigError: if the images are none, see `check_images`.
+    ConfigError: if the images are none, see `check_images`; if one of `reads` is not there.
   """
+  if reads is not None:
+    for key in reads:
+      if key != "index" and key not in source.element_spec:
+        raise ConfigError(f"{source.name} has no '{key}'; it has {', '.join(sorted(source.element_spec)) or 'nothing'}")
+    names = tuple(key for key in dict.fromkeys((*reads, *more)) if key in source.element_spec)
+    return source.get(indices, names) | {"index": np.asarray(indices, np.int32)}
   more = tuple(key for key in dict.fromkeys(more) if key in source.element_spec)
   if view and source.encoded and "segments" not in more:
     draw = lambda places, extents: {"shown": view.crops(extents)}
@@ -143,7 +150,7 @@ def as_batch(images: Any) -> dict[str, Any]:
 
 def length(batch: Mapping[str, Any]) -> int:
   """The number of examples of a batch."""
-  return len(batch["shown" if "shown" in batch else "image"])
+  return len(next(iter(batch.values())))
 
 
 def check_images(batch: Mapping[str, Any], channels: int | None = None, name: str = "") -> None:

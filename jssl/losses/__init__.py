@@ -14,7 +14,7 @@ from jssl.losses.reconstruction import mae_loss, masked_cross_entropy_loss, mask
 from jssl.losses.similarity import negative_cosine_loss, view_center_loss
 from jssl.losses.spread import koleo_loss, mean_entropy_loss
 from jssl.losses.styles import same_view_nt_xent_loss
-from jssl.losses.supervised import softmax_cross_entropy_loss
+from jssl.losses.supervised import soft_cross_entropy_loss, softmax_cross_entropy_loss
 from jssl.losses.whitening import w_mse_loss
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
   "same_view_nt_xent_loss",
   "sigreg_loss",
   "smooth_l1_loss",
+  "soft_cross_entropy_loss",
   "softmax_cross_entropy_loss",
   "sogclr_loss",
   "supervised_contrastive_loss",

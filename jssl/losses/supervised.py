@@ -7,6 +7,34 @@ from jssl.arrays import precise
 from jssl.checks import check_arrays, check_values, Loss, Number
 
 
+def soft_cross_entropy_loss(logits: jax.Array, probabilities: jax.Array) -> Loss:
+  """Mean cross-entropy of targets that are distributions, such as the labels of mixed images.
+
+      L = - mean_i sum_k q_ik log softmax(s_i)_k
+
+  Args:
+    logits: `[..., classes]`.
+    probabilities: q, `[..., classes]`, rows that sum to 1.
+
+  Returns:
+    The loss, and `accuracy`: how often the largest logit is at the largest probability.
+
+  Example:
+
+    >>> loss, metrics = soft_cross_entropy_loss(jnp.zeros((1, 4)), jnp.array([[0.5, 0.5, 0.0, 0.0]]))
+    >>> print(f"{loss:.4f} = ln 4")
+    1.3863 = ln 4
+  """
+  check_arrays(
+    "soft_cross_entropy_loss",
+    logits=(logits, "float [*shape, classes]"),
+    probabilities=(probabilities, "float [*shape, classes]"),
+  )
+  loss = -jnp.mean(jnp.sum(precise(probabilities) * jax.nn.log_softmax(precise(logits), axis=-1), axis=-1))
+  hits = jnp.argmax(logits, axis=-1) == jnp.argmax(probabilities, axis=-1)
+  return loss, {"accuracy": jnp.mean(hits.astype(loss.dtype))}
+
+
 def softmax_cross_entropy_loss(logits: jax.Array, labels: jax.Array, *, label_smoothing: Number = 0.0) -> Loss:
   """Mean cross-entropy of integer labels.
 

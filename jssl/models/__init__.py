@@ -5,7 +5,7 @@ Backbones return `(features, out)` with every intermediate by name, heads an arr
 
 from jssl.models.convnext import convnext
 from jssl.models.decoders import mae_decoder
-from jssl.models.heads import color_head, linear_head, mlp_head, reconstruction_head
+from jssl.models.heads import color_head, linear_head, mlp_head, probe_head, reconstruction_head
 from jssl.models.network import count_parameters, Network
 from jssl.models.predictors import jepa_predictor
 from jssl.models.prototype_heads import dino_head, prototypes, shared_trunk_head
@@ -25,6 +25,7 @@ __all__ = [
   "linear_head",
   "mae_decoder",
   "mlp_head",
+  "probe_head",
   "prototypes",
   "reconstruction_head",
   "resnet",

@@ -218,6 +218,35 @@ def color_head(
   return ReconstructionHead(layers, patch_size // stride, bins, dtype=dtype)
 
 
+class ProbeHead(nn.Module):
+  """BatchNorm without parameters, then a linear classifier; `probe_head` builds it and explains the fields."""
+
+  output: int
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, keys: jax.Array | None = None, train: bool = False) -> jax.Array:
+    """`[..., dim]` to float32 `[..., output]`."""
+    x = parts.batch_norm(train=train, axis_name=self.axis_name, affine=False, dtype="float32", name="batch_norm")(x)
+    return MLPHead((self.output,), (), batch_norm=False, scheme="simclr", name="linear")(x, keys=keys, train=train)
+
+
+def probe_head(*, output: int, axis_name: str | None = None) -> ProbeHead:
+  """The classifier of MAE's linear probing: features standardised by BatchNorm, a linear layer that starts as N(0, 0.01).
+
+  Args:
+    output: number of classes.
+    axis_name: the mapped axis over which BatchNorm is synchronised.
+
+  Returns:
+    a module, `[..., dim]` to float32 `[..., output]`.
+
+  References:
+    facebookresearch/mae, main_linprobe.py.
+  """
+  return ProbeHead(output, axis_name)
+
+
 def linear_head(*, output: int | None = None, bias: bool = True, init: str = "dino", dtype: str = "float32") -> MLPHead:
   """One linear layer: a classifier, or a predictor of targets such as HOG, codes and features.
 

@@ -74,6 +74,7 @@ CODE_INITS = dict(
   keras=nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"),
   haiku=nn.initializers.variance_scaling(0.87962566103423978**2, "fan_in", "truncated_normal"),
   simclr=nn.initializers.normal(0.01),
+  mae_classifier=nn.initializers.normal(2e-5),
 )
 # The names that `kernel_init` knows.
 INITS = ("dino", "ibot", "dinov2", "mae", "moco_v3", "beit", "normal", "normal_rescaled", "msn", "maskfeat")

@@ -33,7 +33,7 @@ from jssl.views.geometry import (
   resized_crop,
 )
 from jssl.views.lab import rgb_to_lab, split_lab
-from jssl.views.mixing import cutmix, mix_pairs, mixup
+from jssl.views.mixing import cutmix, mix_labelled, mix_pairs, mixup
 from jssl.views.pipeline import augment, color_view, resize_view
 from jssl.views.pretext import rotate, tile_pair
 from jssl.views.randaugment import rand_augment
@@ -66,6 +66,7 @@ __all__ = [
   "grayscale",
   "horizontal_flip",
   "low_frequency_crop",
+  "mix_labelled",
   "mix_pairs",
   "mixup",
   "normalize",

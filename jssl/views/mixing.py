@@ -76,6 +76,51 @@ def cutmix(
   return dict(image=mixed, lam=1 - jnp.mean(box, axis=(1, 2), dtype=jnp.float32), perm=perm)
 
 
+def mix_labelled(
+  rng: jax.Array,
+  image: jax.Array,
+  label: jax.Array,
+  *,
+  classes: int,
+  mixup_alpha: float = 0.8,
+  cutmix_alpha: float = 1.0,
+  cutmix_prob: float = 0.5,
+  label_smoothing: float = 0.1,
+  axis_name: str | None = None,
+) -> dict[str, jax.Array]:
+  """Images and labels of a batch for fine-tuning: mixed by `mixup` or by `cutmix`, and smoothed.
+
+      q = lam s(y) + (1 - lam) s(y[perm]),   s(y) = (1 - eps) onehot(y) + eps / classes
+
+  One of the two is drawn for the batch, as in timm's `Mixup` (mode "batch"), which DeiT's and MAE's fine-tuning use. timm
+  takes the batch in reverse order for partners; here they are a random permutation.
+
+  Args:
+    rng: one key, the same on all devices.
+    image: [batch, height, width, channels] floats, the local part of the batch.
+    label: integers [batch] in [0, classes).
+    classes: their number.
+    mixup_alpha, cutmix_alpha: see `mixup` and `cutmix`; 0 switches one off.
+    cutmix_prob: how often it is `cutmix`, where both are on.
+    label_smoothing: eps.
+    axis_name: None, or the mapped axis over which the global batch is split.
+
+  Returns:
+    A dict of `image` [batch, height, width, channels] and `target` [batch, classes] float32.
+  """
+  choice_key, mixup_key, cutmix_key = jax.random.split(rng, 3)
+  unmixed = dict(image=image, lam=jnp.ones(len(image)), perm=positions(len(image), axis_name))
+  blended = mixup(mixup_key, image, alpha=mixup_alpha, axis_name=axis_name) if mixup_alpha else unmixed
+  pasted = cutmix(cutmix_key, image, alpha=cutmix_alpha, axis_name=axis_name) if cutmix_alpha else blended
+  share = float(bool(cutmix_alpha)) if not mixup_alpha else cutmix_prob
+  paste = jax.random.bernoulli(choice_key, share)
+  mixed = jax.tree.map(lambda a, b: jnp.where(paste, a, b), pasted, blended)
+  smooth = lambda y: (1 - label_smoothing) * jax.nn.one_hot(y, classes) + label_smoothing / classes
+  lam = mixed["lam"][:, None]
+  target = lam * smooth(label) + (1 - lam) * smooth(gather(label, axis_name)[mixed["perm"]])
+  return dict(image=mixed["image"], target=target)
+
+
 def mix_pairs(
   rng: jax.Array, a: jax.Array, b: jax.Array, *, alpha: float = 1.0, axis_name: str | None = None
 ) -> dict[str, jax.Array]:

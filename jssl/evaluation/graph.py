@@ -1,0 +1,184 @@
+"""An evaluation that a config spells out: views and passes of its own, and what their outputs are.
+
+    evaluation = dict(
+      views=dict(v=dict(fn="resize_view", reads=("image", "extent=extent"), size=28, mean=0.5, std=0.25)),
+      passes=dict(c=dict(net="classifier", reads=("v",))),
+      outputs=dict(features="c/features", logits="c/classes"),
+      protocols=("knn", "accuracy"))
+
+It runs by the same rules as the method's own graph, on the weights of a checkpoint; what its views draw is an example's
+own, the same each time. Networks are as in evaluation unless a pass says `train=True`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl import checkpoint, networks, tracing
+from jssl.environment import run_graph, run_key, start
+from jssl.errors import ConfigError, nearest
+from jssl.evaluation.devices import on_devices
+from jssl.evaluation.protocols import FeatureModel
+from jssl.graph import Graph, order, owner
+from jssl.method import Variables
+from jssl.nodes import make_node, Node, Pass
+from jssl.schedules import Horizon
+
+# What an output is called in a config -> the attribute of a FeatureModel.
+OUTPUTS = dict(features="image_features", places="patch_features", embeddings="embeddings", logits="logits")
+
+
+class FrozenGraph(NamedTuple):
+  """Views and networks that are only looked through.
+
+  Attributes:
+    graph: of the evaluation.
+    variables: of its networks.
+    outputs: what a protocol asks for -> the name of an array of the graph.
+    seed: of what its views draw.
+    step: of the checkpoint that the weights come from; 0 for the weights before the first step.
+  """
+
+  graph: Graph
+  variables: Variables
+  outputs: Mapping[str, str]
+  seed: int
+  step: int
+
+  view = None  # There is none for all: the graph has its own.
+
+  def about(self) -> dict[str, Any]:
+    """What is evaluated, as results carry it."""
+    views = {name: {**node.numbers} for name, node in self.graph.nodes.items() if not isinstance(node, Pass)}
+    nets = sorted({node.net for node in self.graph.nodes.values() if isinstance(node, Pass)})
+    return dict(network=", ".join(nets), feature=", ".join(f"{k}: {name}" for k, name in self.outputs.items()), view=views)
+
+  def feature_model(self, name: str) -> FeatureModel:
+    """The graph's outputs as the protocols want them."""
+    functions = {
+      OUTPUTS[kind]: on_devices(_Output(self.graph, array, self.seed), self.variables)
+      for kind, array in self.outputs.items()
+    }
+    return FeatureModel(name=name, reads=self.graph.batch_names, **functions)
+
+
+class _Output:
+  """One named array of the graph; equal ones are the same program, whatever the weights."""
+
+  def __init__(self, graph: Graph, output: str, seed: int):
+    self.graph, self.output, self.seed = graph, output, seed
+    self.reads = graph.batch_names
+
+  def __call__(self, variables, batch):
+    env = start(self.graph, variables, batch, key=run_key(self.seed), step=0, positions=batch["index"])
+    return run_graph(self.graph, env).arrays[self.output]
+
+  def _key(self):
+    return id(self.graph.nodes), self.output, self.seed
+
+  def __eq__(self, other):
+    return isinstance(other, _Output) and self._key() == other._key()
+
+  def __hash__(self):
+    return hash(self._key())
+
+
+def make_graph(config) -> Graph:
+  """The graph that `config.evaluation` spells out.
+
+  Raises:
+    ConfigError: for what cannot work, by its place.
+  """
+  entries, horizon = config.evaluation, Horizon(1)
+  # An EMA's decay, whatever the lengths that a schedule of it is measured in, moves nothing here.
+  still = {name: dict(entry, decay=0.0) if "ema" in entry else entry for name, entry in config.networks.items()}
+  engine = dict(axis_name=None, num_examples=1, batch_size=None, dtype="float32")
+  specs = networks.build(still, horizon, engine)
+  nodes: dict[str, Node] = {}
+  for stage, options in (("views", {}), ("passes", dict(train=False))):
+    for name, entry in entries[stage].items():
+      if name in nodes:
+        raise ConfigError(f"config.evaluation.{stage}.{name}: another entry is called '{name}' too")
+      try:
+        nodes[name] = make_node(stage, name, {**options, **entry}, horizon)
+      except ConfigError as error:
+        raise ConfigError(str(error).replace(f"config.{stage}.", f"config.evaluation.{stage}.")) from error
+  used = {}
+  for node in nodes.values():
+    if isinstance(node, Pass):
+      if node.net not in specs:
+        raise ConfigError(f"config.evaluation.passes.{node.name}: no network '{node.net}'; {nearest(node.net, specs)}")
+      used[node.net] = specs[node.net]
+  reads = {name for node in nodes.values() for name in node.names()}
+  batch_names = {name for name in reads if not owner(name, nodes)} | {"index"}
+  return Graph(nodes, order(nodes), used, engine, tuple(sorted(batch_names)))
+
+
+def check_outputs(outputs: Mapping[str, str], arrays: Mapping[str, Any]) -> None:
+  """Raises `ConfigError` for an output that no protocol knows, and for one that the graph does not write."""
+  for kind, name in outputs.items():
+    where = f"config.evaluation.outputs.{kind}"
+    if kind not in OUTPUTS:
+      raise ConfigError(f"{where}: {nearest(kind, OUTPUTS)}")
+    if name not in arrays:
+      raise ConfigError(f"{where}='{name}': nothing writes it; {nearest(name, arrays)}")
+    rank = 3 if kind == "places" else 2
+    if len(arrays[name].shape) != rank:
+      axes = "[example, place, dim]" if rank == 3 else "[example, dim]"
+      raise ConfigError(f"{where}='{name}' is {list(arrays[name].shape)}; it must be {axes}")
+  if not outputs:
+    raise ConfigError(f"config.evaluation.outputs: name some of {', '.join(OUTPUTS)}, such as dict(features='f/features')")
+
+
+def load_graph(config, workdir, step: int, element_spec: Mapping[str, Any], *, random: bool = False) -> FrozenGraph:
+  """The evaluation graph of a run with the weights of a checkpoint.
+
+  Args:
+    config: of the run, with `evaluation.passes`.
+    workdir: of the run.
+    step: of a checkpoint.
+    element_spec: name -> `jax.ShapeDtypeStruct` of one example of what the run was trained on.
+    random: with freshly drawn weights, as a control.
+
+  Raises:
+    ConfigError: for what cannot work, by its place.
+  """
+  graph, outputs = make_graph(config), config.evaluation.outputs.to_dict()
+  batch = {name: _batch_spec(name, element_spec) for name in graph.batch_names}
+  nobody = Variables({}, {}, dict.fromkeys(graph.networks, {}), {}, {})
+  traced = tracing.trace_graph(graph, nobody, batch)
+  check_outputs(outputs, traced.arrays)
+  variables = _drawn(graph, config.seed, traced.calls) if random else _loaded(graph, workdir, step)
+  return FrozenGraph(graph, jax.tree.map(jnp.asarray, variables), outputs, config.seed, 0 if random else step)
+
+
+def _batch_spec(name: str, element_spec: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
+  if name == "index":
+    return jax.ShapeDtypeStruct((2,), np.int32)
+  if name not in element_spec:
+    raise ConfigError(f"config.evaluation reads '{name}', which the data does not have; {nearest(name, element_spec)}")
+  return jax.ShapeDtypeStruct((2, *element_spec[name].shape), element_spec[name].dtype)
+
+
+def _drawn(graph: Graph, seed: int, calls) -> Variables:
+  needed = dict(graph.networks)
+  params, stats = networks.initial_variables(needed, run_key(seed), calls)
+  return _split(graph, params, stats)
+
+
+def _loaded(graph: Graph, workdir, step: int) -> Variables:
+  arrays = checkpoint.load_variables(workdir, step)
+  found = {name: checkpoint.network_arrays(arrays, name) for name in graph.networks}
+  nested: Callable = checkpoint.nested
+  return _split(
+    graph, {n: nested(params) for n, (params, _) in found.items()}, {n: nested(s) for n, (_, s) in found.items()}
+  )
+
+
+def _split(graph: Graph, params, stats) -> Variables:
+  trained = {name for name, network in graph.networks.items() if network.trained}
+  own = lambda side: {name: tree for name, tree in params.items() if (name in trained) == side}
+  return Variables(own(True), own(False), stats, {}, {})
