@@ -54,7 +54,7 @@ NAMES = (
   "w_mse",
 )
 
-# These between them have every kind of state, of gathering over devices and of random draws: for slow tests.
+# These between them have every kind of state, of gathering over devices and of random draws.
 EVERY_KIND = (
   "deepcluster_v2",  # clusters and a memory that refresh fills
   "densecl",  # two queues, keys of a teacher
@@ -71,12 +71,16 @@ EVERY_KIND = (
 )
 
 
-def each_method():
-  """All methods for `pytest.mark.parametrize`; those that are of a kind with another are slow."""
-  return [name if name in EVERY_KIND else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+# The cheapest of them: phases, a table with a row for each example, gathered tokens, BatchNorm and a mixed batch.
+QUICK = ("efficient_train", "isogclr", "mae", "mixed_barlow_twins")
 
 
-def small(name: str, *, size: int = 16, width: int = 16, depth: int = 2, batch_size: int = 16, **changes):
+def each_method(quick=QUICK, names=NAMES):
+  """All methods for `pytest.mark.parametrize`; only some are quick."""
+  return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def small(name: str, *, size: int = 16, width: int = 16, depth: int = 1, batch_size: int = 16, **changes):
   """The `demo` preset of a method with images of `size` pixels, patches of a quarter of it, and narrow networks."""
   config = load_config(name if ":" in name else f"{name}:demo")
   # What reads the output of a block reads that of the last one here.

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from jssl import data
 from jssl.environment import run_key
@@ -16,6 +17,7 @@ def trainer_of(source, **changes):
   return Trainer(config, source, devices=jax.devices()[:1])
 
 
+@pytest.mark.slow
 def test_it_leaves_the_logarithm_of_the_batch():
   trainer = trainer_of(data.load("scenes", num_examples=512, image_size=32), width=32, batch_size=32, total_steps=300)
   state = trainer.init_state()

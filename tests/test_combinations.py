@@ -37,6 +37,7 @@ def test_maes_masks_and_decoder_with_the_target_of_data2vec():
   assert set(state.variables.params) == {"encoder", "decoder"} and set(state.variables.teachers) == {"teacher"}
 
 
+@pytest.mark.slow
 def test_barlow_twins_of_views_that_gmml_destroys():
   config = methods.small("barlow_twins")
   config.optim.update(dict(lr=3e-3, lr_scale=None, warmup_fraction=None))
@@ -77,6 +78,7 @@ def test_both_tokenizers_of_beit_are_one_method(preset):
   assert words.refresh.codebook.codes == codes.networks.tokenizer.heads.vq.codes == number
 
 
+@pytest.mark.slow
 def test_targets_of_jepa_come_from_the_image_and_not_from_its_positions_alone():
   """A collapsed teacher says the same of every image; at the start and after a few steps it does not."""
   config = methods.small("ijepa")

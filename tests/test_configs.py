@@ -30,11 +30,19 @@ def dense(*widths, bias=True):
   return sum(a * b + bias * b for a, b in itertools.pairwise(widths))
 
 
+REGEXES = ("no_decay", "decay", "lr_mults", "constant_lr", "freeze", "clip", "layer_decay")  # of `config.optim`
+
+
+def horizon_of(config, preset):
+  examples, _ = EXAMPLES[preset]
+  return Horizon(total_steps(config, examples), examples // config.batch_size, config.batch_size)
+
+
 @functools.cache
 def built(name, preset):
   config = load_config(f"{name}:{preset}")
   examples, size = EXAMPLES[preset]
-  horizon = Horizon(total_steps(config, examples), examples // config.batch_size, config.batch_size)
+  horizon = horizon_of(config, preset)
   method = Method(config, num_examples=examples, horizon=horizon)
   batch = dict(
     image=jax.ShapeDtypeStruct((config.batch_size, size, size, 3), np.uint8),
@@ -69,13 +77,12 @@ def test_methods_without_imagenet():
 
 
 def presets():
-  """All; of methods that are of a kind with another, the others but the papers' own runs are slow."""
+  """All; only those of some methods are quick."""
   for name in methods.NAMES:
     for preset in EXAMPLES:
       if preset == "imagenet" and name not in IMAGENET:
         continue
-      slow = preset != "imagenet" and name not in methods.EVERY_KIND
-      yield pytest.param(name, preset, marks=[pytest.mark.slow] * slow)
+      yield pytest.param(name, preset, marks=[] if name in methods.EVERY_KIND else [pytest.mark.slow])
 
 
 @pytest.mark.parametrize("name, preset", presets())
@@ -142,7 +149,10 @@ RECIPES = dict(
 @pytest.mark.parametrize("name", IMAGENET)
 def test_recipes_are_the_papers(name):
   peak, warmup, epochs, epoch, end, decay_start, decay_end = RECIPES[name]
-  config, horizon, _, _, info = built(name, "imagenet")
+  config = load_config(f"{name}:imagenet")
+  horizon = horizon_of(config, "imagenet")
+  numbers = {key: value for key, value in config.optim.items() if key not in REGEXES}
+  _, info = optim.make_optimizer(numbers, dict(kernel=jax.ShapeDtypeStruct((2, 2), np.float32)), **horizon._asdict())
   assert horizon.steps_per_epoch == epoch and horizon.total_steps == epochs * epoch
   assert info["lr"](warmup * epoch) == pytest.approx(peak, rel=1e-5)
   if warmup:
@@ -215,7 +225,7 @@ SIZES["efficient_train"] = SIZES["mae"]
 SIZES["mixed_barlow_twins"] = SIZES["barlow_twins"]
 
 
-@pytest.mark.parametrize("name", IMAGENET)
+@pytest.mark.parametrize("name", methods.each_method(methods.EVERY_KIND, IMAGENET))
 def test_parameter_counts(name):
   _, _, variables, _, _ = built(name, "imagenet")
   assert {net: count_parameters(params) for net, params in variables.params.items()} == SIZES[name]

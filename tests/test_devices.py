@@ -93,6 +93,7 @@ def test_jit_on_eight_devices_is_one_device(tmp_path):
   assert_same(Run(config, 1, "pmap", tmp_path / "one"), Run(config, 8, "jit", tmp_path / "many"))
 
 
+@pytest.mark.slow
 def test_sharded_state_is_one_device(tmp_path):
   config = methods.small_with_sgd("dino", width=64)
   one = Run(config, 1, "pmap", tmp_path / "one")

@@ -189,6 +189,7 @@ def test_protocols_that_a_run_names_are_imported_only_if_they_are_trusted(copy):
   assert results["pretrained"]["tests.evaluation.test_protocols:OBJECT"]["metrics"] == dict(one=1.0)
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_square(tmp_path, capsys):
   config = _config()
   with config.ignore_type():

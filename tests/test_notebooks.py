@@ -9,7 +9,8 @@ import pytest
 NOTEBOOKS = pathlib.Path(__file__).parents[1] / "notebooks"
 
 
-@pytest.mark.parametrize("name", [pytest.param("quick_start", marks=pytest.mark.slow), "your_own_loss"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["quick_start", "your_own_loss"])
 def test_notebook(name, monkeypatch):
   monkeypatch.setenv("STEPS", "20")
   monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")

@@ -75,6 +75,7 @@ def test_normalised_patches_are_predicted_better_than_by_zero(name):
   assert last["rec"] < 0.9 * (16 * 3 - 1) / (16 * 3)  # a patch's mean square under its unbiased variance
 
 
+@pytest.mark.slow
 def test_dino_leaves_ln_k_and_does_not_collapse():
   _, _, last, _ = learnt("dino")
   assert last["dino"] < 0.9 * np.log(16) and 0.1 < last["dino/teacher_entropy"] < 0.9

@@ -29,10 +29,11 @@ def finish(processes):
   return outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "method, options",
   [
-    pytest.param("deepcluster_v2:steps=4", (), marks=pytest.mark.slow),  # refresh sees every process's examples
+    ("deepcluster_v2:steps=4", ()),  # refresh sees every process's examples
     ("dino:steps=4", ("--config.parallel.mode=jit", "--config.parallel.shard_state=True")),
   ],
 )

@@ -253,6 +253,7 @@ def test_loss_and_config_from_elsewhere(tmp_path, monkeypatch, capsys):
   assert logging.read_metrics(tmp_path / "run")[-1]["step"] == 2
 
 
+@pytest.mark.slow
 def test_streamed_or_on_the_device_is_the_same(tmp_path):
   config = methods.small("mae", total_steps=4)
   config.data.device_bytes = 0
@@ -349,6 +350,7 @@ def wait_for_step(process, workdir, step):
   assert process.poll() is None, process.stdout.read()
 
 
+@pytest.mark.slow
 def test_sigkill_and_sigterm(tmp_path):
   method = "dino"  # with a teacher and a center
   whole = start(tmp_path / "whole", method, tmp_path / "cache")
