@@ -19,7 +19,6 @@ import ml_collections
 
 from jssl import checkpoint, data, logging, nodes
 from jssl import config as configs
-from jssl.configs import transfer as recipes
 from jssl.errors import CheckpointError, ConfigError, nearest, NonFiniteError, UnknownPresetError
 from jssl.evaluate import evaluate
 from jssl.evaluation import Evaluation, format_table
@@ -123,8 +122,8 @@ def pretrained(
     view=evaluated_view(config, name),
     flip=max(flips, default=0.5),
     classes=classes,
-    train=train,
-    test=test,
+    train=dict(train),
+    test=dict(test),
     seed=config.seed,
   )
 
@@ -136,6 +135,7 @@ def transfer_config(run: Pretrained, recipe: str, *, modules: Sequence[str] = ()
     ConfigError: if there is none, or it has no such preset or option.
   """
   name, _, words = recipe.partition(":")
+  recipes = importlib.import_module("jssl.configs.transfer")
   known = sorted(module.name for module in pkgutil.iter_modules(recipes.__path__))
   if name in known:
     module = importlib.import_module(f"{recipes.__name__}.{name}")
@@ -201,8 +201,8 @@ def transfer(
     ConfigError: before anything is trained, for what cannot work.
   """
   workdir = user_path(workdir)
-  given = dict(classes=train.num_classes) if train is not None else {}
-  run = pretrained(workdir, step=step, scratch=scratch, modules=modules, **given)
+  classes = None if train is None else train.num_classes
+  run = pretrained(workdir, step=step, scratch=scratch, modules=modules, classes=classes)
   run = run._replace(train=with_labels(run.train, fraction=fraction, labels=labels, seed=run.seed))
   config = configs.override(transfer_config(run, recipe, modules=modules), list(overrides))
   place = workdir / "transfer" / (name or _folder(recipe, scratch, fraction, labels))
@@ -211,8 +211,7 @@ def transfer(
 
     train = algebra.fraction(train, share=fraction, per_class=labels, seed=run.seed)
   train_and_evaluate(config, place, source=train)
-  splits = dict(train=train, test=test) if test is not None else {}
-  return evaluate(place, modules=modules, **splits)
+  return evaluate(place, train=train if test is not None else None, test=test, modules=modules)
 
 
 def _folder(recipe: str, scratch: bool, fraction: float | None, labels: int | None) -> str:

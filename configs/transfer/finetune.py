@@ -3,8 +3,8 @@
     small      our numbers, for images of 28 to 64 px and a CPU: batches of 64, AdamW 1e-3, layer decay 0.75, drop path 0.1,
                crops of at least half of the image, nothing mixed, smoothing 0.1; 1000 steps
     imagenet   MAE's ViT-B (He et al., arXiv 2111.06377, table 9; facebookresearch/mae, FINETUNE.md): batch 1024, 100 epochs,
-               lr 5e-4 for 256 examples, layer decay 0.65, drop path 0.1, RandAugment (9, 0.5), mixup 0.8, CutMix 1.0, smoothing
-               0.1. Their random erasing (0.25) is left out.
+               lr 5e-4 for 256 examples, layer decay 0.65, drop path 0.1, RandAugment (9, 0.5), mixup 0.8, CutMix 1.0,
+               smoothing 0.1. Their random erasing (0.25) is left out.
 
 `two_part=True` reads the class token and the mean of the patches side by side, as SiT and GMML do (Atito et al., arXiv
 2104.03602 and 2205.14986), instead of what the network calls its features. A moving average of the weights is kept beside

@@ -58,7 +58,7 @@ class FrozenGraph(NamedTuple):
 
   def feature_model(self, name: str) -> FeatureModel:
     """The graph's outputs as the protocols want them."""
-    functions = {
+    functions: dict[str, Any] = {
       OUTPUTS[kind]: on_devices(_Output(self.graph, array, self.seed), self.variables)
       for kind, array in self.outputs.items()
     }
