@@ -23,7 +23,7 @@ from jssl import evaluate, logging, workdirs
 from jssl.errors import ConfigError, nearest
 
 # What is no method: shared pieces, and the tokenizer that BEiT may read its words from.
-METHODS = sorted(m.name for m in pkgutil.iter_modules(room.__path__) if m.name not in ("common", "tokenizer"))
+METHODS = sorted(m.name for m in pkgutil.iter_modules(room.__path__) if m.name not in ("common", "tokenizer", "transfer"))
 METRICS = {
   "kNN": ("knn", "k20"),
   "linear": ("linear", "accuracy"),

@@ -11,7 +11,7 @@ import jssl.configs
 from jssl.errors import ConfigError
 from jssl.evaluation.choice import evaluated_network, evaluated_view, trained_config
 
-NAMES = sorted(m.name for m in pkgutil.iter_modules(jssl.configs.__path__) if m.name != "common")
+NAMES = sorted(m.name for m in pkgutil.iter_modules(jssl.configs.__path__) if m.name not in ("common", "transfer"))
 CROP = dict(fn="augment", reads=("image",), size=32, mean=0.5, std=0.25)
 
 

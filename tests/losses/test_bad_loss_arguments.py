@@ -55,6 +55,7 @@ GOOD = {
   "same_view_nt_xent_loss": (dict(views=[Z, Z]), dict(temperature=0.1)),
   "sigreg_loss": (dict(views=[Z, Z]), dict(slices=8)),
   "smooth_l1_loss": (PREDICTION, {}),
+  "soft_cross_entropy_loss": (dict(logits=Z, probabilities=Z), {}),
   "softmax_cross_entropy_loss": (dict(logits=Z, labels=INDEX), {}),
   "sogclr_loss": (dict(**PAIR, index=INDEX), dict(num_examples=9)),
   "supervised_contrastive_loss": (dict(embeddings=[Z, Z], label=INDEX), dict(temperature=0.1)),
