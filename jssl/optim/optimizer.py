@@ -95,7 +95,7 @@ def _make_parts(config: Mapping[str, Any], params, horizon: Horizon) -> dict[str
   parts = {}
   for name, entry in {**groups, "rest": {}}.items():
     own = jax.tree.map(lambda p, label, name=name: p if label == name else optax.MaskedNode(), params, labels)
-    if not jax.tree.leaves(own):
+    if groups and not jax.tree.leaves(own):
       continue
     try:
       parts[name] = _make_part(config, dict(entry.items()), own, paths, horizon)
