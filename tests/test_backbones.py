@@ -27,6 +27,7 @@ def trainer(method, backbone, *, size=16, make=methods.small, **numbers):
   return Trainer(config, methods.source(), devices=jax.devices()[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "method, backbone, numbers",
   [("barlow_twins", "resnet", {}), ("dino", "convnext", {}), ("simmim", "swin", dict(mask_token=True))],

@@ -6,6 +6,7 @@ import pathlib
 import jax
 import pytest
 
+pytestmark = pytest.mark.slow
 BENCH = pathlib.Path(__file__).parents[1] / "experiments/bench"
 TINY = dict(width=32, depth=2, num_heads=2)
 

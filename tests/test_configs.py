@@ -84,7 +84,7 @@ def presets():
     for preset in EXAMPLES:
       if preset == "imagenet" and name not in IMAGENET:
         continue
-      yield pytest.param(name, preset, marks=[] if name in methods.EVERY_KIND else [pytest.mark.slow])
+      yield pytest.param(name, preset, marks=[] if name in methods.QUICK else [pytest.mark.slow])
 
 
 @pytest.mark.parametrize("name, preset", presets())

@@ -31,6 +31,7 @@ def same(a, b):
   return [np.allclose(a[name], b[name], rtol=0, atol=1e-6) for name in a if not name.endswith("key/bias")]
 
 
+@pytest.mark.slow
 def test_annealing_is_a_branch_of_one_endless_run(tmp_path):
   start = dict(warmup_steps=1, cooldown_steps=2)
   before, annealed = run(config(6, anneal_steps=2, **start), tmp_path / "branch")

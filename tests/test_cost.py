@@ -45,7 +45,10 @@ def count_products(text: str) -> int:
   return count("main")
 
 
-@pytest.mark.parametrize("name", COSTS)
+QUICK = ("mae", "dino", "barlow_twins")
+
+
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in COSTS])
 def test_a_step_costs_what_it_did(name):
   flops, moved, products = cost(load_config(f"{name}:demo"))
   expected = COSTS[name]

@@ -45,6 +45,7 @@ def test_joint_embedding_methods_get_rand_augment():
   assert config.evaluation.mean == config.views.l1.mean and config.evaluation.size == 224
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method, sides", [("mae", {24, 28, 32}), ("simclr", {24, 32}), ("simmim", {24, 32})])
 def test_every_phase_of_other_methods_traces(method, sides):
   """SimCLR's patches and SimMIM's cells, of 8 pixels both, leave no room for 28."""
@@ -66,7 +67,7 @@ def two_sizes(position="sincos2d"):
   return config
 
 
-@pytest.mark.parametrize("position", ["learned", "sincos2d"])
+@pytest.mark.parametrize("position", [pytest.param("learned", marks=pytest.mark.slow), "sincos2d"])
 def test_training_goes_through_changes_of_size(position, tmp_path):
   config = two_sizes(position)
   config.checkpoint_every_steps = 4

@@ -88,6 +88,7 @@ def test_eight_devices_are_one(name, tmp_path):
   assert_same(Run(config, 1, "pmap", tmp_path / "one"), Run(config, 8, "pmap", tmp_path / "many"))
 
 
+@pytest.mark.slow
 def test_jit_on_eight_devices_is_one_device(tmp_path):
   config = methods.small_with_sgd("barlow_twins")
   assert_same(Run(config, 1, "pmap", tmp_path / "one"), Run(config, 8, "jit", tmp_path / "many"))

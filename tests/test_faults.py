@@ -39,7 +39,10 @@ def truncate(path):
   os.truncate(path, path.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, truncate, os.remove])
+OTHERS = [pytest.param(damage, marks=pytest.mark.slow) for damage in (truncate, os.remove)]
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, *OTHERS])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, tmp_path, caplog):
   config = small()
   whole = run(config, tmp_path)

@@ -14,8 +14,6 @@ from jssl.errors import ConfigError
 from jssl.train import Trainer
 from tests import methods
 
-PARTS = dict(deep=1, wide=3)
-
 
 class Linear(nn.Module):
   width: int = 2
@@ -64,8 +62,7 @@ def run(config, devices=1, steps=3):
 
 
 @pytest.mark.parametrize("mode", ["deep", "wide"])
-@pytest.mark.parametrize("keep_moments", [True, False])
-@pytest.mark.parametrize("roll_back_teachers", [True, False])
+@pytest.mark.parametrize("keep_moments, roll_back_teachers", [(True, False), (False, True)])
 def test_looking_ahead_is_its_written_form(mode, keep_moments, roll_back_teachers):
   """Step by step on one device, as the authors' loops go."""
   ahead = 2

@@ -51,7 +51,7 @@ def test_what_a_run_leaves_behind(tmp_path):
   assert list((tmp_path / "tensorboard").glob("events*"))
 
 
-@pytest.mark.parametrize("mode", ["pmap", "jit"])
+@pytest.mark.parametrize("mode", [pytest.param("pmap", marks=pytest.mark.slow), "jit"])
 def test_the_step_is_compiled_with_options(tmp_path, mode):
   config = methods.small("barlow_twins", batch_size=10, total_steps=3)
   config.parallel.update(dict(mode=mode, compiler_options=dict(xla_dump_to=str(tmp_path / "hlo"))))

@@ -31,7 +31,7 @@ def run(tmp_path_factory):
 FEW = ("--config.total_steps=2", "--config.batch_size=16", "--config.optim.warmup_fraction=None")
 
 
-@pytest.mark.parametrize("recipe", ["finetune", "finetune:small,two_part", "linear"])
+@pytest.mark.parametrize("recipe", ["finetune", pytest.param("finetune:small,two_part", marks=pytest.mark.slow), "linear"])
 def test_a_recipe_is_a_run(run, recipe):
   results = transfer.transfer(run, recipe, overrides=FEW)
   place = run / "transfer" / recipe.replace(":", "-").replace(",", "-")
@@ -83,10 +83,11 @@ def test_fine_tuning_is_that_of_plain_optax(run):
     depth = block[0] + 1 if block else 0 if layer(name) == 0 else 3
     factors[name] = 0.75 ** (3 - depth)
   adam = optax.scale_by_adam(0.9, 0.999, 1e-8)
+  environment = jax.jit(lambda v, b, n: trainer.single_method.environment(v, b, key=run_key(config.seed), step=n))
   moments = adam.init(params)
   for number, index in enumerate(indices):
     arrays = {name: source.arrays[name][index] for name in trainer.method.batch_names if name != "index"} | {"index": index}
-    env = trainer.single_method.environment(start, arrays, key=run_key(config.seed), step=number)
+    env = environment(start, arrays, number)
     keys = jax.vmap(lambda i, n=number: _pass_key(config.seed, n, i))(jnp.arange(8))
 
     def loss(params, image=env["mixed/image"], labels=arrays["label"], keys=keys):
@@ -94,7 +95,7 @@ def test_fine_tuning_is_that_of_plain_optax(run):
       target = 0.9 * jax.nn.one_hot(labels, classes) + 0.1 / classes
       return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), -1))
 
-    updates, moments = adam.update(jax.grad(loss)(params), moments)
+    updates, moments = adam.update(jax.jit(jax.grad(loss))(params), moments)
     new = {}
     for (name, p), u in zip(_named(params).items(), _named(updates).values(), strict=True):
       decayed = p.ndim > 1 and not name.endswith("bias")

@@ -350,6 +350,7 @@ def test_a_loop_over_the_blocks_is_the_blocks(numbers):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 def test_remat_policies_keep_more_and_more(scan):
   """The same gradients; from policy to policy fewer products in the whole of the program."""

@@ -9,7 +9,8 @@ from jssl.train import train_and_evaluate
 from tests import methods
 
 
-@pytest.mark.parametrize("name", [pytest.param("mae", marks=pytest.mark.slow), "mmc"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mae", "mmc"])
 def test_report_of_a_run(name, tmp_path):
   config = methods.small(name, total_steps=2)
   config.data.options = dict(num_examples=32, image_size=32)
