@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import importlib
 import inspect
+import pkgutil
 from typing import Any, ClassVar
 
 from jssl import schedules
@@ -98,7 +99,8 @@ class Mask(Drawn):
   """What is hidden.
 
   Attributes:
-    grid: rows and columns of the patches; or a view and the network whose patches on that view they are; or None.
+    grid: numbers of patches along each axis, rows and columns of an image; or a view and the network whose patches on that
+      view they are; or None.
   """
 
   stage = "masking"
@@ -118,8 +120,9 @@ class Mask(Drawn):
   def fields(cls, where, options, horizon):
     if "grid" in options:
       grid = options["grid"] = tuple(options["grid"])
-      if len(grid) != 2 or not (all(isinstance(g, str) for g in grid) or all(isinstance(g, int) for g in grid)):
-        raise ConfigError(f"{where}.grid={grid}: write (view, network), or (rows, columns)")
+      names, numbers = ([isinstance(g, kind) for g in grid] for kind in (str, int))
+      if not (grid and all(numbers)) and names != [True, True]:
+        raise ConfigError(f"{where}.grid={grid}: write (view, network), or (rows, columns), a number for each axis")
     return super().fields(where, options, horizon)
 
 
@@ -249,9 +252,21 @@ def flat_names(reads) -> Iterable[str]:
 
 
 def resolve(where: str, fn: str | Callable, room: str) -> Callable | Stateful:
-  """Finds `fn`: a name in the stage's room, `"module:name"` anywhere, or the function itself (notebooks)."""
+  """Finds `fn`.
+
+  Args:
+    where: the entry's place.
+    fn: a name on the front of the stage's room; `"file/name"` for what a file of the room has; `"module:name"` for what is
+      anywhere; or the function itself (notebooks).
+    room: `jssl.<room>`.
+
+  Raises:
+    ConfigError: if there is no such function.
+  """
   if not isinstance(fn, str):
     return fn
+  if "/" in fn and ":" not in fn:
+    return _in_file(where, fn, room)
   module_name, _, name = fn.rpartition(":")
   try:
     module = importlib.import_module(module_name or f"jssl.{room}")
@@ -262,6 +277,22 @@ def resolve(where: str, fn: str | Callable, room: str) -> Callable | Stateful:
   if not hasattr(module, name):
     public = [n for n, value in vars(module).items() if n[0] != "_" and callable(value)]
     raise ConfigError(f"{where}: {module_name} has no '{name}'; {nearest(name, public)}")
+  return getattr(module, name)
+
+
+def _in_file(where: str, fn: str, room: str) -> Callable | Stateful:
+  """`"audio/log_mel"` in the room `views` is `jssl.views.audio.log_mel`."""
+  *folders, name = fn.split("/")
+  module = importlib.import_module(f"jssl.{room}")
+  for folder in folders:
+    known = [found.name for found in pkgutil.iter_modules(getattr(module, "__path__", ()))]
+    if folder not in known:
+      raise ConfigError(f"{where}: fn='{fn}': {module.__name__} has no file '{folder}'; {nearest(folder, known)}")
+    module = importlib.import_module(f"{module.__name__}.{folder}")
+  own = lambda value: isinstance(value, Stateful) or callable(value) and value.__module__ == module.__name__
+  known = [n for n, value in vars(module).items() if n[0] != "_" and own(value)]
+  if name not in known:
+    raise ConfigError(f"{where}: fn='{fn}': {module.__name__} has no '{name}'; {nearest(name, known)}")
   return getattr(module, name)
 
 

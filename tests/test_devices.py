@@ -28,10 +28,10 @@ class Run:
     gradient: of the first step.
   """
 
-  def __init__(self, config, devices: int, mode: str, workdir):
+  def __init__(self, config, devices: int, mode: str, workdir, source=None):
     config.parallel.mode = mode
     self.workdir = workdir
-    self.trainer = Trainer(config, methods.source(noise=NOISE), devices=jax.devices()[:devices])
+    self.trainer = Trainer(config, source or methods.source(noise=NOISE), devices=jax.devices()[:devices])
     state, _ = tables.refresh(self.trainer, self.trainer.init_state(), 0)
     self.step = self.trainer.compile_step(state)
     state, first = self.steps(state, 1)

@@ -34,7 +34,7 @@ import numpy as np
 
 from jssl.errors import ConfigError
 from jssl.interop.names import convert, Rule
-from jssl.models.positions import sincos2d
+from jssl.models.positions import sincos
 
 Weights = Mapping[str, np.ndarray]
 
@@ -216,5 +216,5 @@ def _split_positions(weights: dict[str, np.ndarray], like: Any) -> None:
 def _require_sincos(table: np.ndarray) -> None:
   """Raises ConfigError unless `[1, patches, dim]` are the fixed positions that a module without a table uses."""
   side = math.isqrt(table.shape[1])
-  if side**2 != table.shape[1] or not np.allclose(table[0], sincos2d((side, side), table.shape[2]), atol=1e-5):
+  if side**2 != table.shape[1] or not np.allclose(table[0], sincos((side, side), table.shape[2]), atol=1e-5):
     raise ConfigError(f"{SOURCE} have positions that are not those of position='sincos2d': the module needs 'learned'")

@@ -7,6 +7,8 @@ from jssl.masking.hole import hole
 from jssl.masking.mixing import mix_patches
 from jssl.masking.multi_block import multi_block_mask
 from jssl.masking.random import cell_mask, random_patch_mask
+from jssl.masking.sequences import replace_tokens, span_mask, valid_patches
+from jssl.masking.tubes import tube_mask
 
 __all__ = [
   "alien_blocks",
@@ -20,5 +22,9 @@ __all__ = [
   "multi_block_mask",
   "pixel_to_patch_mask",
   "random_patch_mask",
+  "replace_tokens",
+  "span_mask",
   "stratified_block_mask",
+  "tube_mask",
+  "valid_patches",
 ]

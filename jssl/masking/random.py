@@ -6,10 +6,12 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jssl.checks import check_grid, check_values
+from jssl.checks import check_arrays, check_grid, check_values
 
 
-def random_patch_mask(rng: jax.Array, grid: Sequence[int], *, ratio: float) -> dict[str, jax.Array]:
+def random_patch_mask(
+  rng: jax.Array, grid: Sequence[int], *, ratio: float, valid: jax.Array | None = None
+) -> dict[str, jax.Array]:
   """Hides a fixed share of the patches, drawn uniformly without replacement.
 
   MAE (He et al., arXiv 2111.06377; facebookresearch/mae, models_mae.py `random_masking`): patches are sorted by uniform
@@ -19,6 +21,9 @@ def random_patch_mask(rng: jax.Array, grid: Sequence[int], *, ratio: float) -> d
     rng: a key.
     grid: numbers of patches along each axis, of any rank; tokens are counted in row-major order.
     ratio: static share of patches to hide.
+    valid: [tokens] bool, where there is data; None for everywhere. Of n valid tokens int(n * (1 - ratio)), at least one,
+      are visible, and the others hidden. What is not valid is neither: it fills the rest of `ids_keep`, and a network that
+      is told `valid` leaves it out.
 
   Returns:
     A dict of `mask` [tokens] bool, `ids_keep` [kept] int32, the visible tokens in the order in which the encoder gets
@@ -38,7 +43,14 @@ def random_patch_mask(rng: jax.Array, grid: Sequence[int], *, ratio: float) -> d
   tokens = math.prod(grid)
   kept = int(tokens * (1 - ratio))
   check_count("random_patch_mask", tokens - kept, tokens)
-  return keep_lowest(jax.random.uniform(rng, (tokens,)), kept)
+  noise = jax.random.uniform(rng, (tokens,))
+  if valid is None:
+    return keep_lowest(noise, kept)
+  check_arrays("random_patch_mask", valid=(valid, f"bool [{tokens}]"))
+  counts = jnp.array([min(max(int(n * (1 - ratio)), 1), n) for n in range(tokens + 1)])
+  visible = valid & (jnp.argsort(jnp.argsort(jnp.where(valid, noise, 2.0))) < counts[jnp.sum(valid)])
+  # Padding comes before what is hidden, so that none of this is among the kept tokens.
+  return keep_lowest(noise + jnp.where(visible, 0, jnp.where(valid, 2, 1)), kept) | dict(mask=valid & ~visible)
 
 
 def cell_mask(rng: jax.Array, grid: Sequence[int], *, cell: int, ratio: float) -> dict[str, jax.Array]:

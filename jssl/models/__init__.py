@@ -4,7 +4,7 @@ Backbones return `(features, out)` with every intermediate by name, heads an arr
 """
 
 from jssl.models.convnext import convnext
-from jssl.models.decoders import mae_decoder
+from jssl.models.decoders import mae_decoder, query_decoder
 from jssl.models.heads import color_head, linear_head, mlp_head, probe_head, reconstruction_head
 from jssl.models.network import count_parameters, Network
 from jssl.models.predictors import jepa_predictor
@@ -13,6 +13,7 @@ from jssl.models.quantizer import vector_quantizer
 from jssl.models.resnet import resnet
 from jssl.models.scalars import scalars
 from jssl.models.swin import swin
+from jssl.models.tokens import token_encoder
 from jssl.models.vit import vit
 
 __all__ = [
@@ -27,11 +28,13 @@ __all__ = [
   "mlp_head",
   "probe_head",
   "prototypes",
+  "query_decoder",
   "reconstruction_head",
   "resnet",
   "scalars",
   "shared_trunk_head",
   "swin",
+  "token_encoder",
   "vector_quantizer",
   "vit",
 ]

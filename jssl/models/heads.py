@@ -5,11 +5,13 @@ those without BatchNorm. Outputs are float32.
 """
 
 from collections.abc import Sequence
+import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import PatchSize, per_axis
 from jssl.models import parts
 from jssl.models.batch_norm import check_group
 
@@ -149,7 +151,7 @@ class ReconstructionHead(nn.Module):
   """Pixels of each patch from its token; `reconstruction_head` builds it and explains the fields."""
 
   layers: int
-  patch_size: int
+  patch_size: tuple[int, ...]
   channels: int = 3
   scheme: str = "zero_bias"
   dtype: str = "float32"
@@ -158,7 +160,7 @@ class ReconstructionHead(nn.Module):
   def __call__(self, x: jax.Array, *, keys: jax.Array | None = None, train: bool = False) -> jax.Array:
     """`[batch, patches, dim]` to float32 `[batch, patches, P * P * channels]`."""
     del keys, train
-    dim, pixels = x.shape[-1], self.patch_size**2 * self.channels
+    dim, pixels = x.shape[-1], math.prod(self.patch_size) * self.channels
     for i in range(self.layers):
       x = parts.gelu(parts.Projection((dim,), (dim,), parts.kernel_init("dino"), dtype=self.dtype, name=f"dense_{i}")(x))
     # torch takes a transposed convolution's outputs for its fan-in.
@@ -170,7 +172,7 @@ class ReconstructionHead(nn.Module):
 
 
 def reconstruction_head(
-  *, patch_size: int, layers: int = 3, channels: int = 3, init: str = "zero_bias", dtype: str = "float32"
+  *, patch_size: PatchSize, layers: int = 3, channels: int = 3, init: str = "zero_bias", dtype: str = "float32"
 ) -> ReconstructionHead:
   """Light decoder of GMML, SiT and MC-SSL: a few Linear-GELU layers on each patch token, then its pixels.
 
@@ -178,7 +180,7 @@ def reconstruction_head(
   one has a bias for each pixel of the patch where that has one for each channel. `layers=0` is SimMIM's head.
 
   Args:
-    patch_size: side of a patch in pixels.
+    patch_size: side of a patch in pixels, or a number for each axis, as in `vit`.
     layers: number of Linear-GELU layers, of the tokens' width.
     channels: of the image.
     init: of the last layer. "transposed": as torch's transposed convolution, kernel and bias uniform within
@@ -197,7 +199,8 @@ def reconstruction_head(
   """
   if init not in ("transposed", "convolution", "zero_bias"):
     raise ValueError(f"init must be 'transposed', 'convolution' or 'zero_bias', not {init!r}")
-  return ReconstructionHead(layers, patch_size, channels, init, dtype)
+  axes = len(patch_size) if isinstance(patch_size, (tuple, list)) else 2
+  return ReconstructionHead(layers, per_axis("reconstruction_head", patch_size, axes, "patch_size"), channels, init, dtype)
 
 
 def color_head(
@@ -215,7 +218,7 @@ def color_head(
   Returns:
     a module, `[batch, patches, dim]` to float32 `[batch, patches, (patch_size / stride)^2 * bins]`: place, class.
   """
-  return ReconstructionHead(layers, patch_size // stride, bins, dtype=dtype)
+  return ReconstructionHead(layers, (patch_size // stride,) * 2, bins, dtype=dtype)
 
 
 class ProbeHead(nn.Module):

@@ -27,8 +27,8 @@ class Network(nn.Module):
   head_reads: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
   @nn.nowrap
-  def grid(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of the backbone's patches for an image `[..., H, W, C]`."""
+  def grid(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Numbers of the backbone's patches along each axis: rows and columns for an image `[..., H, W, C]`."""
     return self.backbone.grid(image_shape)
 
   def __call__(

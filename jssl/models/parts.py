@@ -1,6 +1,6 @@
 """Pieces that several models share: activations, initialisation, normalisation, stochastic depth, patches, masks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 import math
 
@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl.arrays import valid_tokens
 from jssl.models.batch_norm import GroupedBatchNorm
 
 Initializer = Callable[..., jax.Array]
@@ -255,6 +256,62 @@ def refuse_dropped_tokens(model: str, ids_keep: jax.Array | None) -> None:
   """Raises ValueError if there are `ids_keep`, for models whose patches lie on a grid throughout."""
   if ids_keep is not None:
     raise ValueError(f"a {model} works on whole grids and cannot drop patches (ids_keep); a ViT can")
+
+
+def hide_tokens(x: jax.Array, mask: jax.Array | None, token: jax.Array | None) -> jax.Array:
+  """Puts the mask token in the place of hidden tokens.
+
+  Args:
+    x: `[batch, tokens, dim]`.
+    mask: bool `[batch, tokens]`, True where one is hidden; None hides nothing.
+    token: broadcasts to `x`; None for a model without one.
+
+  Raises:
+    ValueError: the mask has another shape, or there is no token.
+  """
+  if mask is None:
+    return x
+  if token is None:
+    raise ValueError("a mask needs a network with mask_token=True")
+  if mask.shape != x.shape[:2]:
+    raise ValueError(f"mask must have the shape [batch, tokens] = {x.shape[:2]}, not {mask.shape}")
+  return jnp.where(mask[:, :, None], token, x)
+
+
+def validity(
+  batch: int, grid: Sequence[int], patch: int, *, length: jax.Array | None = None, valid: jax.Array | None = None
+) -> jax.Array | None:
+  """Which tokens hold data, as a network is told it.
+
+  Args:
+    batch: number of examples.
+    grid: numbers of patches along each axis.
+    patch: entries of the first axis in a patch.
+    length: int `[batch]`, how many entries of the first axis hold data, see `jssl.arrays.valid_tokens`.
+    valid: bool `[batch, tokens]`, in its place.
+
+  Returns:
+    bool `[batch, tokens]`, or None if all do.
+
+  Raises:
+    ValueError: for both, and for other shapes.
+  """
+  if length is not None and valid is not None:
+    raise ValueError("length and valid say the same: give one of them")
+  shape = (batch, math.prod(grid)) if length is None else (batch,)
+  given = valid if length is None else length
+  if given is not None and given.shape != shape:
+    name = "valid must have the shape [batch, tokens]" if length is None else "length must have the shape [batch]"
+    raise ValueError(f"{name} = {shape}, not {given.shape}")
+  return valid if length is None else valid_tokens(length, grid=grid, patch=patch)
+
+
+def mean_of_valid(x: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+  """Mean of `x [batch, tokens, dim]` over the tokens where `valid [batch, tokens]`; zeros where none is."""
+  if valid is None:
+    return x.mean(axis=1)
+  weights = valid[:, :, None].astype(x.dtype)
+  return jnp.sum(x * weights, axis=1) / jnp.maximum(jnp.sum(weights, axis=1), 1)
 
 
 def hide_cells(x: jax.Array, mask: jax.Array | None, token: jax.Array | None, *, cell: int) -> jax.Array:

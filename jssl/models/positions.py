@@ -1,41 +1,50 @@
 """Where a patch is: sine-cosine tables, learned tables at other grids, and offsets between pairs of patches."""
 
+from collections.abc import Sequence
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.arrays import by
 
-def sincos2d(grid: tuple[int, int], dim: int) -> np.ndarray:
+
+def sincos(grid: Sequence[int], dim: int) -> np.ndarray:
   """Fixed positions of a grid of patches, as in MAE.
 
-  The first half of the axis encodes the column and the second half the row, each as `[sin(n * w_k), cos(n * w_k)]` with
-  `w_k = 10000 ** (-4k / dim)`, `k = 0 .. dim / 4 - 1`. Columns come first in the code of MAE ("w goes first"); MoCo v3
-  has rows first, and big_vision divides k by `dim / 4 - 1`.
+  The axes share the width equally, the last one first: each has F = dim / (2 axes) frequencies, and encodes the place n
+  along it as `[sin(n * w_k), cos(n * w_k)]` with `w_k = 10000 ** (-k / F)`, `k = 0 .. F - 1`. Of images the first half
+  therefore encodes the column ("w goes first" in the code of MAE); MoCo v3 has rows first, and big_vision divides k by
+  `F - 1`. Where three axes do not divide the width, F is rounded up, and what is too much is cut off at the end, as in
+  V-JEPA's code with `uniform_power`.
 
   Args:
-    grid: rows and columns.
-    dim: width of the embedding, divisible by 4.
+    grid: numbers of patches along each axis.
+    dim: width of the embedding, divisible by 4 for images and else by 2.
 
   Returns:
-    float32 `[rows * columns, dim]`, row by row.
+    float32 `[patches, dim]`, row by row.
 
   Raises:
-    ValueError: `dim` is not divisible by 4.
+    ValueError: `dim` is not divisible.
 
   References:
     He et al., Masked Autoencoders Are Scalable Vision Learners, arXiv 2111.06377; facebookresearch/mae
-    util/pos_embed.py.
+    util/pos_embed.py. facebookresearch/jepa src/models/utils/pos_embs.py (get_3d_sincos_pos_embed).
   """
-  if dim % 4:
-    raise ValueError(f"sine-cosine positions need a width divisible by 4, not {dim}")
-  frequencies = 10000.0 ** (-np.arange(dim // 4) / (dim // 4))
-  rows, columns = np.indices(grid)
-  angles = [np.outer(axis.reshape(-1), frequencies) for axis in (columns, rows)]
-  return np.concatenate([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1).astype(np.float32)
+  divisor = 4 if len(grid) == 2 else 2
+  if dim % divisor:
+    raise ValueError(f"sine-cosine positions need a width divisible by {divisor}, not {dim}")
+  number = -(-dim // (2 * len(grid)))
+  frequencies = 10000.0 ** (-np.arange(number) / number)
+  angles = [np.outer(axis.reshape(-1), frequencies) for axis in np.indices(tuple(grid))[::-1]]
+  table = np.concatenate([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1)
+  return table[:, :dim].astype(np.float32)
 
 
 def interpolate_positions(
-  positions: jax.Array, source: tuple[int, int], target: tuple[int, int], *, offset: float = 0.1, antialias: bool = False
+  positions: jax.Array, source: Sequence[int], target: Sequence[int], *, offset: float = 0.1, antialias: bool = False
 ) -> jax.Array:
   """Learned positions at another grid, as torch's bicubic interpolation (a = -0.75) gives them in DINO and DINOv2.
 
@@ -44,14 +53,14 @@ def interpolate_positions(
   `antialias=True`, for which torch takes a = -0.5.
 
   Args:
-    positions: `[..., source rows * source columns, dim]`.
-    source: the grid of `positions`.
+    positions: `[..., patches of source, dim]`.
+    source: the grid of `positions`, of any number of axes.
     target: the grid wanted. Equal to `source`, the positions come back as they are.
     offset: added to the new size in the factor.
     antialias: widen the kernel when the grid shrinks.
 
   Returns:
-    `[..., target rows * target columns, dim]`, float32.
+    `[..., patches of target, dim]`, float32.
 
   References:
     facebookresearch/dino vision_transformer.py (interpolate_pos_encoding), facebookresearch/dinov2 hub/backbones.py.
@@ -61,12 +70,12 @@ def interpolate_positions(
   lead, dim = positions.shape[:-2], positions.shape[-1]
   table = positions.astype(jnp.float32).reshape(*lead, *source, dim)
   scale = jnp.array([(new + offset) / old for new, old in zip(target, source, strict=True)])
-  axes = (len(lead), len(lead) + 1)
+  axes = tuple(range(len(lead), len(lead) + len(target)))
   method = jax.image.ResizeMethod.CUBIC if antialias else jax.image.ResizeMethod.CUBIC_PYTORCH
   table = jax.image.scale_and_translate(
-    table, (*lead, *target, dim), axes, scale, jnp.zeros(2), method=method, antialias=antialias
+    table, (*lead, *target, dim), axes, scale, jnp.zeros(len(target)), method=method, antialias=antialias
   )
-  return table.reshape(*lead, target[0] * target[1], dim)
+  return table.reshape(*lead, math.prod(target), dim)
 
 
 def relative_rows(window: tuple[int, int]) -> int:
@@ -96,7 +105,7 @@ def relative_offsets(window: tuple[int, int], grid: tuple[int, int], prefix: int
     microsoft/SimMIM models/vision_transformer.py (RelativePositionBias).
   """
   if grid[0] > window[0] or grid[1] > window[1]:
-    raise ValueError(f"relative positions cover a grid of {window[0]}x{window[1]} patches, not {grid[0]}x{grid[1]}")
+    raise ValueError(f"relative positions cover a grid of {by(window)} patches, not {by(grid)}")
   places = np.indices(grid).reshape(2, -1)
   rows, columns = places[:, :, None] - places[:, None, :]
   across = 2 * window[1] - 1

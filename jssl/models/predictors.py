@@ -1,5 +1,7 @@
 """Predictors: from the tokens of what was seen to those of what was not."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from jssl.models.transformer import BlockConfig, Transformer
 class JEPAPredictor(nn.Module):
   """Predictor of I-JEPA; `jepa_predictor` builds it and explains the fields."""
 
-  grid: tuple[int, int]
+  grid: tuple[int, ...]
   width: int
   depth: int
   block: BlockConfig
@@ -36,7 +38,7 @@ class JEPAPredictor(nn.Module):
     """
     del keys, train
     dim, init = tokens.shape[-1], parts.kernel_init(self.block.init)
-    table = jnp.asarray(positions.sincos2d(self.grid, self.width))
+    table = jnp.asarray(positions.sincos(self.grid, self.width))
     seen = parts.Projection((dim,), (self.width,), init, dtype=self.block.dtype, name="embedding")(tokens)
     seen = seen.astype(jnp.float32) + table[context]
     hidden = self.param("mask_token", nn.initializers.normal(0.02), (self.width,)) + table[target]
@@ -51,7 +53,7 @@ class JEPAPredictor(nn.Module):
 
 def jepa_predictor(
   *,
-  grid: tuple[int, int],
+  grid: Sequence[int],
   width: int = 384,
   depth: int = 12,
   num_heads: int = 16,
@@ -70,7 +72,7 @@ def jepa_predictor(
   each other.
 
   Args:
-    grid: rows and columns of patches of the whole image.
+    grid: rows and columns of patches of the whole image, or the number along each axis of a signal, a clip or a volume.
     width: of a token inside; divisible by 4 and by `num_heads`. What comes out is as wide as what goes in.
     depth: number of blocks: 6 for ViT-B, 12 for L and H in the paper.
     num_heads: heads of the attention: the encoder's number in the official code.

@@ -56,6 +56,21 @@ def relative_bias(table: jax.Array, offsets: jax.Array) -> jax.Array:
   return jnp.moveaxis(table[offsets], -1, 1)
 
 
+# What is added to the logits of keys that are not to be seen. Their weights are exactly 0 then, and finite where a query may
+# see none, whose output means nothing.
+_UNSEEN = -1e30
+
+
+def valid_bias(valid: jax.Array) -> jax.Array:
+  """For `valid [batch, keys]`, True where a key may be seen, what is added to the logits: `[batch, 1, 1, keys]`."""
+  return jnp.where(valid, 0.0, _UNSEEN)[:, None, None]
+
+
+def causal_bias(tokens: int) -> jax.Array:
+  """What is added to the logits where a token sees those up to itself alone: `[1, 1, tokens, tokens]`."""
+  return jnp.where(jnp.tri(tokens, dtype=bool), 0.0, _UNSEEN)[None, None]
+
+
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array | None = None) -> jax.Array:
   """`softmax(query key^T / sqrt(head_dim) + bias) value` for each head; the softmax is float32.
 
@@ -63,8 +78,9 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array |
   The softmax is divided by its sum after the product with the values, so that no second array of weights is kept.
 
   Args:
-    query, key, value: `[batch, tokens, heads, head_dim]`.
-    bias: `[batch or 1, heads, tokens, tokens]`.
+    query: `[batch, tokens, heads, head_dim]`.
+    key, value: `[batch, keys, heads, head_dim]`.
+    bias: broadcasts to `[batch, heads, tokens, keys]`.
 
   Returns:
     `[batch, tokens, heads, head_dim]` of the dtype of `value`.
@@ -79,26 +95,44 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array |
 
 
 class Attention(nn.Module):
-  """Multi-head self-attention."""
+  """Multi-head attention."""
 
   config: BlockConfig
   layer: int
 
   @nn.compact
-  def __call__(self, x: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """`x [batch, tokens, dim]`, `bias [batch or 1, heads, tokens, tokens]` on the logits; returns `x`'s shape."""
+  def __call__(
+    self, x: jax.Array, bias: jax.Array | None, context: jax.Array | None = None, gate: jax.Array | None = None
+  ) -> jax.Array:
+    """Attends to itself, or to a context.
+
+    Args:
+      x: `[batch, tokens, dim]`, which asks.
+      bias: on the logits, broadcasts to `[batch, heads, tokens, keys]`.
+      context: `[batch, keys, context_dim]`, which answers; None for `x` itself.
+      gate: `[batch, keys]`, by which the weights of the keys are multiplied after the softmax; they are not normalised
+        again.
+
+    Returns:
+      `x`'s shape.
+    """
     config, dim = self.config, x.shape[-1]
     heads = (config.num_heads, dim // config.num_heads)
 
-    def project(name):
+    def project(name, x):
       init = parts.kernel_init(config.init, joint=3)
       bias = parts.bias_init(config.init)
-      return parts.Projection((dim,), heads, init, config.qkv_bias, bias, config.dtype, name=name)(x)
+      return parts.Projection(x.shape[-1:], heads, init, config.qkv_bias, bias, config.dtype, name=name)(x)
 
-    query, key, value = (project(name) for name in ("query", "key", "value"))
+    context = x if context is None else context
+    query, key, value = project("query", x), project("key", context), project("value", context)
+    if gate is not None:
+      value = value * gate[:, :, None, None].astype(value.dtype)
     if config.attention == "xla":
       y = attend(query, key, value, bias)
     else:
+      if bias is not None:
+        bias = jnp.broadcast_to(bias, (*bias.shape[:2], x.shape[1], context.shape[1]))
       y = jax.nn.dot_product_attention(query, key, value, bias, implementation=config.attention)
     init = parts.kernel_init(config.init, layer=self.layer)
     bias = parts.bias_init(config.init)
@@ -126,6 +160,8 @@ class Mlp(nn.Module):
 class EncoderBlock(nn.Module):
   """One pre-norm block: `x += attention(LN(x)); x += mlp(LN(x))`.
 
+  With a context there is `x += attention(LN(x), context)` between the two.
+
   Attributes:
     config: what all blocks share.
     layer: 1-based number of the block; for those that run in a loop, any.
@@ -138,27 +174,39 @@ class EncoderBlock(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, bias: jax.Array | None, keys: jax.Array | None, traced: tuple[jax.Array, jax.Array] | None = None
+    self,
+    x: jax.Array,
+    bias: jax.Array | None,
+    keys: jax.Array | None,
+    traced: tuple[jax.Array, jax.Array] | None = None,
+    context: tuple[jax.Array, jax.Array | None] | None = None,
+    gate: jax.Array | None = None,
   ) -> jax.Array:
-    """`x [batch, tokens, dim]` float32, `keys [batch]` for stochastic depth, `bias` as in `Transformer`.
+    """One block.
 
-    `traced` are the layer and the rate of a block that runs in a loop.
+    Args:
+      x: `[batch, tokens, dim]` float32.
+      bias: as in `Transformer`.
+      keys: `[batch]`, for stochastic depth.
+      traced: the layer and the rate of a block that runs in a loop.
+      context: what is attended to between the two, and the bias of its logits.
+      gate: of the attention to `x` itself, see `Attention`.
     """
     config = self.config
     layer, rate = traced or (self.layer, self.drop_path)
     if config.bias_rows:
       shape = (config.bias_rows, config.num_heads)
       bias = relative_bias(self.param("relative_position_bias", nn.initializers.zeros, shape), bias)
-    branches = (
-      lambda y: Attention(config, self.layer, name="MultiHeadDotProductAttention_0")(y, bias),
-      Mlp(config, self.layer, name="MlpBlock_0"),
-    )
+    attention = lambda number: Attention(config, self.layer, name=f"MultiHeadDotProductAttention_{number}")
+    branches = [lambda y: attention(0)(y, bias, gate=gate), Mlp(config, self.layer, name="MlpBlock_0")]
+    if context is not None:
+      branches.insert(1, lambda y: attention(1)(y, context[1], context[0]))
     norm = dict(epsilon=config.layer_norm_eps, dtype=config.dtype, bias_init=parts.bias_init(config.init))
     for i, branch in enumerate(branches):
       y = branch(LayerNorm(**norm, name=f"LayerNorm_{i}")(x))
       if config.layer_scale is not None:
         y = y * self.param(f"layer_scale_{i}", nn.initializers.constant(config.layer_scale), x.shape[-1:])
-      x = x + parts.drop_path(y, keys, rate=rate, number=2 * layer + i)
+      x = x + parts.drop_path(y, keys, rate=rate, number=len(branches) * layer + i)
     return x
 
 
@@ -185,42 +233,64 @@ class Transformer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, *, bias: jax.Array | None = None, keys: jax.Array | None = None
+    self,
+    x: jax.Array,
+    *,
+    bias: jax.Array | None = None,
+    keys: jax.Array | None = None,
+    valid: jax.Array | None = None,
+    context: jax.Array | None = None,
+    context_valid: jax.Array | None = None,
   ) -> tuple[jax.Array, list[jax.Array], jax.Array | None]:
     """Runs the blocks.
 
     Args:
       x: `[batch, tokens, dim]`.
-      bias: `[batch or 1, heads, tokens, tokens]`, added to the logits of every block's attention; or the offsets
+      bias: broadcasts to `[batch, heads, tokens, tokens]`, added to the logits of every block's attention; or the offsets
         `[batch or 1, tokens, tokens]` at which blocks with `bias_rows` look up their own.
       keys: `[batch]` typed keys for stochastic depth; None switches it off.
+      valid: bool `[batch, tokens]`, False where there is padding: no other token sees what stands there, and it comes out
+        as zeros. Where it is shorter, the tokens before are a prefix that holds data.
+      context: `[batch, others, context_dim]`, to which every block attends too.
+      context_valid: bool `[batch, others]`, as `valid`.
 
     Returns:
       `(tokens, blocks, readout)`: the last block's output after the final LayerNorm, the output of every block before
       it, and that LayerNorm of the mean of the `readout` blocks (None if there are none), all float32 of `x`'s shape.
       Without a final LayerNorm nothing stands in its place.
+
+    Raises:
+      ValueError: for `valid` with `bias_rows`.
     """
+    if valid is not None:
+      if self.config.bias_rows:
+        raise ValueError("blocks with relative positions of their own take no padding (valid)")
+      valid = jnp.pad(valid, ((0, 0), (x.shape[1] - valid.shape[1], 0)), constant_values=True)
+      x = jnp.where(valid[:, :, None], x, 0.0)
+      bias = valid_bias(valid) if bias is None else valid_bias(valid) + bias
+    seen = None if context is None else (context, None if context_valid is None else valid_bias(context_valid))
     first, last = self.drop_path if isinstance(self.drop_path, tuple) else (0.0, self.drop_path)
     run = self._loop if self.scan and self.depth and not self.is_initializing() else self._unrolled
-    x, blocks = run(x.astype(jnp.float32), bias, keys, np.linspace(first, last, self.depth))
+    x, blocks = run(x.astype(jnp.float32), bias, keys, np.linspace(first, last, self.depth), seen)
     norm = nn.LayerNorm(epsilon=self.config.layer_norm_eps, name="encoder_norm") if self.final_norm else lambda y: y
     readout = norm(sum(blocks[i - 1] for i in self.readout) / len(self.readout)) if self.readout else None
-    return norm(x), blocks, readout
+    outputs = norm(x), blocks, readout
+    return outputs if valid is None else jax.tree.map(lambda y: jnp.where(valid[:, :, None], y, 0.0), outputs)
 
-  def _unrolled(self, x, bias, keys, rates):
+  def _unrolled(self, x, bias, keys, rates, context):
     block, blocks = parts.remat(EncoderBlock, self.remat), []
     for i, rate in enumerate(rates):
-      x = block(self.config, i + 1, float(rate), name=f"encoderblock_{i}")(x, bias, keys)
+      x = block(self.config, i + 1, float(rate), name=f"encoderblock_{i}")(x, bias, keys, None, context)
       blocks.append(x)
     return x, blocks
 
-  def _loop(self, x, bias, keys, rates):
+  def _loop(self, x, bias, keys, rates, context):
     params = [self.variables["params"][f"encoderblock_{i}"] for i in range(self.depth)]
     block, keys = EncoderBlock(self.config, 1, parent=None), keys if rates.any() else None
 
     def step(x, params_and_traced):
       params, *traced = params_and_traced
-      x = block.apply({"params": params}, x, bias, keys, tuple(traced))
+      x = block.apply({"params": params}, x, bias, keys, tuple(traced), context)
       return x, x
 
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)

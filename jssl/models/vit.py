@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jssl.arrays import patch_grid, patchify
+from jssl.arrays import by, kind_of, patch_grid, patchify, PatchSize, per_axis, without_padding
 from jssl.models import parts, positions
 from jssl.models.transformer import BlockConfig, LayerNorm, relative_bias, Transformer
 
@@ -18,8 +18,8 @@ VARIANTS = dict(  # width, depth, heads
 class ViT(nn.Module):
   """Vision Transformer; `vit` builds it and explains the fields."""
 
-  image_size: tuple[int, int]
-  patch_size: int
+  image_size: tuple[int, ...]
+  patch_size: tuple[int, ...]
   width: int
   depth: int
   block: BlockConfig
@@ -39,8 +39,8 @@ class ViT(nn.Module):
   scan: bool = False
 
   @nn.nowrap
-  def grid(self, image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of patches of an image `[..., H, W, C]`.
+  def grid(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Numbers of patches along each axis: rows and columns of an image `[..., H, W, C]`.
 
     Raises:
       ValueError: the patch size does not divide the image.
@@ -55,18 +55,23 @@ class ViT(nn.Module):
     mask: jax.Array | None = None,
     ids_keep: jax.Array | None = None,
     mix: jax.Array | None = None,
+    length: jax.Array | None = None,
+    valid: jax.Array | None = None,
     keys: jax.Array | None = None,
     train: bool = False,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Features of images.
+    """Features of images, or of what else the network was made for.
 
     Args:
-      images: `[batch, H, W, C]`, of any size that the patch size divides.
+      images: `[batch, *sides, C]`, `[batch, H, W, C]` for one; of any size that the patch size divides.
       mask: bool `[batch, patches]`; where True the learned mask token replaces the patch embedding, before positions
         are added. Needs `mask_token=True`.
       ids_keep: int `[batch, kept]`: the patches that the blocks see, in this order. Positions are added before.
       mix: bool `[batch, patches]`, True where a patch is another image's; without it all are the image's own. Needs
         `mix_embedding=True`.
+      length: int `[batch]`, how many entries of the first axis (time) hold data. What comes after is padding: nothing that
+        holds data depends on it, and it comes out as zeros.
+      valid: bool `[batch, patches]`, in its place, True where a patch holds data.
       keys: `[batch]` typed keys for stochastic depth; None switches it off.
       train: accepted and ignored: no part of this model depends on it.
 
@@ -77,32 +82,41 @@ class ViT(nn.Module):
       - `tokens [batch, prefix + patches, dim]`, and its parts: `cls [batch, dim]` and `registers [batch, registers,
         dim]` where they exist, `patch_tokens [batch, patches, dim]`;
       - `register01 [batch, dim]`, ...: the registers one by one;
-      - `mean [batch, dim]` of the patch tokens, after a LayerNorm of its own with `fc_norm`;
+      - `mean [batch, dim]` of the patch tokens that hold data, after a LayerNorm of its own with `fc_norm`;
       - `readout [batch, patches, dim]` where asked for;
       - `block01 [batch, prefix + patches, dim]`, ...: the residual stream after each block.
 
     Raises:
-      ValueError: the image is not divisible, or `mask` has another shape or nothing to put in its place, or patches are
-        hidden from a network whose stem has seen them.
+      ValueError: the image has another number of axes, or is not divisible, or `mask` has another shape or nothing to put
+        in its place, or patches are hidden from a network whose stem has seen them.
     """
     del train
+    if images.ndim != len(self.patch_size) + 2:
+      raise ValueError(
+        f"image_size={self.image_size}, patch_size={self.patch_size} are for a {kind_of(len(self.patch_size))} "
+        f"[batch, *sides, channels], which {list(images.shape)} is not: give a number for each of its sides"
+      )
     if self.stem and (mask is not None or ids_keep is not None):
       raise ValueError("a stem of convolutions sees what its neighbours hide: corrupt the pixels, or use no stem")
     grid = self.grid(images.shape)
+    valid = parts.validity(len(images), grid, self.patch_size[0], length=length, valid=valid)
+    if length is not None:  # of a patch that is only begun
+      images = without_padding(images, length)
     x = self._hide(self._embed(images), mask) + self._positions(grid) + self._origins(mix)
     if ids_keep is not None:
       x = jnp.take_along_axis(x, ids_keep[:, :, None], axis=1)
+      valid = None if valid is None else jnp.take_along_axis(valid, ids_keep, axis=1)
     prefix = self._prefix(x.shape[0])
     x, blocks, readout = Transformer(
       self.depth, self.block, self.drop_path, self.readout, self.remat, self.scan, not self.fc_norm, name="Transformer"
-    )(jnp.concatenate([*prefix.values(), x], axis=1), bias=self._bias(grid, ids_keep), keys=keys)
+    )(jnp.concatenate([*prefix.values(), x], axis=1), bias=self._bias(grid, ids_keep), keys=keys, valid=valid)
 
     out, start = dict(tokens=x), 0
     for name, tokens in prefix.items():
       out[name] = x[:, start : start + tokens.shape[1]]
       start += tokens.shape[1]
     out["patch_tokens"] = x[:, start:]
-    out["mean"] = out["patch_tokens"].mean(axis=1)
+    out["mean"] = parts.mean_of_valid(out["patch_tokens"], valid)
     if self.fc_norm:
       out["mean"] = nn.LayerNorm(epsilon=self.block.layer_norm_eps, name="fc_norm")(out["mean"])
     out |= {f"register{i + 1:02d}": out["registers"][:, i] for i in range(self.registers)}
@@ -119,11 +133,11 @@ class ViT(nn.Module):
       images = LayerNorm(epsilon=self.block.layer_norm_eps, dtype=self.block.dtype, name=f"stem{i}_norm")(images)
       images = parts.gelu(images, self.block.gelu)
     # A convolution whose stride is its kernel is one matrix product of patches.
-    side = self.patch_size // 2 ** len(self.stem)
-    shape = (side, side, images.shape[-1])
+    patch = tuple(side // 2 ** len(self.stem) for side in self.patch_size)
+    shape = (*patch, images.shape[-1])
     kernel, bias = parts.patch_embedding_init(self.block.init, math.prod(shape))
     embedding = parts.Projection(shape, (self.width,), kernel, bias_init=bias, dtype=self.block.dtype, name="embedding")
-    patches = patchify(images, patch=side)
+    patches = patchify(images, patch=patch)
     return embedding(patches.reshape(*patches.shape[:2], *shape)).astype(jnp.float32)
 
   def _hide(self, x, mask):
@@ -132,23 +146,17 @@ class ViT(nn.Module):
       if self.mask_token
       else None
     )
-    if mask is None:
-      return x
-    if token is None:
-      raise ValueError("a mask needs a ViT with mask_token=True")
-    if mask.shape != x.shape[:2]:
-      raise ValueError(f"mask must have the shape [batch, patches] = {x.shape[:2]}, not {mask.shape}")
-    return jnp.where(mask[:, :, None], token, x)
+    return parts.hide_tokens(x, mask, token)
 
   def _positions(self, grid):
     if self.position == "learned":
       native = self.grid((*self.image_size, 1))
-      shape = (1, native[0] * native[1], self.width)
+      shape = (1, math.prod(native), self.width)
       table = self.param("pos_embedding", parts.token_init(self.block.init, "pos_embedding"), shape)
       return positions.interpolate_positions(
         table, native, grid, offset=self.position_offset, antialias=self.position_antialias
       )
-    return positions.sincos2d(grid, self.width)[None] if self.position == "sincos2d" else 0.0
+    return positions.sincos(grid, self.width)[None] if self.position in ("sincos", "sincos2d") else 0.0
 
   def _origins(self, mix):
     if not self.mix_embedding:
@@ -184,12 +192,12 @@ class ViT(nn.Module):
 def vit(
   *,
   variant: str | None = None,
-  image_size: int | tuple[int, int] = 224,
+  image_size: int | tuple[int, ...] = 224,
   width: int | None = None,
   depth: int | None = None,
   num_heads: int | None = None,
   mlp_ratio: float = 4.0,
-  patch_size: int | None = None,
+  patch_size: PatchSize | None = None,
   stem: tuple[int, ...] = (),
   position: str = "learned",
   position_offset: float = 0.1,
@@ -212,7 +220,7 @@ def vit(
   scan: bool = False,
   dtype: str = "float32",
 ) -> ViT:
-  """Vision Transformer, pre-norm, with the parameter names of big_vision.
+  """Vision Transformer, pre-norm, with the parameter names of big_vision; also for signals, clips and volumes.
 
   The defaults give the ViT of DINO and DeiT. Positions belong to patches: the class token and the registers, which
   follow it, have none (a checkpoint's position of the class token is added to the token when it is loaded), unless
@@ -221,18 +229,20 @@ def vit(
   Args:
     variant: "Ti", "S", "B", "L" or "H", a slash and the patch size: "S/16". `width`, `depth`, `num_heads` and
       `patch_size` override it, or stand in its place.
-    image_size: in pixels, one number or (height, width). It sets the size of the learned tables; images of other sizes
-      are accepted.
+    image_size: in pixels, one number or (height, width); or a number for each axis of what takes the image's place:
+      `(4000,)` for signals `[T, C]`, `(16, 224, 224)` for clips `[T, H, W, C]`, as many for volumes. It sets the size of the
+      learned tables; images of other sizes are accepted.
     width: of a token.
     depth: number of blocks.
     num_heads: heads of the attention; they divide the width.
     mlp_ratio: hidden width of the MLP over `width`.
-    patch_size: side of a patch in pixels.
+    patch_size: side of a patch in pixels, or a number for each axis, such as `(2, 16, 16)`.
     stem: channels of 3x3 convolutions before the patch embedding, each of which halves the image's sides, with a
       LayerNorm over channels (the paper: BatchNorm) and a GELU (ReLU); the patch embedding takes what is left of the
       patch. Neighbouring patches overlap then, so that neither `mask` nor `ids_keep` may hide one: corrupt pixels
-      instead (Xiao et al., Early Convolutions Help Transformers See Better, arXiv 2106.14881).
-    position: "learned" (a table, interpolated for other grids), "sincos2d" (fixed, MAE's), "relative_bias" (BEiT's and
+      instead (Xiao et al., Early Convolutions Help Transformers See Better, arXiv 2106.14881). For images alone.
+    position: "learned" (a table, interpolated for other grids), "sincos" (fixed, MAE's; of images also called "sincos2d"),
+      for images alone "relative_bias" (BEiT's and
       SimMIM's: a learned bias for each offset and head on the attention's logits, shared by all blocks, starting at 0;
       for grids up to that of `image_size`), "block_relative_bias" (the same with a table for each block, as BEiT and
       data2vec are fine-tuned) or "none".
@@ -297,13 +307,16 @@ def vit(
     width, depth, num_heads, patch_size = (k if g is None else g for g, k in zip(given, known, strict=True))
   if None in (width, depth, num_heads, patch_size):
     raise ValueError("without a variant, vit needs width, depth, num_heads and patch_size")
+  given = [len(sides) for sides in (image_size, patch_size) if not isinstance(sides, int)]
+  axes = given[0] if given else 2
+  image_size = per_axis("vit", image_size, axes, "image_size")
+  patch_size = per_axis("vit", patch_size, axes, "patch_size")
   _check(width, depth, num_heads, position, tuple(readout))
+  _check_axes(axes, position, stem)
   if cls_position and not cls_token:
     raise ValueError("cls_position=True needs a class token, cls_token=True")
-  if patch_size % 2 ** len(stem):
-    raise ValueError(f"patch_size {patch_size} is not divisible by the stem's stride {2 ** len(stem)}")
-  image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-  rows = positions.relative_rows(tuple(side // patch_size for side in image_size))
+  if any(side % 2 ** len(stem) for side in patch_size):
+    raise ValueError(f"patch_size {by(patch_size)} is not divisible by the stem's stride {2 ** len(stem)}")
   block = BlockConfig(
     num_heads=num_heads,
     mlp_dim=int(width * mlp_ratio),
@@ -314,7 +327,7 @@ def vit(
     init=init,
     attention=attention,
     dtype=dtype,
-    bias_rows=rows if position == "block_relative_bias" else 0,
+    bias_rows=positions.relative_rows(patch_grid((*image_size, 1), patch_size)) if position == "block_relative_bias" else 0,
   )
   module = ViT(
     image_size,
@@ -345,8 +358,20 @@ def _check(width: int, depth: int, num_heads: int, position: str, readout: tuple
   """Raises ValueError where numbers of a ViT contradict each other."""
   if width % num_heads:
     raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
-  known = ("learned", "sincos2d", "relative_bias", "block_relative_bias", "none")
+  known = ("learned", "sincos", "sincos2d", "relative_bias", "block_relative_bias", "none")
   if position not in known:
     raise ValueError(f"position must be one of {', '.join(known)}, not {position!r}")
   if any(not 1 <= i <= depth for i in readout):
     raise ValueError(f"readout {readout} names blocks outside 1..{depth}")
+
+
+def _check_axes(axes: int, position: str, stem: tuple[int, ...]) -> None:
+  """Raises ValueError for more axes than three, and for what is made for images alone where there are more or fewer."""
+  if not 1 <= axes <= 3:
+    raise ValueError(
+      f"image_size and patch_size have {axes} axes: give 1 for signals, 2 for images, 3 for clips and volumes"
+    )
+  if axes != 2 and position in ("sincos2d", "relative_bias", "block_relative_bias"):
+    raise ValueError(f"position='{position}' is for images, not for a {kind_of(axes)}: write 'sincos', 'learned' or 'none'")
+  if axes != 2 and stem:
+    raise ValueError(f"a stem of convolutions is for images, not for a {kind_of(axes)}: write stem=()")

@@ -1,6 +1,7 @@
 """The report of a run in a workdir: what it learnt, what it saw, and where its patches agree."""
 
 from collections.abc import Iterator, Sequence
+import math
 import pathlib
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 
 from jssl import checkpoint, data, evaluate, logging, workdirs
 from jssl import config as configs
-from jssl.arrays import unpatchify
+from jssl.arrays import patch_grid, per_axis, unpatchify
 from jssl.environment import run_key
 from jssl.errors import ConfigError
 from jssl.evaluation.choice import trained_config
@@ -120,8 +121,8 @@ def reconstruction_figures(workdir, config, step: int | None = None):
 def _columns(method, env, names, prediction, target):
   """The clean view, the view with what is hidden in grey, and the prediction put in its place."""
   clean = env[target.reads[0]]
-  patch = target.numbers["patch"]
-  grid = (clean.shape[1] // patch, clean.shape[2] // patch)
+  patch = per_axis("patch_pixels", target.numbers["patch"], 2)
+  grid = patch_grid(clean.shape, patch)
   guess = env[prediction]
   if target.numbers.get("normalize"):
     pixels = patch_pixels(clean, patch=patch)
@@ -138,7 +139,7 @@ def _columns(method, env, names, prediction, target):
   )
   if shown and not np.array_equal(shown[0], clean):
     return clean, shown[0], guess
-  hidden = unpatchify(jnp.repeat(mask[..., None], patch**2, -1), grid=grid, patch=patch)
+  hidden = unpatchify(jnp.repeat(mask[..., None], math.prod(patch), -1), grid=grid, patch=patch)
   return clean, jnp.where(hidden, 0.0, clean), jnp.where(hidden, guess, clean)
 
 

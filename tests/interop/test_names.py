@@ -9,7 +9,7 @@ from jssl.errors import ConfigError
 from jssl.interop import huggingface
 from jssl.interop.names import convert
 from jssl.models import vit
-from jssl.models.positions import sincos2d
+from jssl.models.positions import sincos
 
 LIKE = dict(
   params=dict(
@@ -64,7 +64,7 @@ def test_what_is_left_over(changes, message):
 def test_fixed_positions_must_be_those_of_the_weights():
   module = vit(width=8, depth=1, num_heads=2, image_size=8, patch_size=4, position="sincos2d")
   like = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-  table = np.concatenate([np.zeros((1, 8)), sincos2d((2, 2), 8)])[None]
+  table = np.concatenate([np.zeros((1, 8)), sincos((2, 2), 8)])[None]
   weights = {"vit.embeddings.cls_token": np.zeros((1, 1, 8)), "vit.embeddings.position_embeddings": table}
   with pytest.raises(ConfigError, match="no place is known for tail"):
     huggingface.vit(weights | {"vit.tail": table}, like)

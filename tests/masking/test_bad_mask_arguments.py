@@ -60,11 +60,31 @@ TABLE = {
     dict(grid=((14,), (0, 14)), targets=(0, 1.5, 9), scale=((0.2, 0.1), (0.0, 0.2), 0.2), aspect=((0, 1), (9.0, 10.0))),
   ),
   "pixel_to_patch_mask": (dict(mask=PIXELS), dict(patch=4), dict(patch=(0, 3, 4.0), min_hidden=(0, 1.5))),
-  "random_patch_mask": ({}, dict(**GRID, ratio=0.75), dict(grid=((), 64, (8, "8")), ratio=(0, 1.0, -1, 1.5))),
+  "random_patch_mask": (
+    dict(valid=jnp.ones(64, bool)),
+    dict(**GRID, ratio=0.75),
+    dict(grid=((), 64, (8, "8")), ratio=(0, 1.0, -1, 1.5)),
+  ),
+  "replace_tokens": (
+    dict(tokens=jnp.zeros(20, jnp.int32), mask=jnp.ones(20, bool)),
+    dict(vocab=40, mask_id=3),
+    dict(vocab=(0, 2.5), mask_id=(-1, 40, 1.5), random=(-0.1, 1.5), keep=(-0.1, 1.5)),
+  ),
+  "span_mask": (
+    dict(valid=jnp.ones(8, bool)),
+    dict(grid=(8,), ratio=0.5, span=2),
+    dict(grid=((8, 8), (0,)), ratio=(0.0, -1), span=(0, 8, 2.5)),
+  ),
   "stratified_block_mask": (
     dict(views=[IMAGES, IMAGES]),
     dict(**GRID, ratio=(0.1, 0.5), min_block=4),
     dict(grid=((8,),), ratio=((0.5, 0.1), (0.0, 0.5), 0.5), min_block=(0, 60), aspect=((0, 1),), prob=(0.0, 1.5)),
+  ),
+  "tube_mask": ({}, dict(grid=(2, 4, 4), ratio=0.75), dict(grid=((8, 8), (0, 4, 4)), ratio=(0, 1.0, -1))),
+  "valid_patches": (
+    {},
+    dict(**GRID, length=jnp.array(5), patch=2),
+    dict(grid=((), 64), patch=(0, 1.5), length=(5, jnp.ones(2, jnp.int32), jnp.array(5.0))),
   ),
 }
 
@@ -94,7 +114,8 @@ def test_arrays(name):
   run(name, arrays, numbers)
   for argument, x in arrays.items():
     array = x[-1] if isinstance(x, list) else x
-    slips = [array[:0], array[..., 0], array[None], array.astype(jnp.int32), 0.5]
+    other = jnp.float32 if jnp.issubdtype(array.dtype, jnp.integer) else jnp.int32
+    slips = [array[:0], array[..., 0], array[None], array.astype(other), 0.5]
     if len(arrays) > 1:
       slips += [array[:1], array[:-1]]
     if isinstance(x, list):

@@ -72,7 +72,7 @@ def test_without_blocks_it_is_the_equation():
   module = small(depth=0)
   variables, out = predict(module, tokens())
   params = jax.tree.map(np.asarray, variables["params"])
-  x = params["mask_token"] + np.asarray(positions.sincos2d((2, 3), 8))[np.asarray(TARGET)]
+  x = params["mask_token"] + np.asarray(positions.sincos((2, 3), 8))[np.asarray(TARGET)]
   x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
   norm = params["Transformer"]["encoder_norm"]
   wanted = (x * norm["scale"] + norm["bias"]) @ params["head"]["kernel"] + params["head"]["bias"]

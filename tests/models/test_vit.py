@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jssl.models import count_parameters, parts, vit
-from jssl.models.positions import relative_offsets, sincos2d
+from jssl.models.positions import relative_offsets, sincos
 from jssl.models.transformer import attend
 
 IMAGES = jax.random.uniform(jax.random.key(1), (3, 8, 12, 3))  # a grid of 2x3 patches
@@ -131,7 +131,7 @@ def test_readout_is_the_final_norm_of_the_mean_of_blocks():
 
 def test_numbers_override_a_variant():
   module = vit(variant="S/16", num_heads=12, patch_size=8, image_size=32)
-  assert (module.width, module.depth, module.block.num_heads, module.patch_size) == (384, 12, 12, 8)
+  assert (module.width, module.depth, module.block.num_heads, module.patch_size) == (384, 12, 12, (8, 8))
 
 
 @pytest.mark.parametrize(
@@ -246,8 +246,8 @@ def test_without_positions_the_order_of_patches_does_not_matter():
   np.testing.assert_allclose(run(module, variables)[0], run(module, variables, jnp.roll(IMAGES, 4, axis=2))[0], atol=1e-5)
 
 
-def test_sincos2d_values():
-  table = sincos2d((2, 3), 8)
+def test_sincos_values():
+  table = sincos((2, 3), 8)
   row, column = 1, 2
   wanted = [
     np.sin(column),
@@ -261,7 +261,7 @@ def test_sincos2d_values():
   ]
   np.testing.assert_allclose(table[row * 3 + column], wanted, atol=1e-7)
   with pytest.raises(ValueError, match="divisible by 4"):
-    sincos2d((2, 2), 6)
+    sincos((2, 2), 6)
 
 
 def test_relative_offsets():
