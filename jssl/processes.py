@@ -2,7 +2,10 @@
 
 import contextlib
 import ctypes
+import pathlib
+import resource
 import signal
+import sys
 import threading
 
 import jax
@@ -45,6 +48,20 @@ def trim_memory() -> None:
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_THRESHOLD, 16 * 2**20)
     libc.malloc_trim(0)
+
+
+def peak_mib() -> float:
+  """The most memory that this process has held so far, in MiB.
+
+  What the kernel tells of a process that replaced another's program (`ru_maxrss`) has that one's memory in it; `VmHWM`
+  has not.
+  """
+  status = pathlib.Path("/proc/self/status")
+  if status.exists():
+    found = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(found["VmHWM"].split()[0]) / 1024
+  unit = 2**20 if sys.platform == "darwin" else 1024
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def join(place: str) -> None:

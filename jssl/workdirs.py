@@ -68,13 +68,7 @@ def claimed(
     yield
     return
   workdir = user_path(workdir)
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    lock = (workdir / "lock").open("a+")
-  except OSError as error:
-    raise ConfigError(f"{workdir} cannot be a workdir: {error.strerror}") from error
-  with lock:
-    _lock(workdir, lock)
+  with locked(workdir):
     about = None if source is None else dict(given=given, **data.fingerprint(source))
     if (workdir / "config.json").exists():
       _check(workdir, config, about)
@@ -83,14 +77,35 @@ def claimed(
     yield
 
 
-def _lock(workdir, file) -> None:
+@contextlib.contextmanager
+def locked(folder: pathlib.Path, what: str = "workdir", does: str = "trains") -> Iterator[None]:
+  """Makes a folder and keeps it for this process.
+
+  Args:
+    folder: which then has a file `lock`.
+    what, does: what it is and what one does there, for messages.
+
+  Raises:
+    ConfigError: if another process keeps it, or it cannot be made.
+  """
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / "lock").open("a+")
+  except OSError as error:
+    raise ConfigError(f"{folder} cannot be a {what}: {error.strerror}") from error
+  with lock:
+    _lock(folder, lock, what, does)
+    yield
+
+
+def _lock(folder, file, what, does) -> None:
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError as error:
     file.seek(0)
-    raise ConfigError(f"{workdir}: another process trains there ({file.read().strip()}); name another workdir") from error
+    raise ConfigError(f"{folder}: another process {does} there ({file.read().strip()}); name another {what}") from error
   except OSError as error:  # file systems that know no locks
-    logging.log.warning("%s cannot be locked (%s): see to it that no other process trains there", workdir, error.strerror)
+    logging.log.warning("%s cannot be locked (%s): see to it that no other process %s there", folder, error.strerror, does)
   file.truncate(0)
   file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
   file.flush()

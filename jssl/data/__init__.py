@@ -12,6 +12,7 @@ from jssl.data.sampling import batch_indices, epoch_permutation, steps_per_epoch
 from jssl.data.source import DataError, from_arrays, from_iterator, nothing, Source
 from jssl.data.sprites import digit_sprites, fashion_sprites
 from jssl.data.tfds import load_tfds
+from jssl.data.worlds import glyphs
 from jssl.errors import check_boolean, ConfigError, is_boolean, nearest
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
   "fingerprint",
   "from_arrays",
   "from_iterator",
+  "glyphs",
   "load",
   "load_fashion_mnist",
   "load_folder",
@@ -35,7 +37,13 @@ __all__ = [
 ]
 
 _EMBEDDED: dict[str, Callable[..., Source]] = {"scenes": scenes.scenes, "objects": scenes.objects, "nothing": nothing}
-_AT: dict[str, Callable[..., Source]] = {"fashion_mnist": load_fashion_mnist, "folder": load_folder, "tfds": load_tfds}
+_AT: dict[str, Callable[..., Source]] = {
+  "fashion_mnist": load_fashion_mnist,
+  "folder": load_folder,
+  "glyphs": glyphs,
+  "tfds": load_tfds,
+}
+_WITHOUT_PLACE = ("fashion_mnist", "glyphs")  # what is found where the system keeps it
 
 
 def load(spec: str | Source, *, split: str = "train", **options) -> Source:
@@ -43,9 +51,10 @@ def load(spec: str | Source, *, split: str = "train", **options) -> Source:
 
   Args:
     spec: "scenes" or "objects" (embedded), "nothing" (examples that have a number only), "fashion_mnist" or
-      "fashion_mnist:/path" (IDX files), "tfds:<name>", "folder:/path"; a Source is returned as it is.
+      "fashion_mnist:/path" (IDX files), "glyphs" or "glyphs:/path" (of fonts), "tfds:<name>", "folder:/path"; a Source is
+      returned as it is.
     split: as the kind of data has them.
-    **options: of `scenes.scenes`, `scenes.objects`, `nothing`, `load_fashion_mnist`, `load_tfds` or `load_folder`.
+    **options: of `scenes.scenes`, `scenes.objects`, `nothing`, `load_fashion_mnist`, `glyphs`, `load_tfds` or `load_folder`.
 
   Raises:
     ValueError: (a ConfigError) for a wrong name, split or option, with the nearest valid ones.
@@ -63,10 +72,10 @@ def load(spec: str | Source, *, split: str = "train", **options) -> Source:
   kind, _, place = str(spec).partition(":")
   if kind in _EMBEDDED and not place:
     function, where = _EMBEDDED[kind], []
-  elif kind in _AT and (place or kind == "fashion_mnist"):
+  elif kind in _AT and (place or kind in _WITHOUT_PLACE):
     function, where = _AT[kind], [place]
   else:
-    known = [*_EMBEDDED, "fashion_mnist", "tfds:<name>", "folder:/path"]
+    known = [*_EMBEDDED, *_WITHOUT_PLACE, "tfds:<name>", "folder:/path"]
     raise ConfigError(f"there is no data {spec!r}; {nearest(str(spec), known)}")
   valid = {name: p for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
   for name, value in options.items():

@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 
+from jssl.data.sampling import uniform
 from jssl.data.source import DataError, from_arrays, Source
 from jssl.errors import ConfigError, nearest
 from jssl.files import user_path
@@ -77,14 +78,39 @@ def read_fashion_mnist(split: str, idx_dir: str = SYSTEM_FOLDER) -> tuple[np.nda
   return images, labels
 
 
-def load_fashion_mnist(folder: str = "", *, split: str = "train") -> Source:
+def load_fashion_mnist(
+  folder: str = "", *, split: str = "train", num_examples: int | None = None, canvas: int | None = None, seed: int = 0
+) -> Source:
   """Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747) from its IDX files, in memory.
 
   Args:
     folder: of the four IDX files; by default where Debian's package dataset-fashion-mnist puts them.
     split: "train" or "test".
+    num_examples: the first so many, whose classes come in no order; default all.
+    canvas: side of a black square on which each image has a random place, the same whenever it is read; default none.
+    seed: >= 0, of the places.
+
+  Raises:
+    ConfigError: for a split, a number or a canvas that there cannot be.
   """
   if split not in FILES:
     raise ConfigError(f"fashion_mnist has no split {split!r}; {nearest(split, FILES)}")
-  images, labels = read_fashion_mnist(split, folder or SYSTEM_FOLDER)
+  images, labels = (array[:num_examples] for array in read_fashion_mnist(split, folder or SYSTEM_FOLDER))
+  if num_examples is not None and len(images) != num_examples:
+    raise ConfigError(f"fashion_mnist: num_examples is {num_examples}; there are {len(images)} at most, and one at least")
+  if canvas is not None:
+    images = _placed(images, canvas, (seed, list(FILES).index(split)))
   return dataclasses.replace(from_arrays(image=images[..., None], label=labels), name="fashion_mnist")
+
+
+def _placed(images: np.ndarray, canvas: int, entropy: tuple[int, ...]) -> np.ndarray:
+  """Images `[n, h, w]` on black squares `[n, canvas, canvas]`, each at a place of its own."""
+  n, height, width = images.shape
+  if canvas < max(height, width):
+    raise ConfigError(f"fashion_mnist: canvas is {canvas}; the images of {height} x {width} do not fit into it")
+  room = (canvas - height + 1, canvas - width + 1)
+  top, left = (uniform(entropy, (n, 2)) * room).astype(np.int64).T
+  placed = np.zeros((n, canvas, canvas), images.dtype)
+  rows, columns = top[:, None] + np.arange(height), left[:, None] + np.arange(width)
+  placed[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]] = images
+  return placed

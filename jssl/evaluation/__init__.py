@@ -3,6 +3,7 @@
 from jssl.evaluation.baselines import foreground_model, position_model, raw_pixel_model
 from jssl.evaluation.domains import domain_purity
 from jssl.evaluation.features import channel_statistics, raw_pixel_patches, raw_pixels
+from jssl.evaluation.few_labels import few_label_accuracy
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.linear import linear_probe
 from jssl.evaluation.object_similarity import object_overlap
@@ -35,6 +36,7 @@ __all__ = [
   "cosine_similarity",
   "domain_purity",
   "effective_rank",
+  "few_label_accuracy",
   "foreground_model",
   "format_table",
   "knn_accuracy",

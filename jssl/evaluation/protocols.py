@@ -15,6 +15,7 @@ import numpy as np
 
 from jssl import logging, nodes
 from jssl.errors import ConfigError, nearest
+from jssl.evaluation.few_labels import few_label_accuracy
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.linear import LEARNING_RATES, linear_probe
 from jssl.evaluation.object_similarity import object_overlap
@@ -110,6 +111,12 @@ def _linear(model, data, features, **numbers):
   return result | dict(parameters=result["parameters"] | parameters)
 
 
+def _few_labels(model, data, features, **numbers):
+  labelled, classes, parameters = _labelled(data, features)
+  result = few_label_accuracy(*labelled, num_classes=classes, **numbers)
+  return result | dict(parameters=result["parameters"] | parameters)
+
+
 def _scenes(model, data, features, split):
   """Patch features of a split of scenes, and its segments where the model's patches lie."""
   found, segments = features("patch_features", split), data.array(split, "segments")
@@ -181,6 +188,13 @@ PROTOCOLS = dict(
     ("logits",),
     ("test",),
     "test examples that the run's own classifier gets right; higher is better, chance is below",
+  ),
+  few_labels=Protocol(
+    _few_labels,
+    dict(per_class=(10,), draws=5, penalty=1.0, seed=0),
+    ("image_features",),
+    ("train", "test"),
+    "test images that a linear classifier fitted on so many labels a class gets right; higher is better, chance is below",
   ),
   prompt_segmentation=Protocol(
     _prompt_segmentation,

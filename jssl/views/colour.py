@@ -54,6 +54,14 @@ def grayscale(image: jax.Array) -> jax.Array:
   return jnp.broadcast_to(_luma(_rgb_planes(image, "grayscale"))[..., None], image.shape)
 
 
+def as_rgb(rng: jax.Array, image: jax.Array) -> jax.Array:
+  """A grey image `[height, width, 1]` in 3 channels, for views that jitter colours; one of 3 stays. Nothing is random."""
+  del rng
+  if image.shape[-1] not in (1, 3):
+    raise ValueError(f"as_rgb takes images of 1 or 3 channels, got {list(image.shape)}")
+  return jnp.broadcast_to(image, (*image.shape[:-1], 3))
+
+
 def random_grayscale(rng: jax.Array, image: jax.Array, *, prob: Number) -> jax.Array:
   """`grayscale` with probability `prob`."""
   planes = _rgb_planes(image, "random_grayscale")

@@ -1,0 +1,75 @@
+"""What a run of a study does, where it is to train a config and to evaluate it."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import pathlib
+from typing import Any
+
+
+class Stopped(Exception):
+  """Raised by a `measure` that was asked to stop and can go on later: there is no row, and that is no failure."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+  """A `measure` that trains an arm, a config, with the seed, and evaluates what came out by the config's protocols.
+
+  Metrics are `knn/k20` and the like, and `random weights/knn/k20` of the baselines; besides, the last row of the run's
+  log as `train/loss` and the like, and `train/mib`, the memory that training took.
+
+  Attributes:
+    baselines: some of `jssl.evaluate.BASELINES`.
+    modules: outside jssl, whose functions the config may name.
+    places: name of data -> where they are on this machine, `{"glyphs": "/my/fonts"}`: no part of the config.
+  """
+
+  baselines: Sequence[str] = ()
+  modules: Sequence[str] = ()
+  places: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  def __call__(self, arm: Any, seed: int, workdir: pathlib.Path) -> dict[str, float]:
+    from jssl import evaluate  # pylint: disable=g-import-not-at-top  # studies of other things load neither
+
+    metrics = train(placed(arm, self.places), seed, workdir)
+    return metrics | numbers(evaluate.evaluate(workdir, baselines=self.baselines, modules=self.modules))
+
+
+def placed(config: Any, places: Mapping[str, str]) -> Any:
+  """A copy of a config that finds its data at these places, unless it names one itself."""
+  config = config.copy_and_resolve_references()
+  entries = [config.data, *(entry for entry in config.evaluation.values() if hasattr(entry, "keys") and "name" in entry)]
+  for entry in entries:
+    if entry.name in places:
+      entry.name = f"{entry.name}:{places[entry.name]}"
+  return config
+
+
+def train(config: Any, seed: int, workdir: pathlib.Path) -> dict[str, float]:
+  """Trains a config with a seed to its end; the last row of its log and its memory as metrics.
+
+  Raises:
+    Stopped: if the run was told to stop before.
+  """
+  # pylint: disable=g-import-not-at-top
+  from jssl import config as configs
+  from jssl import logging, processes, workdirs
+  from jssl.train import train_and_evaluate
+
+  config = config.copy_and_resolve_references()
+  config.seed = int(seed)
+  state = train_and_evaluate(config, workdir)
+  if int(state.step) < configs.total_steps(config, workdirs.read_record(workdir)["data"]["examples"]):
+    raise Stopped(f"{workdir}: stopped at step {int(state.step)}")
+  last = {name: value for name, value in logging.read_metrics(workdir)[-1].items() if isinstance(value, (int, float))}
+  return {f"train/{name}": value for name, value in last.items()} | {"train/mib": processes.peak_mib()}
+
+
+def numbers(evaluation: Mapping[str, Any]) -> dict[str, float]:
+  """An evaluation's metrics as `protocol/metric`, and as `baseline/protocol/metric`."""
+  return {
+    f"{'' if model == 'pretrained' else f'{model}/'}{protocol}/{name}": float(value)
+    for model, results in evaluation.items()
+    for protocol, result in results.items()
+    for name, value in result["metrics"].items()
+    if isinstance(value, (int, float))
+  }
