@@ -18,6 +18,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
+import time
 from typing import Any
 
 import jax.numpy as jnp
@@ -296,10 +297,12 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--retry", action="store_true", help="run again what failed")
   arguments = parser.parse_args(argv)
   logging.setup()
+  begun = time.monotonic()
   places = dict(pair.split("=", 1) for pair in arguments.at)
   try:
     for name in arguments.only:
-      ledger = measure(REGIMES[name], arguments.seeds, places, arguments.budget, arguments.at_once, arguments.retry)
+      left = None if arguments.budget is None else arguments.budget - (time.monotonic() - begun) / 60
+      ledger = measure(REGIMES[name], arguments.seeds, places, left, arguments.at_once, arguments.retry)
       print(f"{name}: head-room by {', '.join(ledger.head_room()) or 'nothing so far'}; {ledger.folder}/README.md")
   except ConfigError as error:
     print(f"error: {error}", file=sys.stderr)

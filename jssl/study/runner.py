@@ -150,18 +150,23 @@ def _jobs(ledger, arms, seeds, workdir, only, retry) -> list[_Job]:
 
 
 def arm_hash(arm: Any, name: str = "") -> str:
-  """Sixteen digits that tell an arm from another, but for its seed, which every run sets.
+  """Sixteen digits that tell an arm from another.
+
+  Of a config what differs from the defaults counts, so that a key that is new changes nothing; without its seed, which
+  every run sets, and what changes only how a run is reported.
 
   Raises:
     ConfigError: for what JSON cannot hold.
   """
   if isinstance(arm, ml_collections.ConfigDict):
-    value = json.loads(configs.to_json(arm))
-    value.pop("seed", None)
-  else:
-    value = arm
+    defaults = configs.flatten(configs.default_config())
+    free = tuple(key for key in workdirs.FREE if key != "evaluation.")
+    flat = configs.flatten(configs.from_json(configs.to_json(arm)))
+    arm = {
+      k: v for k, v in flat.items() if k != "seed" and not k.startswith(free) and (k not in defaults or v != defaults[k])
+    }
   try:
-    text = json.dumps(value, sort_keys=True, allow_nan=False)
+    text = json.dumps(arm, sort_keys=True, allow_nan=False)
   except (TypeError, ValueError) as error:
     raise ConfigError(f"arm {name!r} must be a config or what JSON can hold: {error}") from error
   return hashlib.sha256(text.encode()).hexdigest()[:16]
