@@ -271,13 +271,17 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-  """The commit of the checkout that jssl is imported from, with "+" if files were changed; None outside a checkout."""
+  """The commit of the checkout that jssl is imported from, with "+" if code was changed; None outside a checkout."""
+  # What a study writes about itself is no code.
+  no_code = (f":(top,exclude,glob)**/{name}" for name in ("*.md", "*.jsonl", "claims.json"))
 
   def git(*arguments):
     folder = pathlib.Path(__file__).parent
     return subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
   try:
-    return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    return git("rev-parse", "HEAD") + (
+      "+" if git("status", "--porcelain", "--untracked-files=no", "--", ":/", *no_code) else ""
+    )
   except (OSError, subprocess.CalledProcessError):
     return None
