@@ -29,7 +29,6 @@ from jssl import config as configs
 from jssl import data, logging, study
 from jssl.configs import common
 from jssl.errors import ConfigError
-from jssl.study.ledger import spread
 
 MODULE = "experiments.regimes"
 HERE = pathlib.Path(__file__).parent / "regimes"
@@ -233,23 +232,16 @@ class Controls(study.Pretrained):
 
 
 def table(regime: Regime, rows) -> str:
-  """What each control reaches, mean and standard deviation over the seeds, and what a seed costs."""
+  """What each control reaches, and what a seed costs."""
   rows = [row for row in rows if "metrics" in row]
   if not rows:
     return "Not measured yet."
-  lines = [f"| control | {' | '.join(regime.metrics)} |", "|---" * (1 + len(regime.metrics)) + "|"]
-  for control in ("chance", *regime.controls, ARM):
-    prefix = "" if control == ARM else f"{control}/"
-    cells = [spread([row["metrics"].get(prefix + metric) for row in rows]) for metric in regime.metrics.values()]
-    lines.append(f"| {control} | {' | '.join(cells)} |")
+  models = {control: f"{control}/" for control in ("chance", *regime.controls)} | {ARM: ""}
   commits = ", ".join(dict.fromkeys((row["commit"] or "none")[:7] for row in rows))
-  seconds = spread([row["seconds"] for row in rows], ".0f", deviation=False)
-  mib = spread([row["mib"] for row in rows], ".0f", deviation=False)
+  seconds, mib = (study.spread([row[key] for row in rows], ".0f", deviation=False) for key in ("seconds", "mib"))
   seeds = ", ".join(str(row["seed"]) for row in rows)
-  lines.append(
-    f"\nSeeds {seeds}; {regime.steps} steps of {regime.batch_size}; {seconds} s and {mib} MiB a seed; commit {commits}."
-  )
-  return "\n".join(lines)
+  cost = f"{regime.steps} steps of {regime.batch_size}; {seconds} s and {mib} MiB a seed"
+  return f"{study.controls_table(rows, regime.metrics, models)}\n\nSeeds {seeds}; {cost}; commit {commits}."
 
 
 def picture(source: data.Source, rows: int = 4, columns: int = 16) -> Image.Image:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import pathlib
+import shutil
 
 import jax
 import pytest
@@ -71,11 +72,14 @@ def test_mistakes_are_named(grid):
     grid.combine(("data2vec", "mae.masks"))
   with pytest.raises(ConfigError, match="no such entry; did you mean 'rec'"):
     grid.combine(("data2vec", "mae.losses.recc"))
-  with pytest.raises(ConfigError, match="--only 'baseline'"):
-    grid.main(["--only", "baseline"])
 
 
-def test_a_run_appends_a_row_and_is_not_repeated(grid, tmp_path, capsys, monkeypatch):
+def test_an_arm_that_is_not_there_is_named(grid, tmp_path, capsys):
+  assert grid.main(["--folder", str(tmp_path), "--only", "baseline"]) == 2
+  assert "there is no arm 'baseline'" in capsys.readouterr().err
+
+
+def test_a_run_appends_a_row_and_is_not_repeated(grid, tmp_path, capsys):
   small = [
     "batch_size=8",
     "total_steps=2",
@@ -83,25 +87,17 @@ def test_a_run_appends_a_row_and_is_not_repeated(grid, tmp_path, capsys, monkeyp
     "evaluation.size=32",
     "evaluation.protocols=('rankme',)",
     "evaluation.train.options.num_examples=16",
-    "networks.student.width=12",
-    "networks.student.depth=1",
   ]
-  arguments = [
-    "--workdir",
-    str(tmp_path),
-    "--cell",
-    "small=data2vec simmim.masking:encoder=student --config.targets.y.reads=\"(('t/block01',),)\"",
-    "--only",
-    "small",
-    "--columns",
-    "rankme rankme",
-    *(f"--config.{change}" for change in small),
-  ]
-  grid.main(arguments)
-  (row,) = (json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines())
-  assert row["cell"] == "small" and row["seed"] == 0 and row["pieces"][0] == "data2vec"
-  assert row["metrics"]["rankme rankme"] > 1 and row["loss"] > 0
-  monkeypatch.setattr(grid, "train_and_evaluate", None)
-  grid.main(arguments)
-  assert len((tmp_path / "table.jsonl").read_text().splitlines()) == 1
+  cell = "small=data2vec simmim.masking:encoder=student --config.targets.y.reads=\"(('t/block01',),)\""
+  cell += " --config.networks.student.width=12 --config.networks.student.depth=1"
+  places = ["--folder", str(tmp_path / "study"), "--workdir", str(tmp_path / "runs")]
+  arguments = [*places, "--cell", cell, "--only", "small", "--columns", "rankme/rankme"]
+  arguments += [f"--config.{change}" for change in small]
+  assert grid.main(arguments) == 0
+  (row,) = (json.loads(line) for line in (tmp_path / "study/rows.jsonl").read_text().splitlines())
+  assert row["arm"] == "small" and row["seed"] == 0
+  assert row["metrics"]["rankme/rankme"] > 1 and row["metrics"]["train/loss"] > 0
+  shutil.rmtree(tmp_path / "runs")
+  assert grid.main(arguments) == 0 and not (tmp_path / "runs/small_seed0").exists()
+  assert len((tmp_path / "study/rows.jsonl").read_text().splitlines()) == 1
   assert "| small | 1 | " in capsys.readouterr().out

@@ -4,38 +4,40 @@ import importlib.util
 import pathlib
 
 import jax
+import pytest
 
-from jssl import data
+from jssl import data, study
 from jssl.config import check_config, load_config
 from jssl.method import Method
 from jssl.schedules import Horizon
+from jssl.study.ledger import claims_table
 
 STUDY = pathlib.Path(__file__).parents[1] / "experiments/mmc_scenes"
 
 
-def result(miou, overlap):
-  return {
-    "prompt_segmentation": dict(metrics=dict(miou_random_fixed=miou)),
-    "object_similarity": dict(metrics=dict(overlap=overlap)),
-  }
-
-
-def test_the_table_holds_every_seed_against_every_control():
+@pytest.fixture(scope="module")
+def run():
   spec = importlib.util.spec_from_file_location("mmc_scenes_run", STUDY / "run.py")
-  study = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(study)
-  position = result(0.34, 0.31)
-  lines = study.table(
-    [
-      {"pretrained": result(0.50, 0.30), "position only": position},
-      {"pretrained": result(0.52, 0.32), "position only": position},
-    ]
-  ).splitlines()
-  assert [line.split() for line in lines[1:]] == [
-    ["pretrained", "0.5100", "+-", "0.0100", "0.3100", "+-", "0.0100"],
-    ["position", "only", "0.3400", "+-", "0.0000", "0.3100", "+-", "0.0000"],
-    ["less", "position", "only", "+0.160,", "+0.180", "-0.010,", "+0.010"],
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def test_the_page_is_what_the_rows_say(run):
+  ledger = study.Ledger(STUDY)
+  page = (STUDY / "README.md").read_text()
+  assert run.table(ledger.rows()) in page and claims_table(ledger.verdicts()) in page
+  assert [entry.claim for entry in ledger.claims()] == run.claims()
+
+
+def test_the_table_holds_every_control(run):
+  rows = [
+    dict(arm="mmc", seed=seed, metrics={run.METRICS["overlap"]: value, f"position only/{run.METRICS['overlap']}": 0.5})
+    for seed, value in enumerate((0.30, 0.32))
   ]
+  lines = run.table(rows).splitlines()
+  assert lines[0] == "Arm mmc, seeds 0, 1:" and "| MMC | - | 0.310 +- 0.014 |" in lines
+  assert "| position only | - | 0.500 +- 0.000 |" in lines
 
 
 def test_the_control_with_labels_reads_labels_and_has_the_demo_s_network():

@@ -5,22 +5,26 @@ import pathlib
 
 import pytest
 
+from jssl import study
 from tests import methods
+
+FOLDER = pathlib.Path(__file__).parents[1] / "experiments/zoo"
 
 
 @pytest.fixture(scope="module")
 def zoo():
-  spec = importlib.util.spec_from_file_location("zoo_run", pathlib.Path(__file__).parents[1] / "experiments/zoo/run.py")
+  spec = importlib.util.spec_from_file_location("zoo_run", FOLDER / "run.py")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   return module
 
 
-def row(method, seed, **trained):
-  values = {"pretrained": trained, "random weights": dict.fromkeys(trained, 0.5)}
+def row(zoo, method, seed, **trained):
+  trained = {zoo.METRICS[name]: value for name, value in trained.items()}
+  metrics = trained | {f"random weights/{name}": 0.5 for name in trained}
   if (method, seed) == ("a", 0):
-    values["raw pixels"] = {"kNN": 0.3}
-  return dict(method=method, seed=seed, patches=64, images_per_second=100.0, mib=900, values=values)
+    metrics["raw pixels/knn/k20"] = 0.3
+  return dict(arm=method, seed=seed, metrics=metrics | {"patches": 64, "images_per_second": 100.0, "train/mib": 900})
 
 
 def test_the_zoo_is_all_methods(zoo):
@@ -30,10 +34,11 @@ def test_the_zoo_is_all_methods(zoo):
 def test_what_is_not_above_random_weights_in_every_seed_is_marked(zoo):
   lines = zoo.table(
     [
-      row("a", 0, kNN=0.6, overlap=0.4),
-      row("a", 1, kNN=0.7, overlap=0.3),
-      row("b", 0, kNN=0.8, overlap=0.6),
-      row("b", 1, kNN=0.4, overlap=0.6),
+      row(zoo, "a", 0, kNN=0.6, overlap=0.4),
+      row(zoo, "a", 1, kNN=0.7, overlap=0.3),
+      row(zoo, "b", 0, kNN=0.8, overlap=0.6),
+      row(zoo, "b", 1, kNN=0.4, overlap=0.6),
+      dict(arm="c", seed=0, error="it failed"),
     ]
   ).splitlines()
   assert lines[2] == "| a | 2 | 0.650 (0.500) | - | - | - | 0.350 (0.500) | 100 | 900 |"
@@ -41,6 +46,19 @@ def test_what_is_not_above_random_weights_in_every_seed_is_marked(zoo):
   assert lines[4:] == ["| raw pixels, 64 patches | | 0.300 | - | - | - | - | | |"]
 
 
-def test_a_run_that_fails_is_named(zoo):
-  with pytest.raises(RuntimeError, match="jssl.train --config nothing: exit code 2"):
-    zoo.timed(["jssl.train", "--config", "nothing"])
+def test_the_page_is_what_the_rows_say(zoo):
+  rows = study.Ledger(FOLDER).rows()
+  assert {row["arm"] for row in rows} == set(zoo.METHODS)
+  assert zoo.table(rows) in (FOLDER / "README.md").read_text()
+
+
+def test_a_run_is_measured_beside_its_random_weights_and_raw_pixels(zoo, tmp_path):
+  config = methods.small("simclr", total_steps=2)
+  config.data.options = dict(num_examples=16, image_size=16)
+  config.evaluation.update(dict(protocols=("rankme", "object_similarity"), size=16))
+  for split in ("train", "test_scenes"):
+    config.evaluation[split].options = dict(num_examples=16, image_size=16)
+  first, second = (zoo.Measured()(config, seed, tmp_path / f"a_seed{seed}") for seed in (0, 1))
+  assert first["patches"] == 16 and first["images_per_second"] > 0 and first["train/mib"] > 0
+  assert first["random weights/rankme/rankme"] > 1 and first["raw pixels/object_similarity/overlap"] > 0
+  assert "rankme/rankme" in second and not any(name.startswith("raw pixels/") for name in second)

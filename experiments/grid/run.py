@@ -1,4 +1,4 @@
-"""Methods put together from pieces of others: `python experiments/grid/run.py --workdir runs/grid --seeds 0 1 2`.
+"""Methods put together from pieces of others: `python experiments/grid/run.py --seeds 0 1 2`.
 
 A cell of the grid is a config and what is changed in it, in this order:
 
@@ -9,26 +9,22 @@ A cell of the grid is a config and what is changed in it, in this order:
     --config.passes.s.reads="('v',)"        a key of what has come together so far
 
 What no loss reads any more is left out, and so are networks that no pass uses. Every cell is trained and evaluated with
-every seed, beside the unchanged configs as controls; each run appends a row to `table.jsonl`, and those that have one
-are not run again. An interrupted run goes on from its checkpoint. `--explain` prints the combined methods and stops,
-`--cell "name=mae sit.losses ..."` adds a cell, `--only` picks some, and `--config.key=value` changes a key of all.
+every seed, beside the unchanged configs as controls; the folder that is named with `--folder` (default: this one) takes
+the rows, see `jssl.study`. `--explain` prints the combined methods and stops, `--cell "name=mae sit.losses ..."` adds a
+cell, `--only` picks some, and `--config.key=value` changes a key of all.
 """
 
-import argparse
-import json
 import pathlib
 import re
 import shlex
-import time
-
-import numpy as np
+import sys
 
 from jssl import config as configs
-from jssl import data, evaluate, explain, graph, logging, workdirs
+from jssl import explain, graph, logging, study
 from jssl.errors import ConfigError, nearest
 from jssl.nodes import make_node, Pass, STAGES
 from jssl.schedules import Horizon
-from jssl.train import train_and_evaluate, Trainer
+from jssl.train import Trainer
 
 CELLS = {
   "data2vec": ("data2vec",),
@@ -119,83 +115,31 @@ def prune(config) -> None:
       del config[stage][name]
 
 
-def run(name: str, pieces, config, workdir: pathlib.Path, seed: int) -> dict:
-  """Trains and evaluates one cell with one seed; returns its row of the table."""
-  config = config.copy_and_resolve_references()
-  config.seed = seed
-  folder = workdir / f"{re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')}_seed{seed}"
-  source = data.load(config.data.name, split=config.data.split, **config.data.options)
-  start = time.monotonic()
-  state = train_and_evaluate(config, folder, source=source)
-  if int(state.step) < configs.total_steps(config, len(source)):
-    raise SystemExit(f"{folder}: stopped at step {int(state.step)}; the same command goes on from there")
-  last = logging.read_metrics(folder)[-1]
-  results = evaluate.evaluate(folder)["pretrained"]
-  found = {
-    f"{protocol} {metric}": value
-    for protocol, result in results.items()
-    for metric, value in result["metrics"].items()
-    if isinstance(value, (int, float))
-  }
-  spreads = {key: value for key, value in last.items() if key.startswith("spread/")}
-  return dict(
-    cell=name,
-    seed=seed,
-    pieces=list(pieces),
-    loss=last["loss"],
-    spread=min(spreads.values(), default=None),
-    seconds=round(time.monotonic() - start, 1),
-    commit=workdirs.commit(),
-    metrics=found,
-  )
-
-
-def rows(workdir: pathlib.Path) -> list[dict]:
-  path = workdir / "table.jsonl"
-  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def table(found: list[dict], columns: list[str]) -> str:
-  """Mean and standard deviation over seeds of each cell's metrics, as a Markdown table."""
-  lines = [f"| | seeds | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
-  for name in dict.fromkeys(row["cell"] for row in found):
-    chosen = [row for row in found if row["cell"] == name]
-    cells = []
-    for column in columns:
-      values = [row["metrics"][column] for row in chosen if column in row["metrics"]]
-      cells.append(f"{np.mean(values):.3f} +- {np.std(values):.3f}" if values else "-")
-    lines.append(f"| {name} | {len(chosen)} | {' | '.join(cells)} |")
-  return "\n".join(lines)
-
-
-def main(argv: list[str] | None = None):
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/grid"))
+def main(argv: list[str] | None = None) -> int:
+  parser = study.parser(__doc__, pathlib.Path(__file__).parent)
   parser.add_argument("--preset", default="demo")
-  parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-  parser.add_argument("--only", nargs="*", default=[], help="names of cells")
   parser.add_argument("--cell", action="append", default=[], help="name=config piece piece ...")
-  parser.add_argument("--columns", nargs="+", default=["knn k20", "linear accuracy", "rankme rankme"])
-  parser.add_argument("--explain", action="store_true")
+  parser.add_argument("--columns", nargs="+", default=["knn/k20", "linear/accuracy", "rankme/rankme"])
+  parser.add_argument("--explain", action="store_true", help="print the combined methods and stop")
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()
   given = (cell.partition("=") for cell in arguments.cell)
   cells = CELLS | {name: tuple(shlex.split(pieces)) for name, _, pieces in given}
-  for name in arguments.only or cells:
-    if name not in cells:
-      raise ConfigError(f"--only {name!r}: {nearest(name, cells)}")
-    config = configs.override(combine(cells[name], arguments.preset), overrides)
+  try:
+    arms = {name: configs.override(combine(pieces, arguments.preset), overrides) for name, pieces in cells.items()}
     if arguments.explain:
-      print(f"== {name}: {' '.join(cells[name])}\n{explain.explain(Trainer(config))}\n")
-      continue
-    done = {(row["cell"], row["seed"]) for row in rows(arguments.workdir)}
-    for seed in arguments.seeds:
-      if (name, seed) not in done:
-        row = run(name, cells[name], config, arguments.workdir, seed)
-        with (arguments.workdir / "table.jsonl").open("a") as file:
-          file.write(json.dumps(row) + "\n")
-  print(table(rows(arguments.workdir), arguments.columns))
+      for name in arguments.only or arms:
+        print(f"== {name}: {' '.join(cells[name])}\n{explain.explain(Trainer(arms[name]))}\n")
+      return 0
+    measure = study.Pretrained(places=study.places(arguments))
+    columns = {column: column for column in arguments.columns}
+    ledger = study.run(arms=arms, measure=measure, columns=columns, **study.options(arguments))
+  except ConfigError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  print(study.rows_table(ledger.rows(), columns))
+  return 1 if any("error" in row for row in ledger.rows()) else 0
 
 
 if __name__ == "__main__":
-  main()
+  sys.exit(main())

@@ -12,7 +12,7 @@ from jssl.data.sampling import batch_indices, epoch_permutation, steps_per_epoch
 from jssl.data.source import DataError, from_arrays, from_iterator, nothing, Source
 from jssl.data.sprites import digit_sprites, fashion_sprites
 from jssl.data.tfds import load_tfds
-from jssl.data.worlds import glyphs
+from jssl.data.worlds import load_glyphs
 from jssl.errors import check_boolean, ConfigError, is_boolean, nearest
 
 __all__ = [
@@ -26,10 +26,10 @@ __all__ = [
   "fingerprint",
   "from_arrays",
   "from_iterator",
-  "glyphs",
   "load",
   "load_fashion_mnist",
   "load_folder",
+  "load_glyphs",
   "load_tfds",
   "nothing",
   "read_idx",
@@ -40,7 +40,7 @@ _EMBEDDED: dict[str, Callable[..., Source]] = {"scenes": scenes.scenes, "objects
 _AT: dict[str, Callable[..., Source]] = {
   "fashion_mnist": load_fashion_mnist,
   "folder": load_folder,
-  "glyphs": glyphs,
+  "glyphs": load_glyphs,
   "tfds": load_tfds,
 }
 _WITHOUT_PLACE = ("fashion_mnist", "glyphs")  # what is found where the system keeps it
@@ -54,7 +54,8 @@ def load(spec: str | Source, *, split: str = "train", **options) -> Source:
       "fashion_mnist:/path" (IDX files), "glyphs" or "glyphs:/path" (of fonts), "tfds:<name>", "folder:/path"; a Source is
       returned as it is.
     split: as the kind of data has them.
-    **options: of `scenes.scenes`, `scenes.objects`, `nothing`, `load_fashion_mnist`, `glyphs`, `load_tfds` or `load_folder`.
+    **options: of `scenes.scenes`, `scenes.objects`, `nothing`, `load_fashion_mnist`, `load_glyphs`,
+      `load_tfds` or `load_folder`.
 
   Raises:
     ValueError: (a ConfigError) for a wrong name, split or option, with the nearest valid ones.

@@ -17,7 +17,8 @@ verdict is "shown", "not shown" or "contrary", by the differences of the runs wi
 """
 
 from jssl.study.claims import Claim, claim, paired_interval, Verdict, verdict
-from jssl.study.ledger import Ledger
+from jssl.study.command import options, parser, places
+from jssl.study.ledger import controls_table, Ledger, rows_table, spread
 from jssl.study.measures import numbers, placed, Pretrained, Stopped, train
 from jssl.study.runner import run
 
@@ -28,10 +29,16 @@ __all__ = [
   "Stopped",
   "Verdict",
   "claim",
+  "controls_table",
   "numbers",
+  "options",
   "paired_interval",
+  "parser",
   "placed",
+  "places",
+  "rows_table",
   "run",
+  "spread",
   "train",
   "verdict",
 ]

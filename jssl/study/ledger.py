@@ -149,7 +149,8 @@ def claims_table(verdicts: Sequence[tuple[Registered, Verdict]]) -> str:
   lines = ["| claim | metric | at least | difference, 95 % interval | seeds | verdict |", "|---|---|---|---|---|---|"]
   for entry, found in verdicts:
     claim = entry.claim
-    sides = claim.metric[0] if claim.metric[0] == claim.metric[1] else " less ".join(claim.metric)
+    first, second = claim.metric
+    sides = first if first == second else f"{first} less that of {second.removesuffix(f'/{first}')}"
     late = f" (claimed when there were {entry.rows_before} rows)" if entry.rows_before else ""
     interval = f"{found.difference:+.4f}" if found.seeds else "-"
     interval += f" [{found.low:+.4f}, {found.high:+.4f}]" if len(found.seeds) > 1 else ""
@@ -177,6 +178,22 @@ def rows_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) ->
     cells += [spread([row.get(key) for row in done], ".0f", deviation=False) for key in ("seconds", "mib")]
     failed = f" ({len(chosen) - len(done)} failed)" if len(done) < len(chosen) else ""
     lines.append(f"| {arm} | {len(done)}{failed} | {' | '.join(cells)} |")
+  return "\n".join(lines)
+
+
+def controls_table(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, str], models: Mapping[str, str]) -> str:
+  """What a network and its controls reach, mean and standard deviation over the seeds, as a Markdown table.
+
+  Args:
+    rows: of one arm.
+    metrics: title -> metric.
+    models: title -> what stands before the metric's name: "" for the network, "random weights/" for a control.
+  """
+  done = [row["metrics"] for row in rows if "metrics" in row]
+  lines = [f"| | {' | '.join(metrics)} |", "|---" * (1 + len(metrics)) + "|"]
+  for title, prefix in models.items():
+    cells = [spread([found.get(prefix + metric) for found in done]) for metric in metrics.values()]
+    lines.append(f"| {title} | {' | '.join(cells)} |")
   return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from jssl import data
 from jssl.data import sprites
+from jssl.errors import ConfigError
 
 RNG = np.random.default_rng(0)
 
@@ -57,6 +58,24 @@ def test_fashion_mnist_is_read_from_its_files(folder):
   assert len(source) == 3 and source.num_classes == 3 and source.name == "fashion_mnist"
   assert source.element_spec["image"].shape == (28, 28, 1)
   np.testing.assert_array_equal(source.arrays["label"], [0, 1, 2])
+
+
+def test_fashion_mnist_at_random_places(folder):
+  plain = data.load(f"fashion_mnist:{folder}").arrays["image"]
+  placed = data.load(f"fashion_mnist:{folder}", canvas=40, seed=3, num_examples=5).arrays["image"]
+  assert placed.shape == (5, 40, 40, 1)
+  corners = set()
+  for image, canvas in zip(plain, placed, strict=False):
+    (row, column) = next((y, x) for y in range(13) for x in range(13) if (canvas[y : y + 28, x : x + 28] == image).all())
+    corners.add((row, column))
+    assert canvas.sum() == image.sum(dtype=canvas.sum().dtype)  # nothing beside it
+  assert len(corners) > 1
+  again = data.load(f"fashion_mnist:{folder}", canvas=40, seed=3).arrays["image"]
+  np.testing.assert_array_equal(again[:5], placed)
+  assert (data.load(f"fashion_mnist:{folder}", canvas=40, seed=4).arrays["image"] != again).any()
+  for options, message in ((dict(canvas=27), "do not fit into it"), (dict(num_examples=7), "there are 6 at most")):
+    with pytest.raises(ConfigError, match=message):
+      data.load(f"fashion_mnist:{folder}", **options)
 
 
 def test_missing_and_unfitting_files_are_named(folder, tmp_path_factory):

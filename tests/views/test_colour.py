@@ -158,3 +158,12 @@ def test_errors():
     views.normalize(image, views.IMAGENET_MEAN, views.IMAGENET_STD)
   with pytest.raises(ValueError, match="sigma"):
     views.random_gaussian_blur(key, image, prob=1.0, sigma=(0, 1))
+
+
+def test_grey_images_in_three_channels():
+  image = jax.random.uniform(jax.random.key(0), (4, 5, 1))
+  found = views.as_rgb(jax.random.key(1), image)
+  assert found.shape == (4, 5, 3) and (found == image).all()
+  assert (views.as_rgb(jax.random.key(1), found) == found).all()
+  with pytest.raises(ValueError, match="1 or 3 channels"):
+    views.as_rgb(jax.random.key(1), jnp.zeros((4, 5, 2)))

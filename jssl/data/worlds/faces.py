@@ -100,7 +100,7 @@ def _read_all(characters: str, folder: str) -> tuple[Faces, list[str]]:
     if digest not in seen:  # the same face in another format or under another name
       seen.add(digest)
       found.setdefault(name, masks)
-  names = sorted(found)
+  names = sorted(found, key=lambda name: (family_of(name), name))
   families = sorted({family_of(name) for name in names})
   masks = np.stack([found[name] for name in names]) if names else np.zeros((0, len(characters), SIDE, SIDE), np.uint8)
   return Faces(masks, np.array([families.index(family_of(n)) for n in names], np.int32), tuple(names)), families

@@ -17,11 +17,11 @@ from jssl.errors import ConfigError, nearest
 
 SIZES = {"train": 16384, "test": 4096}
 INKS = ("dark", "any", "black")
-_TRIES = 8  # pairs of colours tried before the one that differs most is taken
+_TRIES = 16  # pairs of colours tried before the one that differs most is taken
 _GREY = np.array([0.299, 0.587, 0.114])
 
 
-def glyphs(
+def load_glyphs(
   folder: str = "",
   *,
   split: str = "train",
@@ -129,7 +129,7 @@ def paint(alpha: np.ndarray, colours: np.ndarray, ink: str, contrast: float) -> 
   Args:
     alpha: of the ink, `[n, size, size]` in [0, 1].
     colours: pairs of ink and paper, `[n, tries, 2, 3]` in [0, 1]; the first that differs enough is taken.
-    ink, contrast: see `glyphs`.
+    ink, contrast: see `load_glyphs`.
   """
   difference = np.diff(255 * colours @ _GREY, axis=-1)[..., 0]  # [n, tries], paper less ink
   enough = np.abs(difference) >= contrast

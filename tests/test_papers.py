@@ -1,0 +1,35 @@
+"""PAPERS.md names what there is, and is what the studies' rows give."""
+
+import re
+
+from experiments import papers
+from tests import methods
+
+
+def test_the_page_is_generated():
+  assert (papers.ROOT / "PAPERS.md").read_text() == papers.page(), "run python -m experiments.papers"
+
+
+def test_all_that_it_names_is_there():
+  text = papers.page()
+  places = [link for link in re.findall(r"\]\((.*?)\)", text) if not link.startswith("https://")]
+  assert len(places) > 2 * len(methods.NAMES) - 10
+  assert [place for place in places if not (papers.ROOT / place).exists()] == []
+  assert set(papers.methods()) == set(methods.NAMES) - {"tokenizer"}
+  assert {name for name in papers.methods() if f"[`{name}`]" not in text} == set()
+
+
+def test_a_study_says_what_it_is_about(tmp_path, monkeypatch):
+  monkeypatch.setattr(papers, "ROOT", tmp_path)
+  (tmp_path / "README.md").write_text("| [`mae`](configs/mae.py) | [MAE](https://a.b/c) | in a line |\n")
+  claim = papers.study.claim("a beats b", "a", "b", metric="x")
+  for name, about in (("one", dict(config="mae")), ("two", dict(paper="Another", url="https://d.e"))):
+    ledger = papers.study.Ledger(tmp_path / "experiments" / name)
+    ledger.register([claim], (0, 1, 2), about)
+    for seed in range(3):
+      for arm, x in (("a", 2.0), ("b", 1.0)):
+        ledger.append(dict(arm=arm, seed=seed, metrics=dict(x=x), seconds=90.0 if name == "one" else 300.0))
+  assert papers.page().splitlines()[-2:] == [
+    "| [MAE](https://a.b/c) | [`mae`](configs/mae.py) | [one](experiments/one) | a beats b | shown | 3 of 3 | 90 s |",
+    "| [Another](https://d.e) | - | [two](experiments/two) | a beats b | shown | 3 of 3 | 5 min |",
+  ]

@@ -1,0 +1,102 @@
+"""Regimes and their controls."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import regimes
+from jssl import data, study
+from jssl.config import check_config, load_config
+from jssl.method import Method
+from jssl.schedules import Horizon
+from jssl.study.ledger import claims_table
+
+# What the sources of those regimes look like whose data are not on every machine.
+SIDES = dict(fashion_mnist=(28, 1), fashion_mnist_shifted=(40, 1), glyphs=(32, 3))
+
+
+def batch_of(regime):
+  if regime.name == "scenes":
+    return data.load("scenes", num_examples=2).get(range(2))
+  side, channels = SIDES[regime.name]
+  source = data.from_arrays(image=np.zeros((2, side, side, channels), np.uint8), label=[0, 1])
+  return source.get(range(2))
+
+
+@pytest.mark.parametrize("name", regimes.REGIMES)
+def test_the_control_with_labels_is_a_method(name):
+  regime = regimes.REGIMES[name]
+  config = regime.labelled()
+  check_config(config)
+  method = Method(config, num_examples=256, horizon=Horizon(10, 2, config.batch_size))
+  batch = {key: jax.ShapeDtypeStruct(x.shape, x.dtype) for key, x in batch_of(regime).items()}
+  shapes = {key: x.shape for key, x in method.abstract_environment(batch).arrays.items()}
+  assert shapes["s/classes"] == ((2, 256, 11) if regime.places else (2, regime.classes))
+  assert ("segment_label" if regime.places else "label") in method.batch_names
+
+
+def test_a_method_is_put_on_a_regime():
+  regime = regimes.REGIMES["fashion_mnist_shifted"]
+  config = regime.put(load_config("simclr"))
+  config.views = regime.views("a", "b")
+  config.networks.student.update(regime.net)
+  check_config(config)
+  method = Method(config, num_examples=256, horizon=Horizon(10, 2, config.batch_size))
+  batch = {key: jax.ShapeDtypeStruct(x.shape, x.dtype) for key, x in batch_of(regime).items()}
+  assert method.abstract_environment(batch).arrays["a"].shape == (2, 32, 32, 3)
+  assert config.data.options.canvas == 40 and config.evaluation.size == 40 and config.total_steps == regime.steps
+
+
+def test_classes_of_patches():
+  rng = np.random.default_rng(0)
+  segments, labels = rng.integers(0, 3, (2, 8, 12)), np.array([[7, 2], [5, -1]])
+  segments[1] = np.minimum(segments[1], 1)
+  found = regimes.patch_classes(jnp.asarray(segments, jnp.uint8), jnp.asarray(labels), patch=4, classes=11)
+  for image in range(2):
+    for row in range(2):
+      for column in range(3):
+        part = segments[image, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].ravel()
+        counts = np.bincount([10 if x == 0 else labels[image, x - 1] for x in part], minlength=11)
+        assert counts[found[image, 3 * row + column]] == counts.max()
+
+
+def test_controls_are_measured_and_make_head_room(tmp_path, monkeypatch):
+  monkeypatch.setattr(regimes, "HERE", tmp_path)
+  monkeypatch.chdir(tmp_path)
+  objects = lambda split: dict(name="objects", split=split, options=dict(num_examples=64, image_size=16))
+  small = dataclasses.replace(
+    regimes.REGIMES["glyphs"],
+    name="small",
+    data=objects("train"),
+    train=objects("train"),
+    test=objects("test"),
+    classes=10,
+    net=dict(fn="vit", image_size=16, patch_size=8, width=16, depth=1, num_heads=2),
+    view=dict(size=16, scale=(0.5, 1.0)),
+    size=16,
+    steps=2,
+    batch_size=8,
+    protocols=("knn:k=5", "few_labels:per_class=2"),
+    metrics={"kNN": "knn/k5"},
+  )
+  ledger = regimes.measure(small, (0,), {}, None)
+  (row,) = ledger.rows()
+  assert {"knn/k5", "random weights/knn/k5", "raw pixels/few_labels/n2", "chance/knn/k5"} <= row["metrics"].keys()
+  assert ledger.head_room() == () and len(ledger.claims()) == 2  # one seed says nothing
+  page = (tmp_path / "small/README.md").read_text()
+  assert "| chance | 0." in page and "| labels beat raw pixels by kNN |" in page and "2 steps of 8" in page
+  assert (tmp_path / "small/examples.png").exists()
+
+
+@pytest.mark.parametrize("name", regimes.REGIMES)
+def test_pages_are_what_the_rows_say(name):
+  regime = regimes.REGIMES[name]
+  ledger = study.Ledger(regime.folder)
+  page = (regime.folder / "README.md").read_text()
+  if ledger.rows():
+    assert regimes.table(regime, ledger.rows()) in page and claims_table(ledger.verdicts()) in page
+    assert [entry.claim for entry in ledger.claims()] == regime.claims()
+    assert (regime.folder / "examples.png").exists()
