@@ -1,6 +1,6 @@
 """A run's folder: `config.json` says what it holds and what made it; one process at a time trains in it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 import contextlib
 import fcntl
 import importlib.metadata
@@ -78,7 +78,7 @@ def claimed(
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path, what: str = "workdir", does: str = "trains") -> Iterator[None]:
+def locked(folder: pathlib.Path, what: str = "workdir", does: str = "trains") -> Generator[None, None, None]:
   """Makes a folder and keeps it for this process.
 
   Args:

@@ -1,6 +1,6 @@
 """A study's folder: its rows, the claims that were registered before them, and the page that shows both."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 import contextlib
 import json
 import pathlib
@@ -42,7 +42,7 @@ class Ledger:
     self.folder = user_path(folder)
 
   @contextlib.contextmanager
-  def locked(self) -> Iterator[None]:
+  def locked(self) -> Generator[None, None, None]:
     """Keeps the study for this process.
 
     Raises:
