@@ -20,7 +20,12 @@ from jssl.evaluation import (
 )
 from tests.evaluation.scenes_for_tests import GRID, scenes
 
-SMALL = dict(knn=dict(k=(1, 3)), linear=dict(epochs=2), prompt_segmentation=dict(random_prompts=2, thresholds=(0.0, 0.5)))
+SMALL = dict(
+  knn=dict(k=(1, 3)),
+  linear=dict(epochs=2),
+  few_labels=dict(per_class=2),
+  prompt_segmentation=dict(random_prompts=2, thresholds=(0.0, 0.5)),
+)
 
 
 def _colored(segments, seed=0):
@@ -52,6 +57,7 @@ def test_runs_every_protocol_on_the_pixels_and_the_prompt_protocols_on_the_trivi
     )
   pixels, position = results["raw pixels"], results["position only"]
   assert pixels["knn"]["metrics"]["k1"] == 1.0 and pixels["linear"]["metrics"]["accuracy"] == 1.0
+  assert pixels["few_labels"]["metrics"]["n2"] == 1.0
   iou = lambda result: result["prompt_segmentation"]["metrics"]["miou_random_fixed"]
   assert iou(pixels) > iou(position) > iou(results["everything foreground"])
   assert pixels["object_similarity"]["metrics"]["overlap"] < position["object_similarity"]["metrics"]["overlap"]
