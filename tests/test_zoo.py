@@ -55,10 +55,10 @@ def test_the_page_is_what_the_rows_say(zoo):
 def test_a_run_is_measured_beside_its_random_weights_and_raw_pixels(zoo, tmp_path):
   config = methods.small("simclr", total_steps=2)
   config.data.options = dict(num_examples=16, image_size=16)
-  config.evaluation.update(dict(protocols=("rankme", "object_similarity"), size=16))
+  config.evaluation.update(dict(protocols=("rankme", "object_similarity:max_pairs=50"), size=64))
   for split in ("train", "test_scenes"):
-    config.evaluation[split].options = dict(num_examples=16, image_size=16)
+    config.evaluation[split].options = dict(num_examples=8)
   first, second = (zoo.Measured()(config, seed, tmp_path / f"a_seed{seed}") for seed in (0, 1))
-  assert first["patches"] == 16 and first["images_per_second"] > 0 and first["train/mib"] > 0
+  assert first["patches"] == 256 and first["images_per_second"] > 0 and first["train/mib"] > 0
   assert first["random weights/rankme/rankme"] > 1 and first["raw pixels/object_similarity/overlap"] > 0
   assert "rankme/rankme" in second and not any(name.startswith("raw pixels/") for name in second)
