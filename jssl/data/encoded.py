@@ -22,7 +22,8 @@ class EncodedImages:
   Args:
     name: for messages.
     num_examples: how many.
-    open_one: `open_one(index) -> (path or bytes, {name: the example's other array})`; may raise anything.
+    open_one: `open_one(index) -> (path, bytes or an opened Picture, {name: the example's other array})`; may raise
+      anything.
     name_of: `name_of(index)`, an example's name in messages.
     canvas: (height, width) of the array `image`.
     channels: 1 or 3.
@@ -30,6 +31,7 @@ class EncodedImages:
 
   Attributes:
     unreadable: name -> reason, for all that could not be read so far.
+    name_of: as it was given.
   """
 
   def __init__(
@@ -44,7 +46,8 @@ class EncodedImages:
     white: int | None = None,
   ):
     self.canvas, self.channels, self._white, self._open_one = canvas, channels, white, open_one
-    self._reader = images.TolerantReader(name, num_examples, self._open, name_of)
+    self.name_of = name_of
+    self._reader = images.TolerantReader(name, num_examples, self.open, name_of)
     self.unreadable = self._reader.unreadable
 
   def read(
@@ -78,9 +81,10 @@ class EncodedImages:
       pass
     return arrays
 
-  def _open(self, index: int):
+  def open(self, index: int) -> tuple[images.Picture, Mapping[str, Any]]:
+    """An example's picture, not decoded yet, and its other arrays; may raise anything."""
     file, more = self._open_one(index)
-    return images.Picture(file, self.channels, white=self._white), more
+    return file if isinstance(file, images.Picture) else images.Picture(file, self.channels, white=self._white), more
 
   def _read_chunk(self, places, indices, keys, draw, write) -> None:
     opened = [self._reader.get(int(i)) for i in indices[places]]
