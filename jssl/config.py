@@ -66,6 +66,9 @@ def default_config() -> ml_collections.ConfigDict:
         name="scenes",
         split="train",
         options={},  # handed to jssl.data.load
+        # Other data beside it: also=dict(target=dict(name=..., split=..., options=...)) is read as target/image,
+        # target/index, ... Epochs are those of the data above; the others go round and round.
+        also={},
         full_resolution=True,  # crop image files themselves, on the host; False: what is left of them on the canvas
         device_bytes=1 << 30,  # a set that is smaller lives on the device
         threads=8,

@@ -14,11 +14,10 @@ from flax import struct
 import jax
 import jax.numpy as jnp
 
-from jssl.arrays import l2_normalize
-from jssl.batch_axis import global_mean
+from jssl.collapse import spreads
 from jssl.errors import ConfigError
 from jssl.gradients import gradient_of
-from jssl.graph import fetch, Graph, owner, store
+from jssl.graph import fetch, Graph, store
 from jssl.nodes import call, Drawn, Loss, Mask, Node, Pass, Refresh, Target
 from jssl.pictures import as_float
 from jssl.stateful import Stateful
@@ -45,7 +44,7 @@ class Environment:
     params: network -> parameters, trained or not.
     stats: network -> BatchNorm's running statistics; after a pass the new ones.
     memory: target or loss -> its state; after its turn the new one.
-    arrays: name -> array; whatever is not a table has the example as its first axis.
+    arrays: name -> array; whatever is neither a table nor whole has the example as its first axis.
     losses: name -> (float32 loss, what it adds to the total).
     metrics: scalars by name: what the losses report, and the value of each scheduled number.
   """
@@ -81,9 +80,10 @@ class Environment:
 
 def start(graph: Graph, variables, batch: Mapping[str, Any], *, key, step, positions=None) -> Environment:
   """The environment before the first unit: the batch, the tables, and the step's keys. Arguments as `Method.loss`."""
-  arrays = {name: as_float(name, batch[name]) for name in graph.batch_names} | dict(variables.tables)
+  arrays = {name: as_float(name, batch[name]) for name in graph.batch_names}
+  arrays |= {name: jnp.asarray(batch[name]) for name in graph.whole_names} | dict(variables.tables)
   if positions is None:
-    positions = jnp.arange(len(next(iter(batch.values()))))
+    positions = jnp.arange(len(next(x for name, x in batch.items() if name not in graph.whole_names)))
   step_key = jax.random.fold_in(key, step)
   return Environment(
     step=step,
@@ -153,13 +153,12 @@ def run_drawn(unit: Sequence[Drawn], env: Environment, graph: Graph) -> Environm
 
 
 def _example_axes(node: Drawn, graph: Graph):
-  """The mapped axis of each argument: 0, or None for a table, which every example sees whole."""
+  """The mapped axis of each argument: 0, or None for what every example sees whole."""
 
   def axis(read):
     if not isinstance(read, str):
       return [axis(r) for r in read]
-    writer = owner(read, graph.nodes)
-    return None if writer and isinstance(graph.nodes[writer], Refresh) else 0
+    return None if graph.is_whole(read) else 0
 
   return [axis(read) for read in node.reads], {key: axis(read) for key, read in node.keywords.items()}
 
@@ -169,10 +168,10 @@ def run_passes(unit: Sequence[Pass], env: Environment, graph: Graph) -> Environm
   node, network = unit[0], graph.networks[unit[0].net]
   train = node.train if node.train is not None else network.trained or network.ema_of is not None
   gradient = gradient_of(node, graph.networks)
-  args, kwargs = pass_arguments(unit, env)
+  args, kwargs = pass_arguments(unit, env, graph)
   keys = None
   if network.trained and train:
-    keys = _joined([_folded_keys(env.keys(member), folded_axes(member, env)) for member in unit])
+    keys = _joined([_pass_keys(member, env, graph) for member in unit])
   if gradient == "params":
     args, kwargs = jax.lax.stop_gradient((args, kwargs))
   params = jax.lax.stop_gradient(env.params[node.net]) if gradient == "inputs" else env.params[node.net]
@@ -180,16 +179,16 @@ def run_passes(unit: Sequence[Pass], env: Environment, graph: Graph) -> Environm
   with told_by(node):
     outputs, changed = network.module.apply(variables, *args, **kwargs, keys=keys, train=train, mutable=["batch_stats"])
   env = env.replace(stats=env.stats | {node.net: changed.get("batch_stats", env.stats[node.net])})
-  return write_outputs(unit, env, jax.lax.stop_gradient(outputs) if gradient == "none" else outputs)
+  return write_outputs(unit, env, graph, jax.lax.stop_gradient(outputs) if gradient == "none" else outputs)
 
 
-def folded_axes(node: Pass, env: Environment) -> tuple[int, ...]:
+def folded_axes(node: Pass, env: Environment, graph: Graph) -> tuple[int, ...]:
   """The sizes of the axes after the example's that join the batch for a pass.
 
   Raises:
     ConfigError: unless all that the pass reads begins with the same ones.
   """
-  names = [name for name in node.names() if node.fold]
+  names = [name for name in node.names() if node.fold and not graph.is_whole(name)]
   shapes = {name: fetch(env.arrays, node.where, name).shape for name in names}
   axes = {shape[1 : 1 + node.fold] for shape in shapes.values()}
   if len(axes) > 1 or any(len(found) < node.fold for found in axes):
@@ -199,37 +198,57 @@ def folded_axes(node: Pass, env: Environment) -> tuple[int, ...]:
   return axes.pop() if axes else ()
 
 
-def _folded_keys(keys: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-  """A key for each part of an example, by its place: `[batch, *axes]`, flat. They do not depend on the batch's split."""
+def _pass_keys(node: Pass, env: Environment, graph: Graph) -> jax.Array:
+  """A key for each example of a call, which does not depend on how the batch is split.
+
+  Of folded axes each part of an example has one, by its place: `[batch, *axes]`, flat. Where a pass reads nothing but
+  whole arrays, their rows are the examples, the same on all devices.
+  """
+  keys, axes, names = env.keys(node), folded_axes(node, env, graph), node.names()
+  if names and all(map(graph.is_whole, names)):
+    rows = jnp.arange(len(fetch(env.arrays, node.where, names[0])))
+    return jax.vmap(jax.random.fold_in, (None, 0))(env.batch_key(node), rows)
   if not axes:
     return keys
   places = jnp.arange(math.prod(axes))
   return jax.vmap(lambda key: jax.vmap(lambda place: jax.random.fold_in(key, place))(places))(keys).reshape(-1)
 
 
-def pass_arguments(unit: Sequence[Pass], env: Environment):
+def pass_arguments(unit: Sequence[Pass], env: Environment, graph: Graph):
   """`(args, kwargs)` of a unit's call."""
-  reads = []
+  reads, whole = [], whole_arguments(unit[0], graph)
   for node in unit:
-    axes = len(folded_axes(node, env))
-    reads.append(jax.tree.map(lambda x, axes=axes: x.reshape(-1, *x.shape[1 + axes :]) if axes else x, read(node, env)))
+    axes = len(folded_axes(node, env, graph))
+    fold = lambda whole, x, axes=axes: x.reshape(-1, *x.shape[1 + axes :]) if axes and not whole else x
+    reads.append(jax.tree.map(fold, whole_arguments(node, graph), read(node, env)))
   shapes = [jax.tree.map(lambda x: x.shape, r) for r in reads]
   for node, shape in zip(unit, shapes, strict=True):
     if shape != shapes[0]:
       raise ConfigError(
         f"{node.where}: join='{node.join}' needs equal shapes; {unit[0].where} reads {shapes[0]}, this one {shape}"
       )
+  if len(unit) > 1 and any(jax.tree.leaves(whole)):
+    for node in unit:
+      if [name for name in node.names() if graph.is_whole(name)] != [n for n in unit[0].names() if graph.is_whole(n)]:
+        raise ConfigError(f"{node.where}: join='{node.join}': passes of one call read the same tables and whole arrays")
+    return jax.tree.map(lambda whole, *x: x[0] if whole else jnp.concatenate(x), whole, *reads)
   return _joined(reads)
 
 
-def write_outputs(unit: Sequence[Pass], env: Environment, outputs) -> Environment:
+def whole_arguments(node: Pass, graph: Graph):
+  """`(args, kwargs)` of a pass with, in the place of each array, whether it is a table or whole."""
+  of = lambda read: graph.is_whole(read) if isinstance(read, str) else [of(part) for part in read]
+  return [of(read) for read in node.reads], {key: of(read) for key, read in node.keywords.items()}
+
+
+def write_outputs(unit: Sequence[Pass], env: Environment, graph: Graph, outputs) -> Environment:
   """With each pass's part of a call's outputs among the arrays."""
   named: dict[str, Any] = {}
   store(named, "", outputs)
   arrays = dict(env.arrays)
   for name, value in named.items():
     for node, part in zip(unit, jnp.split(value, len(unit)) if len(unit) > 1 else [value], strict=True):
-      axes = folded_axes(node, env)
+      axes = folded_axes(node, env, graph)
       arrays[node.name + name] = part.reshape(-1, *axes, *part.shape[1:]) if axes else part
   return env.replace(arrays=arrays)
 
@@ -301,30 +320,6 @@ def _described(value) -> str:
   if isinstance(value, Mapping):
     return f"a dict ({', '.join(map(str, value))})" if value else "an empty dict"
   return "a scalar alone" if _is_scalar(value) else f"a {type(value).__name__}"
-
-
-def spreads(node: Loss, env: Environment, graph: Graph) -> dict[str, jax.Array]:
-  """How far apart the embeddings are that a loss reads: 0 when all examples have collapsed into one.
-
-  Outputs of one dimension, such as a discriminator's, have no direction.
-  """
-  found = {}
-  for name in node.names():
-    writer = owner(name, graph.nodes)
-    if writer and isinstance(graph.nodes[writer], Pass) and env.arrays[name].ndim == 2 and env.arrays[name].shape[1] > 1:
-      found[f"spread/{name}"] = spread(env.arrays[name], axis_name=graph.engine["axis_name"])
-  return found
-
-
-def spread(embeddings: jax.Array, *, axis_name: str | None = None) -> jax.Array:
-  """How far apart embeddings `[batch, dim]` point: 0 when all are parallel, 1 when they point everywhere.
-
-  It is the root mean square distance of the L2-normalised embeddings from their mean; SimSiam (Chen and He, arXiv
-  2011.10566) watches the same deviation by dimension.
-  """
-  mean = lambda x: global_mean(jnp.mean(x, axis=0), axis_name)
-  x = l2_normalize(jax.lax.stop_gradient(embeddings).astype(jnp.float32))
-  return jnp.sqrt(mean(jnp.sum((x - mean(x)) ** 2, axis=-1)))
 
 
 def read(node: Node, env: Environment, reads=None):

@@ -24,7 +24,9 @@ def _run(trainer) -> str:
   lines = [
     f"data: {trainer.source.name}, {len(trainer.source)} examples; batch {config.batch_size}; "
     f"{horizon.total_steps} steps, {horizon.steps_per_epoch} an epoch",
-    *filter(None, [trainer.cropping()]),
+    *[f"also {one.name}: {one.source.name}, {len(one.source)} examples" for one in trainer.inputs[1:]],
+    *[f"whole: {name} {_shape(array)}" for name, array in trainer.whole.items()],
+    *trainer.cropping().splitlines(),
     f"devices: {len(trainer.parallel.devices)} {trainer.parallel.devices[0].platform} ({trainer.parallel.mode})",
   ]
   lines += [

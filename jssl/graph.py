@@ -3,14 +3,14 @@
 The order follows from what each node reads, so a mask may well depend on a teacher's attention.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jssl.errors import ConfigError, nearest
-from jssl.nodes import Loss, Node, Pass, STAGES, View
+from jssl.nodes import Loss, Node, Pass, Refresh, STAGES, View
 
 
 class Graph(NamedTuple):
@@ -21,7 +21,8 @@ class Graph(NamedTuple):
     units: the same in the order in which they run; those of one unit run together.
     networks: name -> `jssl.networks.NetworkSpec`.
     engine: what functions are given without a config's doing: `axis_name`, `num_examples`, `batch_size`, `dtype`.
-    batch_names: the arrays of the data set that the nodes read.
+    batch_names: the arrays of the data that the nodes read, with the example as their first axis.
+    whole_names: the arrays of the data that they read and that every example sees whole, as it sees tables.
   """
 
   nodes: Mapping[str, Node]
@@ -29,6 +30,12 @@ class Graph(NamedTuple):
   networks: Mapping[str, Any]
   engine: Mapping[str, Any]
   batch_names: tuple[str, ...]
+  whole_names: tuple[str, ...] = ()
+
+  def is_whole(self, name: str) -> bool:
+    """Whether an array is a table or a whole array of the data: it has no axis of examples."""
+    writer = owner(name, self.nodes)
+    return name in self.whole_names if writer is None else isinstance(self.nodes[writer], Refresh)
 
 
 def owner(name: str, nodes: Mapping[str, Any]) -> str | None:
@@ -86,6 +93,22 @@ def order(nodes: Mapping[str, Node]) -> list[tuple[Node, ...]]:
     ordered.append(unit)
     done |= {node.name for node in unit}
   return ordered
+
+
+def inputs_of(names: Iterable[str], graph: Graph) -> set[str]:
+  """The arrays of the data that these names follow from within a step; what runs together counts as one."""
+  unit_of = {node.name: unit for unit in graph.units for node in unit}
+  found: set[str] = set()
+  frontier, seen = list(names), set()
+  while frontier:
+    name = frontier.pop()
+    writer = owner(name, graph.nodes)
+    if writer is None:
+      found.add(name)
+    elif writer not in seen and not isinstance(graph.nodes[writer], Refresh):
+      seen |= {node.name for node in unit_of[writer]}
+      frontier += [read for node in unit_of[writer] for read in node.names()]
+  return found
 
 
 def check_used(nodes: Mapping[str, Node]) -> None:

@@ -51,6 +51,7 @@ class Method:
     horizon: the run's lengths, in which schedules are measured.
     axis_name: the mapped axis over which the global batch is split, or None.
     crops_on_host: whether the batch holds crops for the views that begin with one, see `jssl.host_crops`.
+    whole: names of arrays of the data that every example sees whole: `source.whole`.
 
   Raises:
     ConfigError: for anything in the config that cannot work, by its place.
@@ -61,12 +62,20 @@ class Method:
     units: the same in the order in which they run.
     networks: name -> `NetworkSpec`.
     engine: what functions are given without a config's doing.
-    batch_names: the arrays of the data set that the method reads.
+    batch_names: the arrays of the data that the method reads, with the example as their first axis.
+    whole_names: those that every example sees whole.
     cropped: with `crops_on_host`, the views that the batch holds crops for, whole; in `nodes` are their second halves.
   """
 
   def __init__(
-    self, config, *, num_examples: int, horizon: Horizon, axis_name: str | None = None, crops_on_host: bool = False
+    self,
+    config,
+    *,
+    num_examples: int,
+    horizon: Horizon,
+    axis_name: str | None = None,
+    crops_on_host: bool = False,
+    whole: Collection[str] = (),
   ):
     self.engine = dict(
       axis_name=axis_name, num_examples=num_examples, batch_size=config.get("batch_size"), dtype=config.dtype
@@ -80,15 +89,17 @@ class Method:
     gradients.check(self.nodes, self.networks)
     self.units = graph.order(self.nodes)
     reads = {name for node in self.nodes.values() for name in node.names()}
-    self.batch_names = tuple(sorted(name for name in reads if not graph.owner(name, self.nodes)))
-    self.graph = graph.Graph(self.nodes, self.units, self.networks, self.engine, self.batch_names)
+    of_data = sorted(name for name in reads if not graph.owner(name, self.nodes))
+    self.batch_names = tuple(name for name in of_data if name not in whole)
+    self.whole_names = tuple(name for name in of_data if name in whole)
+    self.graph = graph.Graph(self.nodes, self.units, self.networks, self.engine, self.batch_names, self.whole_names)
 
   def init(self, key: jax.Array, batch: Mapping[str, Any]) -> Variables:
     """Initialises networks and state.
 
     Args:
       key: typed PRNG key; each network draws from its own name's stream.
-      batch: arrays or `jax.ShapeDtypeStruct`s `[batch, ...]` by name. Only shapes and dtypes are used.
+      batch: arrays or `jax.ShapeDtypeStruct`s `[batch, ...]` by name, and whole ones. Only shapes and dtypes are used.
     """
     traced = self.abstract_environment(batch)
     params, stats = networks.initial_variables(self.networks, key, traced.calls)
@@ -108,7 +119,7 @@ class Method:
 
   def _check_batch(self, batch: Mapping[str, Any]) -> None:
     """Raises `ConfigError` for an array that an entry reads and the batch does not have, or has with channels first."""
-    for name in self.batch_names:
+    for name in (*self.batch_names, *self.whole_names):
       readers = [node.where for node in self.nodes.values() if name in node.names()]
       if name in batch and is_picture(name, batch[name]) and (wrong := channels_first(batch[name].shape)):
         raise ConfigError(f"{readers[0]} reads '{name}', which {wrong}")
@@ -132,7 +143,7 @@ class Method:
     Args:
       params: what is differentiated; takes the place of `variables.params`.
       variables: the rest.
-      batch: name -> `[batch, ...]`; with `axis_name`, this device's share.
+      batch: name -> `[batch, ...]`; with `axis_name`, this device's share; and the whole arrays of the data.
       key: the run's PRNG key (not the step's).
       step: steps taken so far.
       positions: int `[batch]`, place of each example in the global batch; default 0, 1, ...

@@ -159,9 +159,9 @@ def initialise(module: nn.Module, key: jax.Array, arguments) -> dict[str, Any]:
   """Parameters and statistics of a module that is called with `arguments`.
 
   Args:
-    arguments: `(args, kwargs)` of `jax.ShapeDtypeStruct`s `[batch, ...]`.
+    arguments: `(args, kwargs)` of `jax.ShapeDtypeStruct`s, `[1, ...]` of what has the example as its first axis.
   """
-  args, kwargs = jax.tree.map(lambda a: jnp.zeros((1, *a.shape[1:]), a.dtype), arguments)
+  args, kwargs = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), arguments)
   return jax.jit(lambda key: module.init(key, *args, **kwargs))(key)
 
 
@@ -171,7 +171,7 @@ def initial_variables(specs: Mapping[str, NetworkSpec], key: jax.Array, calls: M
   Args:
     specs: as `build` returns them.
     key: each network draws from its own name's stream.
-    calls: network -> `(args, kwargs)` of its first call.
+    calls: network -> `(args, kwargs)` of its first call, for one example.
 
   Raises:
     ConfigError: if a network starts near one of another architecture.

@@ -1,6 +1,7 @@
 """One update of a run as a pure function of its state, and gradients accumulated over parts of a batch."""
 
 from collections.abc import Mapping
+import functools
 from typing import Any
 
 from flax import struct
@@ -10,6 +11,7 @@ import numpy as np
 import optax
 
 from jssl.environment import run_key
+from jssl.inputs import examples_of
 from jssl.method import Method, Variables
 from jssl.parallel import Parallel
 
@@ -45,41 +47,45 @@ def make_train_step(
 ):
   """One update as a function `(state, arrays, batch) -> (state, metrics)`, to be compiled by `parallel`.
 
-  `arrays` is a data set that lives on the device, or empty; `batch` then only holds each example's `index`. With `skip`
+  `arrays` is what lives on the device: the arrays of a data set, of which `batch` then only holds each example's `index`,
+  and whole arrays. With `skip`
   an update whose loss or gradient is not finite leaves everything as it was but the numbers of steps: the optimizer's
   `count`, at which its schedules are read, goes on with `step`, so that the learning rate of a step does not depend on
   how many before it were left out. Adam's own count, of the updates that its moments have seen, stays. `lookahead` is
   the config's, see `look_ahead`.
   """
 
-  def loss(params, variables, batch, positions, step, key):
-    return method.loss(params, variables, batch, key=key, step=step, positions=positions)
+  def make_update(whole):
+    def loss(params, variables, batch, positions, step, key):
+      return method.loss(params, variables, batch | whole, key=key, step=step, positions=positions)
 
-  differentiate = _accumulated(parallel.value_and_grad(loss), accumulate)
-
-  def update(state: TrainState, batch, positions, key):
-    params = state.variables.params
-    (value, (variables, metrics)), gradients = differentiate(params, state.variables, batch, positions, state.step, key)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, params)
-    params = optax.apply_updates(params, updates)
-    teachers = method.update_teachers(variables.teachers, params, state.step)
-    gradient_norm = optax.tree.norm(gradients)
-    finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
-    updated = (variables.replace(params=params, teachers=teachers), opt_state)
-    if skip:
-      held = (state.variables, state.opt_state._replace(count=opt_state.count))
-      updated = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, held)
-    state = TrainState(state.step + 1, *updated, state.nonfinite + ~finite, state.rollbacks)
-    return state, metrics | {"gradient_norm": gradient_norm, "nonfinite": state.nonfinite}
-
-  if lookahead and lookahead["steps"]:
-    update = look_ahead(update, method.update_teachers, **lookahead)
+    differentiate = _accumulated(parallel.value_and_grad(loss), accumulate)
+    update = functools.partial(_update, method, optimizer, differentiate, skip)
+    return look_ahead(update, method.update_teachers, **lookahead) if lookahead and lookahead["steps"] else update
 
   def train_step(state: TrainState, arrays, batch):
-    batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
-    return update(state, batch, parallel.positions(), run_key(seed))
+    batch = examples_of(arrays, batch, method.whole_names)
+    whole = {name: batch.pop(name) for name in method.whole_names}
+    return make_update(whole)(state, batch, parallel.positions(), run_key(seed))
 
   return train_step
+
+
+def _update(method: Method, optimizer, differentiate, skip: bool, state: TrainState, batch, positions, key):
+  """One update; see `make_train_step`."""
+  params = state.variables.params
+  (value, (variables, metrics)), gradients = differentiate(params, state.variables, batch, positions, state.step, key)
+  updates, opt_state = optimizer.update(gradients, state.opt_state, params)
+  params = optax.apply_updates(params, updates)
+  teachers = method.update_teachers(variables.teachers, params, state.step)
+  gradient_norm = optax.tree.norm(gradients)
+  finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
+  updated = (variables.replace(params=params, teachers=teachers), opt_state)
+  if skip:
+    held = (state.variables, state.opt_state._replace(count=opt_state.count))
+    updated = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, held)
+  state = TrainState(state.step + 1, *updated, state.nonfinite + ~finite, state.rollbacks)
+  return state, metrics | {"gradient_norm": gradient_norm, "nonfinite": state.nonfinite}
 
 
 def look_ahead(update, update_teachers, *, steps: int, mode: str, keep_moments: bool, roll_back_teachers: bool):

@@ -13,6 +13,7 @@ from jssl import graph, nodes
 from jssl.data.sampling import epoch_permutation
 from jssl.environment import initial_state, name_key, run_key, told_by
 from jssl.errors import ConfigError, nearest
+from jssl.inputs import examples_of
 from jssl.nodes import Refresh
 from jssl.schedules import Horizon
 from jssl.stateful import Stateful
@@ -45,8 +46,12 @@ def check_refresh(method, horizon: Horizon, source, process_count: int = 1) -> N
       raise ConfigError(
         f"{node.where}: give every_epochs, every_steps, every_examples or every_fraction, of a step at least"
       )
-    if source.read is None and any(not _is_table(name, method) for name in node.names()):
+    examples = [name for name in node.names() if not method.graph.is_whole(name)]
+    if source.read is None and examples:
       raise ConfigError(f"{node.where} sees all examples, but {source.name} is an iterator, without random access")
+    own = {*source.element_spec, "index"}
+    if others := sorted(name for name in graph.inputs_of(examples, method.graph) if "/" in name and name not in own):
+      raise ConfigError(f"{node.where} sees '{others[0]}', but a refresh goes through the run's own data alone")
     if isinstance(node.fn, Stateful) and process_count > 1:
       raise ConfigError(f"{node.where}: a `Stateful` works in one process; this run has {process_count}")
 
@@ -61,8 +66,8 @@ def refresh(trainer, state, step: int) -> tuple[Any, dict[str, float]]:
   """Runs the `refresh` functions that are due before `step` and stores what they return in the state's tables.
 
   They are due before the first step, and again every `every_epochs`, `every_steps`, `every_examples` or `every_fraction`
-  of the run (1.0: once only). What they read is worked out for every example of the data, see `collect`, except tables,
-  which they get as they are.
+  of the run (1.0: once only). What they read is worked out for every example of the data, see `collect`, except tables
+  and whole arrays, which they get as they are.
 
   * A function `fn(rng, *arrays, **numbers) -> tables` forgets what it wrote before.
   * A `Stateful` goes on from it: `init(*shapes, rng, **numbers) -> tables`, as those of targets and losses, and
@@ -121,17 +126,13 @@ def _compiled_call(method, network: str) -> Callable:
   return jax.jit(lambda variables, args, kwargs: module.apply(variables, *args, **kwargs, train=False))
 
 
-def _is_table(name: str, method) -> bool:
-  writer = graph.owner(name, method.nodes)
-  return writer is not None and isinstance(method.nodes[writer], Refresh)
-
-
 def _arguments(trainer, state, node: Refresh, step: int):
   """`(args, kwargs)` of a `refresh` function."""
-  names = set(node.names())
+  names, method = set(node.names()), trainer.single_method
   own = {name: table for name, table in state.variables.tables.items() if name in names}
   found: dict[str, Any] = trainer.parallel.single_copy(own)
-  if examples := sorted(name for name in names if not _is_table(name, trainer.single_method)):
+  found |= {name: trainer.whole[name] for name in names & set(method.whole_names)}
+  if examples := sorted(name for name in names if not method.graph.is_whole(name)):
     found |= collect(trainer, state, examples, step)
   fetch = functools.partial(graph.fetch, found, node.where)
   return [fetch(read) for read in node.reads], {key: fetch(read) for key, read in node.keywords.items()}
@@ -153,11 +154,16 @@ def _check_tables(node: Refresh, before, after) -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _compiled_look(method, parallel, seed: int, names: tuple[str, ...]):
-  """Named arrays of one batch as a compiled function; kept, since it is compiled anew for each new function."""
+def _compiled_look(method, parallel, seed: int, names: tuple[str, ...], others: tuple):
+  """Named arrays of one batch as a compiled function; kept, since it is compiled anew for each new function.
+
+  `others` are the (name, shape, type) of what comes from other data than the run's own: nothing that is looked at.
+  """
 
   def look(state, arrays, batch):
-    batch = {name: array[batch["index"]] for name, array in arrays.items()} | batch
+    rows = len(batch["index"])
+    zeros = {name: jnp.zeros((rows, *shape), dtype) for name, shape, dtype in others}
+    batch = examples_of(arrays, batch, method.whole_names) | zeros
     env = method.environment(state.variables, batch, key=run_key(seed), step=state.step, positions=batch["index"])
     return {name: env[name] for name in names}
 
@@ -175,7 +181,10 @@ def collect(trainer, state, names: list[str], step: int) -> dict[str, np.ndarray
   draws, for its views for one, depends on the seed, the step and its index, not on its batch.
   """
   method, size = trainer.method, trainer.config.batch_size
-  compiled = _compiled_look(method, trainer.parallel, trainer.config.seed, tuple(names))
+  read, spec = set(method.batch_names), trainer.spec
+  others = tuple((n, spec[n].shape[1:], spec[n].dtype) for one in trainer.inputs[1:] for n in sorted(read & set(one.names)))
+  compiled = _compiled_look(method, trainer.parallel, trainer.config.seed, tuple(names), others)
+  arrays = {name: array for name, array in trainer.arrays.items() if name not in {other[0] for other in others}}
   count = len(trainer.source)
   order = epoch_permutation(trainer.config.seed, step, count)
   collected: dict[str, np.ndarray] = {}
@@ -183,9 +192,9 @@ def collect(trainer, state, names: list[str], step: int) -> dict[str, np.ndarray
     chosen = order[np.arange(start, start + size) % count]
     index = chosen[trainer.parallel.part].astype(np.int32)
     batch = {"index": index}
-    if not trainer.resident:
+    if trainer.inputs[0].resident is None:
       batch = trainer.read(index, step=step, positions=index)
-    found = trainer.parallel.gather(compiled(state, trainer.arrays, trainer.parallel.put_batch(batch)))
+    found = trainer.parallel.gather(compiled(state, arrays, trainer.parallel.put_batch(batch)))
     own = chosen[: count - start]
     for name, rows in found.items():
       if name not in collected:

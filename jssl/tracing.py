@@ -8,7 +8,7 @@ import jax
 from jssl import environment
 from jssl.environment import Environment
 from jssl.errors import ConfigError
-from jssl.graph import fetch, Graph, owner
+from jssl.graph import fetch, Graph
 from jssl.nodes import call, Node, Pass, Refresh
 from jssl.stateful import Stateful
 
@@ -18,7 +18,7 @@ class Traced(NamedTuple):
 
   Attributes:
     arrays: name -> `jax.ShapeDtypeStruct`.
-    calls: network -> `(args, kwargs)` of its first call, from which it is initialised.
+    calls: network -> `(args, kwargs)` of its first call, for one example, from which it is initialised.
     states: target or loss -> `(args, kwargs)` that its state is initialised from.
     tables: `refresh` entry that is a `Stateful` -> the same of its tables.
   """
@@ -62,22 +62,23 @@ def _trace_passes(unit: Sequence[Pass], env: Environment, graph: Graph, calls, o
   """Notes what a network is first called with; `outputs` holds what it gives for each shape of arguments."""
   node, network = unit[0], graph.networks[unit[0].net]
   source = network.ema_of or node.net
-  arguments = jax.eval_shape(lambda env: environment.pass_arguments(unit, env), env)
-  calls.setdefault(source, arguments)
+  arguments = jax.eval_shape(lambda env: environment.pass_arguments(unit, env, graph), env)
+  one_example = lambda whole, x: x if whole else jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+  calls.setdefault(source, jax.tree.map(one_example, environment.whole_arguments(node, graph), arguments))
   key = (source, jax.tree.structure(arguments), *jax.tree.leaves(arguments))
   if key not in outputs:
     run = lambda args, kwargs: network.module.init_with_output(environment.run_key(0), *args, **kwargs)[0]
     with environment.told_by(node):
       outputs[key] = jax.eval_shape(run, *arguments)
-  return jax.eval_shape(lambda env, outputs: environment.write_outputs(unit, env, outputs), env, outputs[key])
+  return jax.eval_shape(lambda env, outputs: environment.write_outputs(unit, env, graph, outputs), env, outputs[key])
 
 
 def _table_shapes(node: Refresh, env: Environment, graph: Graph, tables):
   """What a `refresh` function writes when it sees the whole data set."""
 
   def of_all(name):
-    array, writer = fetch(env.arrays, node.where, name), owner(name, graph.nodes)
-    if writer and isinstance(graph.nodes[writer], Refresh):
+    array = fetch(env.arrays, node.where, name)
+    if graph.is_whole(name):
       return array
     return jax.ShapeDtypeStruct((graph.engine["num_examples"], *array.shape[1:]), array.dtype)
 

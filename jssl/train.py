@@ -4,6 +4,7 @@ It knows steps, devices, checkpoints and logs; what is trained is the config's a
 """
 
 import argparse
+from collections.abc import Mapping
 import contextlib
 import os
 import sys
@@ -19,13 +20,17 @@ from jssl.step import TrainState
 from jssl.trainer import Trainer
 
 
-def train_and_evaluate(config, workdir, *, source: data.Source | None = None, devices=None) -> TrainState:
+def train_and_evaluate(
+  config, workdir, *, source: data.Source | None = None, also: Mapping[str, data.Source] | None = None, devices=None
+) -> TrainState:
   """Trains `config` to its end in `workdir`, from its last checkpoint if there is one.
 
   Args:
     config: as `configs/*.py` return it.
     workdir: for `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints.
     source: data instead of what `config.data` names, as `data.from_arrays` or `data.from_iterator` make it.
+    also: the same for other data by name, instead of what `config.data.also` names, or beside it: the arrays of
+      `{"target": source}` are read as `target/image`, `target/index`, ...
     devices: default all.
 
   Returns:
@@ -38,8 +43,9 @@ def train_and_evaluate(config, workdir, *, source: data.Source | None = None, de
   """
   workdir = user_path(workdir)
   configs.to_json(config)  # what a workdir cannot keep is told before anything is loaded
-  trainer = Trainer(config, source, devices=devices)
-  with workdirs.claimed(workdir, config, trainer.source, given=source is not None):
+  trainer = Trainer(config, source, also=also, devices=devices)
+  others = {one.name: one.source for one in trainer.inputs[1:]}
+  with workdirs.claimed(workdir, config, trainer.source, others, given=source is not None):
     saved = checkpoint.Checkpoints(workdir, **config.checkpoint)
     logging.log.info(trainer.optim_info["summary"])
     with processes.Interrupt() as interrupt, contextlib.closing(saved):
@@ -110,7 +116,7 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
         left_out = int(metrics["nonfinite"])
       if logged:
         watch.look(step, metrics)
-        _log(step, metrics, writer, progress, trainer.source)
+        _log(step, metrics, writer, progress, [one.source for one in trainer.inputs])
       if due:
         _save(step, state, metrics, saved, trainer.parallel)
       if stop:
@@ -143,11 +149,11 @@ def _fetch(step, metrics, saved, policy, left_out: int) -> dict[str, float]:
   return metrics
 
 
-def _log(step, metrics, writer, progress, source) -> None:
+def _log(step, metrics, writer, progress, sources) -> None:
   speed = progress.update(step)
   row = metrics | {"images_per_second": speed}
-  if source.unreadable:
-    row["unreadable"] = len(source.unreadable)
+  if unreadable := sum(len(source.unreadable) for source in sources):
+    row["unreadable"] = unreadable
   writer.write(step, row)
   logging.log.info(progress.line(step, metrics["loss"], speed))
 

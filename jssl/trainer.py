@@ -1,5 +1,8 @@
 """A config, its data and its devices, ready to step."""
 
+from collections.abc import Mapping
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +12,7 @@ from jssl import data, durations, logging, optim, phases, tables, warm_start
 from jssl.environment import run_key
 from jssl.errors import ConfigError, nearest
 from jssl.host_crops import HostCrops
+from jssl.inputs import load_inputs
 from jssl.method import Method, Variables
 from jssl.parallel import Parallel
 from jssl.schedules import Horizon
@@ -21,13 +25,16 @@ class Trainer:
   Args:
     config: as `configs/*.py` return it.
     source: the data; by default what `config.data` names.
+    also: other data by name, in the place of what `config.data.also` names or beside it.
     devices: default all.
 
   Raises:
     ConfigError: for whatever cannot work, before a step is run.
   """
 
-  def __init__(self, config, source: data.Source | None = None, *, devices=None):
+  def __init__(
+    self, config, source: data.Source | None = None, *, also: Mapping[str, data.Source] | None = None, devices=None
+  ):
     configs.check_config(config)
     self.config = config
     self.parallel = Parallel(
@@ -37,9 +44,9 @@ class Trainer:
       compiler_options=config.parallel.compiler_options,
       devices=devices,
     )
-    if source is None:
-      source = data.load(config.data.name, split=config.data.split, **config.data.options)
-    self.source = source
+    self.inputs = load_inputs(config, source, also)
+    self.source = source = self.inputs[0].source
+    self.whole = {name: array for one in self.inputs for name, array in one.whole.items()}
     if len(source) < config.batch_size:
       raise ConfigError(f"config.batch_size={config.batch_size}: {source.name} has only {len(source)} examples")
     self.horizon = Horizon(configs.total_steps(config, len(source)), len(source) // config.batch_size, config.batch_size)
@@ -50,25 +57,32 @@ class Trainer:
     self._check_phases()
     for message in durations.unreachable(config, self.horizon) if jax.process_index() == 0 else ():
       logging.log.warning(message)
-    if source.encoded is not None:
-      logging.log.info("%s", self.cropping())
+    if cropping := self.cropping():
+      logging.log.info("%s", cropping)
 
   def cropping(self) -> str:
-    """Where the views of images that are files are cropped, in one line; empty for other data."""
-    if self.source.encoded is None:
-      return ""
-    height, width = self.source.encoded.canvas
-    shrunk = f"on the device, out of images shrunk into {width} x {height} pixels"
-    if not self.method.cropped:
-      return f"views are cropped {shrunk}"
-    others = f"; others {shrunk}" if "image" in self.method.batch_names else ""
-    return f"views cropped on the host, out of the files at full resolution: {', '.join(self.method.cropped)}{others}"
+    """Where the views of images that are files are cropped, in a line for each source of files; empty without any."""
+    lines = []
+    for one in self.inputs:
+      if one.source.encoded is None:
+        continue
+      height, width = one.source.encoded.canvas
+      shrunk = f"on the device, out of images shrunk into {width} x {height} pixels"
+      if one.name or not self.method.cropped:
+        lines.append(f"views {f'of {one.prefix}image ' if one.name else ''}are cropped {shrunk}")
+        continue
+      others = f"; others {shrunk}" if "image" in self.method.batch_names else ""
+      cropped = ", ".join(self.method.cropped)
+      lines.append(f"views cropped on the host, out of the files at full resolution: {cropped}{others}")
+    return "\n".join(lines)
 
   def _check_phases(self) -> None:
     """Starts every phase, the first one last, so that what cannot work at step 400,000 is told before step 1."""
     later = expected = None
+    read: set[str] = set()
     for phase in reversed(self.phases):
       self.start_phase(phase.start)
+      read |= {*self.method.batch_names, *self.method.whole_names}
       tables.check_refresh(self.method, self.horizon, self.source, self.parallel.process_count)
       if len(self.phases) > 1:
         found, _ = self.step_spec()
@@ -80,6 +94,10 @@ class Trainer:
         raise ConfigError(
           f"config.checkpoint.keep_best='{best}': the steps report no such metric; {nearest(str(best), known)}"
         )
+
+    for one in self.inputs[1:]:
+      if read.isdisjoint((*one.names, *one.whole)):
+        raise ConfigError(f"config.data.also.{one.name}: nothing reads an array of it, such as '{one.names[0]}'")
 
   def metric_names(self) -> set[str]:
     """What a step of this phase reports."""
@@ -97,10 +115,8 @@ class Trainer:
     self.single_method = self.make_method(None)  # without a mapped axis: for initialising and looking
     channels = self.source.encoded.channels if self.crops_on_host else 0
     self.crops = HostCrops(self.method.cropped, seed=self.config.seed, channels=channels)
-    self.spec = {
-      name: jax.ShapeDtypeStruct((self.config.batch_size, *x.shape), x.dtype)
-      for name, x in {**self.source.element_spec, "index": np.int32(0)}.items()
-    } | self.crops.specs(self.config.batch_size)
+    size = self.config.batch_size
+    self.spec = {n: x for one in self.inputs for n, x in one.spec(size).items()} | self.crops.specs(size)
     self.abstract = jax.eval_shape(self._init_variables)
     self.optimizer, self.optim_info = optim.make_optimizer(
       phase.config.optim, self.abstract.params, **self.horizon._asdict()
@@ -116,6 +132,7 @@ class Trainer:
       horizon=self.horizon,
       axis_name=axis_name,
       crops_on_host=self.crops_on_host,
+      whole=self.whole,
     )
 
   def _check_accumulation(self) -> None:
@@ -140,12 +157,13 @@ class Trainer:
       )
 
   def _load_arrays(self) -> None:
-    """Puts what the method reads of a small data set on the device."""
-    arrays = self.source.arrays
-    names = [name for name in self.method.batch_names if name != "index"]
-    self.resident = arrays is not None and sum(arrays[n].nbytes for n in names) <= self.config.data.device_bytes
-    if self.resident and set(self.arrays) != set(names):
-      self.arrays = self.parallel.put_replicated({name: arrays[name] for name in names})
+    """Puts what the method reads of small data sets on the devices, and what is whole."""
+    wanted = {name: self.whole[name] for name in self.method.whole_names}
+    for one in self.inputs:
+      one.settle(self.method.batch_names, self.config.data.device_bytes)
+      wanted |= {one.prefix + key: array for key, array in (one.resident or {}).items()}
+    if set(self.arrays) != set(wanted):
+      self.arrays = self.parallel.put_replicated(wanted)
 
   def init_state(self) -> TrainState:
     """The state before the first step, warm starts included."""
@@ -183,36 +201,32 @@ class Trainer:
   def step_spec(self):
     """The shapes of a step's state and of its global batch."""
     state = jax.eval_shape(lambda v: TrainState(jnp.int32(0), v, self.optimizer.init(v.params)), self.abstract)
-    return state, {name: spec for name, spec in self.spec.items() if name in (*self.method.batch_names, "index")}
+    read = (*self.method.batch_names, *self.method.whole_names, "index")
+    return state, {name: spec for name, spec in self.spec.items() if name in read}
 
   def read(self, index: np.ndarray, *, step: int, positions: np.ndarray) -> dict[str, np.ndarray]:
     """What the method reads of the examples `index [n]`, which draw their crops as those at `positions [n]` of a step."""
-    keys = [name for name in self.method.batch_names if name not in (*self.crops.names, "index")]
-    return self.source.get(index, keys, self.crops.at(step, positions)) | {"index": index}
+    return self.source.get(index, self.inputs[0].keys, self.crops.at(step, positions)) | {"index": index}
 
   def batches(self, start: int, stop: int, *, rollbacks: int = 0):
-    """Global batches of steps `start` to `stop`, on the devices; only indices if the data lives there already.
+    """Global batches of steps `start` to `stop`, on the devices; only indices of what lives there already.
 
     Each of `rollbacks` brings the examples into another order.
     """
-    config, seed = self.config, self.config.seed + (rollbacks << 32)
-    if self.resident:
-      for step in range(start, stop):
-        index = data.batch_indices(step, seed=seed, num_examples=len(self.source), batch_size=config.batch_size)
-        yield self.parallel.put_batch({"index": index[self.parallel.part].astype(np.int32)})
-    else:
-      keys = tuple({*self.method.batch_names, "index"} - {*self.crops.names})
-      for batch in data.batches(
-        self.source,
-        batch_size=config.batch_size,
-        seed=seed,
-        start_step=start,
-        stop_step=stop,
-        keys=keys,
-        crops=self.crops.at,
-        threads=config.data.threads,
-        prefetch=config.data.prefetch,
-        process_index=self.parallel.process_index,
-        process_count=self.parallel.process_count,
-      ):
-        yield self.parallel.put_batch(batch)
+    config = self.config
+    with contextlib.ExitStack() as stack:
+      parts = []
+      for one in self.inputs:
+        part = one.batches(
+          start,
+          stop,
+          seed=config.seed + (rollbacks << 32),
+          batch_size=config.batch_size,
+          parallel=self.parallel,
+          crops=None if one.name else self.crops.at,
+          threads=config.data.threads,
+          prefetch=config.data.prefetch,
+        )
+        parts.append(stack.enter_context(contextlib.closing(part)))
+      for batch in zip(*parts, strict=True):
+        yield self.parallel.put_batch({name: array for part in batch for name, array in part.items()})

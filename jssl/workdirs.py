@@ -1,6 +1,6 @@
 """A run's folder: `config.json` says what it holds and what made it; one process at a time trains in it."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 import contextlib
 import fcntl
 import importlib.metadata
@@ -47,7 +47,12 @@ _PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-c
 
 @contextlib.contextmanager
 def claimed(
-  workdir: str | pathlib.Path, config: ml_collections.ConfigDict, source: data.Source | None = None, *, given: bool = False
+  workdir: str | pathlib.Path,
+  config: ml_collections.ConfigDict,
+  source: data.Source | None = None,
+  also: Mapping[str, data.Source] | None = None,
+  *,
+  given: bool = False,
 ):
   """Keeps `workdir` for this process, this config and these data: makes it, locks it, writes or checks `config.json`.
 
@@ -58,6 +63,7 @@ def claimed(
     workdir: of the run.
     config: whose keys must be those of the run that is there, but for those in `FREE`.
     source: whose fingerprint must be that of the run that is there, if that run has one.
+    also: other data by name, the same of each.
     given: whether the user handed the source over, rather than that `config.data` names it.
 
   Raises:
@@ -70,6 +76,8 @@ def claimed(
   workdir = user_path(workdir)
   with locked(workdir):
     about = None if source is None else dict(given=given, **data.fingerprint(source))
+    if about and also:
+      about["also"] = {name: data.fingerprint(other) for name, other in also.items()}
     if (workdir / "config.json").exists():
       _check(workdir, config, about)
     else:
@@ -171,20 +179,36 @@ def _default(entry: Any, path: list[str]) -> Any:
 
 def _check_data(workdir, before, now) -> None:
   """Compares two fingerprints. An iterator's first batch may well differ from call to call: that is only told."""
-  there, here = before.get("arrays", now["arrays"]), now["arrays"]
-  pairs = {key: (before.get(key, now[key]), now[key]) for key in ("name", "examples")}
-  pairs |= {name: (there.get(name), here.get(name)) for name in sorted({*there, *here})}
-  changed = [f"{key}: {there} there, {here} now" for key, (there, here) in pairs.items() if there != here]
-  same = lambda key: before.get(key) is None or now.get(key) is None or before[key] == now[key]
-  if not changed and not same("sha256"):
-    changed = ["as many of the same shapes, with other contents"]
+  others = {name: found.get("also", {}) for name, found in (("there", before), ("now", now))}
+  changed = _differences(before, now)
+  for name in sorted({*others["there"], *others["now"]}):
+    if name in others["there"] and name in others["now"]:
+      changed += [f"{name}: {change}" for change in _differences(others["there"][name], others["now"][name])]
+    else:
+      changed.append(f"{name}: only {'there' if name in others['there'] else 'now'}")
   if changed:
     raise ConfigError(
       f"{workdir} holds a run on other data ({'; '.join(changed)}); name another workdir (or, if you know that they are "
       "the same, remove 'data' from its config.json)"
     )
-  if not same("first_batch"):
+  if not _agree("first_batch", before, now):
     logging.log.warning("%s: the iterator's first batch is not the one that the run began with: other data?", workdir)
+
+
+def _differences(before, now) -> list[str]:
+  """What tells two fingerprints apart."""
+  pairs = {key: (before.get(key, now[key]), now[key]) for key in ("name", "examples")}
+  for kind in ("arrays", "whole"):
+    there, here = before.get(kind, now.get(kind, {})), now.get(kind, {})
+    pairs |= {name: (there.get(name), here.get(name)) for name in sorted({*there, *here})}
+  changed = [f"{key}: {there} there, {here} now" for key, (there, here) in pairs.items() if there != here]
+  if changed or (_agree("sha256", before, now) and _agree("whole_sha256", before, now)):
+    return changed
+  return ["as many of the same shapes, with other contents"]
+
+
+def _agree(key: str, before, now) -> bool:
+  return before.get(key) is None or now.get(key) is None or before[key] == now[key]
 
 
 def _report_code(record) -> None:

@@ -8,8 +8,8 @@ import ml_collections
 import numpy as np
 import pytest
 
+from jssl.collapse import spread
 from jssl.config import default_config
-from jssl.environment import spread
 from jssl.errors import ConfigError
 from jssl.method import Method
 from jssl.schedules import Horizon, linear

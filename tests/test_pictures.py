@@ -8,7 +8,7 @@ import pytest
 from jssl import data
 from jssl.config import default_config
 from jssl.method import Method
-from jssl.pictures import as_float, is_picture
+from jssl.pictures import as_float, is_picture, is_waveform
 from jssl.schedules import Horizon
 
 KEY = jax.random.key(0, impl="threefry2x32")
@@ -43,6 +43,30 @@ def test_which_arrays_are_pictures(name, shape, expected):
     assert seen.dtype == jnp.uint8 and np.array_equal(seen, values)
   for other in (np.float32, np.int32):
     assert as_float(name, jnp.asarray(values.astype(other))).dtype == other
+
+
+@pytest.mark.parametrize(
+  "name, shape, expected",
+  [
+    ("waveform", (4, 9), True),
+    ("target/waveform", (4, 2, 9), True),
+    ("noise_waveform", (4, 9), True),
+    ("tokens", (4, 9), False),
+    ("waveform", (4,), False),
+    ("waveforms_of", (4, 9), True),
+    ("waveformat", (4, 9), False),
+  ],
+)
+def test_which_arrays_are_waveforms(name, shape, expected):
+  values = np.random.default_rng(0).integers(-(2**15), 2**15, shape).astype(np.int16)
+  values.flat[0] = -(2**15)
+  seen = as_float(name, jnp.asarray(values))
+  assert is_waveform(name, values) == expected
+  if expected:
+    np.testing.assert_array_equal(seen, values / np.float32(2**15))
+    assert seen.dtype == jnp.float32 and seen.min() == -1 and seen.max() < 1
+  else:
+    assert seen.dtype == jnp.int16
 
 
 def test_uint8_tokens_reach_a_loss_as_they_are():

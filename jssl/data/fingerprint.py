@@ -20,15 +20,25 @@ def fingerprint(source) -> dict[str, Any]:
 
   Returns:
     `name`, `examples`, `arrays` (name -> type and shape of one example), and `sha256`, or `first_batch` of an iterator.
+    Of a source with whole arrays also `whole`, their types and shapes, and `whole_sha256`, of some rows of large ones.
   """
   arrays = {name: f"{np.dtype(x.dtype)}{list(x.shape)}" for name, x in sorted(source.element_spec.items())}
-  found = dict(name=source.name, examples=len(source), arrays=arrays)
+  found: dict[str, Any] = dict(name=source.name, examples=len(source), arrays=arrays)
+  if source.whole:
+    found["whole"] = {name: f"{x.dtype}{list(x.shape)}" for name, x in sorted(source.whole.items())}
+    found["whole_sha256"] = digest(
+      {name: x if x.nbytes <= _WHOLE_BYTES else x[_spread(len(x))] for name, x in source.whole.items()}
+    )
   if source.read is None:
     return found | dict(first_batch=source.first_batch)
   if source.arrays is not None and sum(x.nbytes for x in source.arrays.values()) <= _WHOLE_BYTES:
     return found | dict(sha256=digest(source.arrays))
-  chosen = np.unique(np.linspace(0, len(source) - 1, SAMPLED).round().astype(np.int64))
-  return found | dict(sha256=digest(source.get(chosen)))
+  return found | dict(sha256=digest(source.get(_spread(len(source)))))
+
+
+def _spread(count: int) -> np.ndarray:
+  """At most `SAMPLED` numbers below `count` at equal distances, the first and the last among them."""
+  return np.unique(np.linspace(0, count - 1, SAMPLED).round().astype(np.int64))
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:

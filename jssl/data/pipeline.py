@@ -1,6 +1,6 @@
 """From a source to batches: decoded in background threads, started at any step at no cost, built on grain."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 import concurrent.futures
 import os
 
@@ -25,7 +25,8 @@ def batches(
   threads: int | None = None,
   prefetch: int | None = None,
   crops=None,
-) -> Iterator[dict[str, np.ndarray]]:
+  order: Callable[..., np.ndarray] = batch_indices,
+) -> Generator[dict[str, np.ndarray], None, None]:
   """The batches of the steps `start_step` to `stop_step - 1`.
 
   What a step reads depends on (seed, step, batch_size) alone, see `jssl.data.batch_indices`.
@@ -45,6 +46,7 @@ def batches(
     prefetch: batches held ready, by default as many as threads.
     crops: `crops(step, positions [n])` gives the `draw` of `Source.get` for the examples at these places in the global
       batch; for sources with `encoded` images.
+    order: which examples a step reads; `jssl.data.wrapped_indices` for sets of any length.
 
   Returns:
     An iterator of dicts `{key: [batch_size / process_count, ...]}` with `index` int32, the examples' numbers. Errors of
@@ -55,7 +57,8 @@ def batches(
     ValueError: if a number is out of range or a key is unknown.
     DataError: while iterating, if the data cannot be read.
   """
-  steps_per_epoch(len(source), batch_size)
+  if order is batch_indices:
+    steps_per_epoch(len(source), batch_size)
   if not 0 <= process_index < process_count:
     raise ValueError(f"process_index is {process_index}; it must lie in [0, process_count = {process_count})")
   if batch_size % process_count:
@@ -79,7 +82,7 @@ def batches(
     pool, readers = concurrent.futures.ThreadPoolExecutor(threads), min(2, max(1, prefetch))
 
   def read(step: int) -> dict[str, np.ndarray]:
-    indices = batch_indices(step, seed=seed, num_examples=len(source), batch_size=batch_size)[part]
+    indices = order(step, seed=seed, num_examples=len(source), batch_size=batch_size)[part]
     draw = crops(step, np.arange(batch_size)[part]) if crops else None
     return {**source.get(indices, names, draw, pool), "index": indices.astype(np.int32)}
 
@@ -91,7 +94,7 @@ def _default_threads(source: Source) -> int:
   return 2 if source.arrays is not None else min(16, os.cpu_count() or 1)
 
 
-def _closing(dataset, pool: concurrent.futures.Executor | None = None) -> Iterator[dict[str, np.ndarray]]:
+def _closing(dataset, pool: concurrent.futures.Executor | None = None) -> Generator[dict[str, np.ndarray], None, None]:
   """Iterates; whatever ends the iteration stops the background threads."""
   iterator = iter(dataset)
   try:
@@ -102,7 +105,9 @@ def _closing(dataset, pool: concurrent.futures.Executor | None = None) -> Iterat
       pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _iterator_batches(source, names, batch_size, start_step, stop_step, part) -> Iterator[dict[str, np.ndarray]]:
+def _iterator_batches(
+  source, names, batch_size, start_step, stop_step, part
+) -> Generator[dict[str, np.ndarray], None, None]:
   """The user's own batches, checked, and this process's part of them."""
   iterator = iter(source.make_iterator(start_step))
   for step in range(start_step, stop_step):

@@ -24,7 +24,7 @@ def uniform(entropy, shape: tuple[int, ...]) -> np.ndarray:
   return ((raw_bits(entropy, int(np.prod(shape))) >> np.uint64(11)) * 2.0**-53).reshape(shape)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def epoch_permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
   """The order in which an epoch reads the examples: int64 `[num_examples]`, read-only, from (seed, epoch) alone."""
   order = np.argsort(raw_bits((seed, epoch), num_examples), kind="stable").astype(np.int64)
@@ -66,3 +66,14 @@ def batch_indices(step: int, *, seed: int, num_examples: int, batch_size: int) -
   epoch, position = divmod(int(step), steps_per_epoch(num_examples, batch_size))
   order = epoch_permutation(seed, epoch, num_examples)
   return order[position * batch_size : (position + 1) * batch_size]
+
+
+def wrapped_indices(step: int, *, seed: int, num_examples: int, batch_size: int) -> np.ndarray:
+  """As `batch_indices`, for data of any length that stand beside those whose epochs are counted.
+
+  One epoch follows the other without a gap, within a batch too, so that a small set may have less than a batch.
+  """
+  places = int(step) * batch_size + np.arange(batch_size)
+  epochs = places // num_examples
+  parts = [epoch_permutation(seed, int(e), num_examples)[places[epochs == e] % num_examples] for e in np.unique(epochs)]
+  return np.concatenate(parts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+import re
 import types
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from jssl.data.fingerprint import digest
 from jssl.errors import ConfigError, nearest
+from jssl.pictures import is_picture
 
 if TYPE_CHECKING:
   from jssl.data.encoded import EncodedImages
@@ -27,6 +29,10 @@ class Source:
   in the canvas; it may hold `label` int32 and any other array. An example of another kind (a waveform, the fields of a
   table) holds whatever names it has.
 
+  Arrays in `whole` are not of an example: every example sees them whole, as it sees tables (the edges of a graph, a store
+  of trajectories, the prompts of all classes). They lie on every device, whatever their size, and reach functions as they
+  are, pictures in uint8 too.
+
   Attributes:
     name: for messages.
     num_examples: also `len(source)`.
@@ -39,6 +45,7 @@ class Source:
     first_batch: of such a source, the hash of its first batch if that was drawn.
     encoded: of sources that are streamed from image files, the files, out of which views may be cut at their full
       resolution.
+    whole: name -> array of any shape.
   """
 
   name: str
@@ -51,6 +58,11 @@ class Source:
   make_iterator: Callable[[int], Iterator[Mapping[str, np.ndarray]]] | None = None
   first_batch: str | None = None
   encoded: "EncodedImages | None" = None
+  whole: Mapping[str, np.ndarray] = dataclasses.field(default_factory=lambda: types.MappingProxyType({}))
+
+  def __post_init__(self):
+    if twice := sorted(set(self.whole) & {*self.element_spec, "index"}):
+      raise ValueError(f"{self.name}: '{twice[0]}' is an array of the examples already; give the whole array another name")
 
   def __len__(self) -> int:
     return self.num_examples
@@ -106,16 +118,23 @@ def in_memory(name: str, arrays: Mapping[str, np.ndarray], num_classes: int | No
   )
 
 
-def from_arrays(image=None, label=None, **more) -> Source:
+def from_arrays(image=None, label=None, *, whole: Mapping[str, np.ndarray] | None = None, **more) -> Source:
   """A Source of arrays in memory.
 
   Args:
     image: uint8 `[n, height, width, channels]` in [0, 255], any number of channels. Without it there is no `extent`.
     label: integers `[n]` in [0, classes); the number of classes is the largest label + 1.
-    **more: any other arrays `[n, ...]`, by name (`waveform`, `fields`, `segments`). float64 becomes float32 and int64
-      int32, JAX's own types. `extent` `[n, 2]`, if given, is the valid height and width of each image. Of uint8 arrays
-      those become float32 in [0, 1] on the device that are pictures: `[n, height, width, channels]` and more axes, or
-      `[n, height, width]` with `image` in the name (see `jssl.pictures`). Labels, tokens and fields stay integers.
+    whole: arrays that every example sees whole, by name, of any shape; see `Source`.
+    **more: any other arrays `[n, ...]`, by name (`waveform`, `tokens`, `fields`, `segments`). float64 becomes float32 and
+      int64 int32, JAX's own types. Of uint8 arrays those become float32 in [0, 1] on the device that are pictures:
+      `[n, height, width, channels]` and more axes, or `[n, height, width]` with `image` in the name; of int16 arrays
+      those become float32 in [-1, 1) that have `waveform` in the name (see `jssl.pictures`). Labels, tokens and fields
+      stay integers.
+
+  Padding: examples of different size lie at the beginning of arrays of one size. `extent` `[n, 2]` is the valid height and
+  width of each image, and `length` `[n]` how many entries of the first axis after the example's are valid, of a sequence
+  `[n, time, ...]`. Where several sequences differ, `<name>_length` is that of one of them. A function that is handed the
+  extent or the length looks at nothing beyond it.
 
   Raises:
     ValueError: if a length, type, rank or range is wrong; the message names the array.
@@ -126,7 +145,7 @@ def from_arrays(image=None, label=None, **more) -> Source:
     (8, 2, ['extent', 'image', 'label'])
   """
   given = {"image": image, "label": label, **more}
-  arrays = {key: _canonical(key, np.asarray(value)) for key, value in given.items() if value is not None}
+  arrays = _canonical_arrays({key: value for key, value in given.items() if value is not None})
   if not arrays:
     raise ValueError("from_arrays needs at least one array")
   if "index" in arrays:
@@ -135,24 +154,36 @@ def from_arrays(image=None, label=None, **more) -> Source:
   if len(set(lengths.values())) > 1 or not min(lengths.values()):
     raise ValueError(f"all arrays need the same number of examples, at least one; got {lengths}")
   _complete_images(arrays)
+  _check_sequences(arrays)
   if "label" in arrays:
     labels = arrays["label"]
     if labels.ndim != 1 or labels.dtype != np.int32 or labels.min() < 0:
       raise ValueError(
         f"label must hold integers >= 0 of shape [n]; got {labels.dtype} {list(labels.shape)} with minimum {labels.min()}"
       )
-  return in_memory("arrays", arrays, num_classes=int(arrays["label"].max()) + 1 if "label" in arrays else None)
+  shared = {key: _canonical(key, np.asarray(value)) for key, value in (whole or {}).items()}
+  num_classes = int(arrays["label"].max()) + 1 if "label" in arrays else None
+  return in_memory("arrays", arrays, num_classes=num_classes, whole=types.MappingProxyType(shared))
+
+
+def _canonical_arrays(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  for key, value in given.items():
+    if np.ndim(value) == 0:
+      raise ValueError(f"{key} must have the example as its first axis; got a scalar")
+  return {key: _canonical(key, np.asarray(value)) for key, value in given.items()}
+
+
+def _is_count(key: str) -> bool:
+  return key in ("label", "extent", "length") or key.endswith("_length")
 
 
 def _canonical(key: str, value: np.ndarray) -> np.ndarray:
   """The array in a type that JAX keeps by default."""
-  if value.ndim == 0:
-    raise ValueError(f"{key} must have the example as its first axis; got a scalar")
   if value.dtype.kind not in "biuf":
     raise ValueError(f"{key} has the type {value.dtype}; arrays must hold numbers")
   if value.dtype == np.float64:
     return value.astype(np.float32)
-  if value.dtype in (np.int64, np.uint32, np.uint64) or key in ("label", "extent") and value.dtype.kind in "iu":
+  if value.dtype in (np.int64, np.uint32, np.uint64) or _is_count(key) and value.dtype.kind in "iu":
     if value.size and (value.min() < -(2**31) or value.max() >= 2**31):
       raise ValueError(f"{key} holds integers outside of the range of int32")
     return value.astype(np.int32)
@@ -182,6 +213,39 @@ def _complete_images(arrays: dict[str, np.ndarray]) -> None:
     raise ValueError(f"extent must hold integers [n, 2], height and width; got {extent.dtype} {list(extent.shape)}")
   if extent.min() < 1 or (extent > size).any():
     raise ValueError(f"extent must lie within 1 and the images' height and width {size.tolist()}")
+
+
+_NO_PICTURES = {"token", "tokens", "id", "ids", "code", "codes", "label", "labels", "segments"}
+
+
+def _check_sequences(arrays: Mapping[str, np.ndarray]) -> None:
+  """Refuses lengths that no sequence has, waveforms of another scale, and what would be taken for pictures and is none."""
+  sequences = {key: x.shape[1] for key, x in arrays.items() if x.ndim > 1 and key not in ("image", "extent")}
+  for key, value in arrays.items():
+    words = set(re.split(r"[^a-z]+", key.lower()))
+    if key == "length" or key.endswith("_length"):
+      of = key.removesuffix("_length") if key != "length" else None
+      if of not in arrays if of else not sequences:  # a number of another meaning
+        continue
+      known = sequences if of is None else {of: sequences[of]} if of in sequences else {}
+      if value.ndim != 1 or value.dtype != np.int32 or not known:
+        raise ValueError(
+          f"{key} must hold integers [n] beside an array [n, time, ...]; got {value.dtype} {list(value.shape)}"
+        )
+      if value.min() < 0 or value.max() > max(known.values()):
+        raise ValueError(
+          f"{key} must lie within 0 and {max(known.values())}, the entries of {', '.join(sorted(known))}; got "
+          f"{value.min()} to {value.max()}"
+        )
+    elif value.ndim > 1 and not {"waveform", "waveforms"}.isdisjoint(words):
+      if value.dtype.kind in "iu" and value.dtype != np.int16:
+        raise ValueError(f"{key} has the type {value.dtype}; waveforms are int16, or floats in [-1, 1]")
+      if value.dtype.kind == "f" and value.size and np.abs(value).max() > 100:
+        raise ValueError(
+          f"{key} has values up to {np.abs(value).max():g}; waveforms of floats lie in [-1, 1], others are int16"
+        )
+    elif is_picture(key, value) and not _NO_PICTURES.isdisjoint(words):
+      raise ValueError(f"{key} is uint8 {list(value.shape)}, which is taken for pictures; give .astype('int32')")
 
 
 def channels_first(shape: Sequence[int]) -> str:
@@ -258,7 +322,7 @@ def complete_batch(batch: Mapping[str, np.ndarray], name: str) -> dict[str, np.n
   """A user's batch, checked, in JAX's types and with `extent` where it has images."""
   if not isinstance(batch, Mapping) or not batch:
     raise ValueError(f"{name} must give batches that are dicts of arrays; got {type(batch).__name__}")
-  arrays = {key: _canonical(key, np.asarray(value)) for key, value in batch.items()}
+  arrays = _canonical_arrays(batch)
   lengths = {key: len(value) for key, value in arrays.items()}
   if len(set(lengths.values())) > 1:
     raise ValueError(f"{name} gave a batch whose arrays differ in length: {lengths}")

@@ -97,9 +97,9 @@ def reconstruction_figures(workdir, config, step: int | None = None):
   step = checkpoint.readable_step(workdir, step)
   config = trained_config(config, step, len(source))
   batch = source.get(np.arange(min(len(source), max(EXAMPLES, 2))))
-  batch["index"] = np.arange(len(batch["image"]), dtype=np.int32)
+  batch |= dict(source.whole) | {"index": np.arange(len(batch["image"]), dtype=np.int32)}
   horizon = Horizon(configs.total_steps(config, len(source)), max(len(source) // config.batch_size, 1), config.batch_size)
-  method = Method(config, num_examples=len(source), horizon=horizon)
+  method = Method(config, num_examples=len(source), horizon=horizon, whole=source.whole)
   key = run_key(config.seed)
   abstract = jax.eval_shape(lambda: method.init(key, batch))
   if any(isinstance(node, Refresh) for node in method.nodes.values()):
