@@ -49,7 +49,7 @@ def two_sources(**changes):
   config.networks = dict(net=dict(fn="tests.test_inputs:Flat"))
   config.passes = dict(a=dict(net="net", reads=("v",)), b=dict(net="net", reads=("t",)))
   config.losses = dict(l=dict(fn="tests.test_inputs:align_loss", reads=("a/features", "b/features", "target/index")))
-  config.optim.update(dict(name="sgd", lr=0.003, weight_decay=0.0))
+  config.optim.update(dict(name="sgd", lr=3e-4, weight_decay=0.0))
   config.checkpoint.keep = 20
   config.update(changes)
   return config
@@ -149,7 +149,7 @@ def test_a_config_names_the_others(tmp_path):
   train_and_evaluate(config, tmp_path, devices=ONE)
   train_and_evaluate(config, tmp_path, devices=ONE)
   text = explain(Trainer(config, devices=ONE))
-  assert "also target: objects, 48 examples" in text and "target/image" in text
+  assert "also target: objects/test, 48 examples" in text and "target/image" in text
 
 
 @pytest.mark.parametrize(
@@ -275,8 +275,8 @@ def test_whole_arrays_are_the_same_on_eight_devices_and_from_a_stream(mode, tmp_
   first = np.asarray(Trainer(config, graph_data(), devices=ONE).init_state().variables.params["graph"]["backbone"]["own"])
   own = lambda state: np.asarray(state.variables.params["graph"]["backbone"]["own"])
   assert own(state).shape == (10, 4) and np.abs(own(state) - first).max() > 0.01
-  np.testing.assert_allclose(own(run("many", graph_data(), jax.devices())), own(state), atol=1e-5)
-  np.testing.assert_allclose(own(run("stream", streamed(graph_data()))), own(state), atol=1e-5)
+  np.testing.assert_allclose(own(run("many", graph_data(), jax.devices())), own(state), atol=5e-5)
+  np.testing.assert_allclose(own(run("stream", streamed(graph_data()))), own(state), atol=5e-5)
   assert_identical(run("one", graph_data()), state)
   other = dataclasses.replace(graph_data(), whole=graph_data(1).whole)
   with pytest.raises(ConfigError, match="with other contents"):
@@ -313,7 +313,7 @@ def test_a_step_on_whole_arrays_is_its_written_form():
     parts = Trainer(config, source, devices=ONE)
     start = parts.init_state()
     after, metrics = parts.compile_step(start)(start, parts.arrays, next(parts.batches(0, 1)))
-    np.testing.assert_allclose(after.variables.params["graph"]["backbone"]["own"], expected, atol=1e-6)
+    np.testing.assert_allclose(after.variables.params["graph"]["backbone"]["own"], expected, atol=1e-5)
     np.testing.assert_allclose(metrics["loss"], written(own), rtol=1e-5)
     assert not after.variables.tables
 
