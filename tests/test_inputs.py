@@ -14,6 +14,7 @@ from jssl import data
 from jssl.config import default_config
 from jssl.environment import run_key
 from jssl.errors import ConfigError
+from jssl.evaluate import evaluate, load_frozen
 from jssl.explain import explain
 from jssl.inputs import Input, load_inputs
 from jssl.method import Method
@@ -354,6 +355,37 @@ def test_whole_arrays_are_told_apart_from_those_of_examples():
   assert source.whole["scalar"].dtype == np.float32 and source.whole["scalar"].shape == ()
   text = explain(Trainer(graph_run(), graph_data(), devices=ONE))
   assert "whole: edges int32[25,2]" in text and "whole: bank float32[30,4]" in text
+
+
+def unit_loss(vectors):
+  return jnp.mean((jnp.sum(vectors**2, -1) - 1) ** 2), {}
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_an_evaluation_reads_whole_arrays(lazy, tmp_path):
+  """Those of the data that it is given, for every example, however many there are to a batch or a thread."""
+  with_bank = lambda source, value: dataclasses.replace(source, whole=dict(bank=np.full((3, 2), value, np.float32)))
+  config = two_sources(total_steps=1)
+  config.networks.net.fn = "tests.test_inputs:WithBank"
+  del config.views["t"]
+  config.passes = dict(a=dict(net="net", reads=("v", "bank")))
+  config.losses = dict(l=dict(fn="tests.test_inputs:unit_loss", reads=("a/features",)))
+  look = dict(fn="augment", reads=("image", "extent=extent"), size=8, scale=(1.0, 1.0))
+  config.evaluation.views = dict(v=look)
+  config.evaluation.passes = dict(e=dict(net="net", reads=("v", "bank")))
+  config.evaluation.outputs = dict(features="e/features")
+  state = trained(config, tmp_path, source=with_bank(methods.source(), 1.0))
+  given = {name: with_bank(methods.source(50 + i, seed=i), 2.0 + i) for i, name in enumerate(("train", "test"))}
+  given = {name: streamed(source) if lazy else source for name, source in given.items()}
+  result = evaluate(tmp_path, "knn:k=3", modules=("tests",), **given)
+  assert 0 <= result["pretrained"]["knn"]["metrics"]["k3"] <= 1
+  features = load_frozen(tmp_path, modules=("tests",)).feature_model("x").image_features
+  batch = lambda bank: given["test"].get(np.arange(9)) | dict(index=np.arange(9, dtype=np.int32), bank=bank)
+  banks = [np.zeros((3, 2), np.float32), given["test"].whole["bank"]]
+  none, found = (features(batch(bank)) for bank in banks)
+  of_bank = np.sum(np.asarray(state.variables.params["net"]["backbone"]["of_bank"]) * banks[1])
+  np.testing.assert_allclose(found, none + of_bank, atol=1e-5)
+  assert found.shape == (9, 8) and abs(of_bank) > 1e-3 and np.std(none[:, 0]) > 1e-3
 
 
 VOCABULARY, TIME = 12, 10

@@ -1,6 +1,6 @@
 """A run's network as it was trained, that is only looked through: which one, with which weights, through which view."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import pathlib
 from typing import Any, NamedTuple
 
@@ -134,7 +134,7 @@ def load_frozen(
   step = checkpoint.readable_step(workdir, step)
   config = trained_config(config, step, num_examples(workdir, config))
   if config.evaluation.passes:
-    return load_graph(config, workdir, step, _element_spec(workdir, config), random=random)
+    return load_graph(config, workdir, step, *_specs(workdir, config), random=random)
   name = evaluated_network(config)
   view = evaluated_view(config, name)
   # An EMA's decay, whatever the lengths that a schedule of it is measured in, moves nothing here.
@@ -151,14 +151,20 @@ def load_frozen(
   return Frozen(module, jax.device_put(variables), view, config.evaluation.feature or "features", name, step)
 
 
-def _element_spec(workdir: pathlib.Path, config) -> dict[str, jax.ShapeDtypeStruct]:
-  """What an example of the data that a run was trained on holds: its types and shapes."""
+def _specs(workdir: pathlib.Path, config) -> tuple[dict[str, jax.ShapeDtypeStruct], dict[str, jax.ShapeDtypeStruct]]:
+  """The types and shapes of an example of the data that a run was trained on, and of their whole arrays."""
   about = workdirs.read_record(workdir).get("data")
   if not about:
     source = data.load(config.data.name, split=config.data.split, **config.data.options)
-    return dict(source.element_spec)
+    whole = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in source.whole.items()}
+    return dict(source.element_spec), whole
+  return _read_specs(about["arrays"]), _read_specs(about.get("whole", {}))
+
+
+def _read_specs(texts: Mapping[str, str]) -> dict[str, jax.ShapeDtypeStruct]:
+  """Specs as a fingerprint has them, `"int32[25, 2]"`."""
   spec = {}
-  for name, text in about["arrays"].items():
+  for name, text in texts.items():
     dtype, _, shape = text.partition("[")
     spec[name] = jax.ShapeDtypeStruct(tuple(int(n) for n in shape.rstrip("]").split(",") if n), np.dtype(dtype))
   return spec

@@ -10,7 +10,7 @@ It runs by the same rules as the method's own graph, on the weights of a checkpo
 own, the same each time. Networks are as in evaluation unless a pass says `train=True`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -62,7 +62,7 @@ class FrozenGraph(NamedTuple):
       OUTPUTS[kind]: on_devices(_Output(self.graph, array, self.seed), self.variables)
       for kind, array in self.outputs.items()
     }
-    return FeatureModel(name=name, reads=self.graph.batch_names, **functions)
+    return FeatureModel(name=name, reads=self.graph.batch_names + self.graph.whole_names, **functions)
 
 
 class _Output:
@@ -70,7 +70,7 @@ class _Output:
 
   def __init__(self, graph: Graph, output: str, seed: int):
     self.graph, self.output, self.seed = graph, output, seed
-    self.reads = graph.batch_names
+    self.reads, self.whole = graph.batch_names + graph.whole_names, graph.whole_names
 
   def __call__(self, variables, batch):
     env = start(self.graph, variables, batch, key=run_key(self.seed), step=0, positions=batch["index"])
@@ -86,8 +86,12 @@ class _Output:
     return hash(self._key())
 
 
-def make_graph(config) -> Graph:
+def make_graph(config, whole: Collection[str] = ()) -> Graph:
   """The graph that `config.evaluation` spells out.
+
+  Args:
+    config: of the run.
+    whole: names of arrays of the data that every example sees whole.
 
   Raises:
     ConfigError: for what cannot work, by its place.
@@ -113,8 +117,9 @@ def make_graph(config) -> Graph:
         raise ConfigError(f"config.evaluation.passes.{node.name}: no network '{node.net}'; {nearest(node.net, specs)}")
       used[node.net] = specs[node.net]
   reads = {name for node in nodes.values() for name in node.names()}
-  batch_names = {name for name in reads if not owner(name, nodes)} | {"index"}
-  return Graph(nodes, order(nodes), used, engine, tuple(sorted(batch_names)))
+  of_data = sorted({name for name in reads if not owner(name, nodes)} | {"index"})
+  of_examples, shared = (tuple(name for name in of_data if (name in whole) == side) for side in (False, True))
+  return Graph(nodes, order(nodes), used, engine, of_examples, shared)
 
 
 def check_outputs(outputs: Mapping[str, str], arrays: Mapping[str, Any]) -> None:
@@ -133,7 +138,9 @@ def check_outputs(outputs: Mapping[str, str], arrays: Mapping[str, Any]) -> None
     raise ConfigError(f"config.evaluation.outputs: name some of {', '.join(OUTPUTS)}, such as dict(features='f/features')")
 
 
-def load_graph(config, workdir, step: int, element_spec: Mapping[str, Any], *, random: bool = False) -> FrozenGraph:
+def load_graph(
+  config, workdir, step: int, element_spec: Mapping[str, Any], whole_spec: Mapping[str, Any] = {}, *, random: bool = False
+) -> FrozenGraph:
   """The evaluation graph of a run with the weights of a checkpoint.
 
   Args:
@@ -141,13 +148,15 @@ def load_graph(config, workdir, step: int, element_spec: Mapping[str, Any], *, r
     workdir: of the run.
     step: of a checkpoint.
     element_spec: name -> `jax.ShapeDtypeStruct` of one example of what the run was trained on.
+    whole_spec: the same of its whole arrays; those of the data that are evaluated take their place.
     random: with freshly drawn weights, as a control.
 
   Raises:
     ConfigError: for what cannot work, by its place.
   """
-  graph, outputs = make_graph(config), config.evaluation.outputs.to_dict()
+  graph, outputs = make_graph(config, whole_spec), config.evaluation.outputs.to_dict()
   batch = {name: _batch_spec(name, element_spec) for name in graph.batch_names}
+  batch |= {name: whole_spec[name] for name in graph.whole_names}
   nobody = Variables({}, {}, dict.fromkeys(graph.networks, {}), {}, {})
   traced = tracing.trace_graph(graph, nobody, batch)
   check_outputs(outputs, traced.arrays)

@@ -83,8 +83,9 @@ def collect(
   read = lambda indices: read_batch(source, indices, view, more, reads)
   features, rest, done = np.empty(0), {}, 0
   progress = Progress(f"{title} on {source.name}".strip(), count)
+  shared = {key: source.whole[key] for key in reads or () if key in source.whole}
   for batch in batches_in_order(read, indices, batch_size=batch_size, threads=threads):
-    found = np.asarray(function(batch))
+    found = np.asarray(function(batch | shared))
     n = length(batch)
     if len(found) != n:
       raise ConfigError(f"{title}: features of shape {list(found.shape)} for {n} images; the first axis must be the image")

@@ -121,15 +121,17 @@ def read_batch(
     indices: `[n]`.
     view: through which they will be seen; None for what takes images as they are.
     more: names of other arrays to be read with the images.
-    reads: names of all arrays to be read in the place of images; `index` is the number of each example.
+    reads: names of all arrays to be read in the place of images; `index` is the number of each example. Whole arrays are
+      not read here.
 
   Raises:
     ConfigError: if the images are none, see `check_images`; if one of `reads` is not there.
   """
   if reads is not None:
     for key in reads:
-      if key != "index" and key not in source.element_spec:
-        raise ConfigError(f"{source.name} has no '{key}'; it has {', '.join(sorted(source.element_spec)) or 'nothing'}")
+      if key not in ("index", *source.element_spec, *source.whole):
+        there = sorted((*source.element_spec, *source.whole))
+        raise ConfigError(f"{source.name} has no '{key}'; it has {', '.join(there) or 'nothing'}")
     names = tuple(key for key in dict.fromkeys((*reads, *more)) if key in source.element_spec)
     return source.get(indices, names) | {"index": np.asarray(indices, np.int32)}
   more = tuple(key for key in dict.fromkeys(more) if key in source.element_spec)
