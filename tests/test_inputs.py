@@ -83,7 +83,7 @@ def test_a_run_on_two_sources_is_killed_and_goes_on_bit_for_bit(tmp_path):
   assert about["also"]["target"]["examples"] == 40
 
 
-@pytest.mark.parametrize("mode", ["pmap", "jit"])
+@pytest.mark.parametrize("mode", ["pmap", pytest.param("jit", marks=pytest.mark.slow)])
 def test_two_sources_are_the_same_on_eight_devices_and_from_a_stream(mode, tmp_path):
   config = two_sources(total_steps=6)
   config.parallel.mode = mode
@@ -267,7 +267,7 @@ def graph_data(seed: int = 0):
   )
 
 
-@pytest.mark.parametrize("mode", ["pmap", "jit"])
+@pytest.mark.parametrize("mode", ["pmap", pytest.param("jit", marks=pytest.mark.slow)])
 def test_whole_arrays_are_the_same_on_eight_devices_and_from_a_stream(mode, tmp_path):
   config = graph_run()
   config.parallel.mode = mode
@@ -361,7 +361,7 @@ def unit_loss(vectors):
   return jnp.mean((jnp.sum(vectors**2, -1) - 1) ** 2), {}
 
 
-@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("lazy", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_evaluation_reads_whole_arrays(lazy, tmp_path):
   """Those of the data that it is given, for every example, however many there are to a batch or a thread."""
   with_bank = lambda source, value: dataclasses.replace(source, whole=dict(bank=np.full((3, 2), value, np.float32)))
