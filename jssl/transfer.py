@@ -19,6 +19,7 @@ import ml_collections
 
 from jssl import checkpoint, data, logging, nodes
 from jssl import config as configs
+from jssl.data import algebra
 from jssl.errors import CheckpointError, ConfigError, nearest, NonFiniteError, UnknownPresetError
 from jssl.evaluate import evaluate
 from jssl.evaluation import Evaluation, format_table
@@ -207,8 +208,6 @@ def transfer(
   config = configs.override(transfer_config(run, recipe, modules=modules), list(overrides))
   place = workdir / "transfer" / (name or _folder(recipe, scratch, fraction, labels))
   if train is not None and (fraction is not None or labels is not None):
-    from jssl.data import algebra
-
     train = algebra.fraction(train, share=fraction, per_class=labels, seed=run.seed)
   train_and_evaluate(config, place, source=train)
   return evaluate(place, train=train if test is not None else None, test=test, modules=modules)

@@ -219,3 +219,16 @@ def test_an_average_that_no_pass_uses_can_be_evaluated(tmp_path):
   trained = load_variables(tmp_path)
   a, b = (trained[f"{kind}/backbone/embedding/kernel"] for kind in ("teachers/average", "params/encoder"))
   assert 0 < np.abs(a - b).max() < 0.1
+
+
+def test_with_few_labels(run):
+  """Of arrays and of what a config names: so many of each class."""
+  train = methods.source(64, seed=3)
+  few = ("--config.total_steps=1", "--config.batch_size=8", "--config.optim.warmup_fraction=None")
+  results = transfer.transfer(run, "linear", labels=2, overrides=few, train=train, test=methods.source(16, seed=4))
+  record = json.loads((run / "transfer" / "linear_labels-2" / "config.json").read_text())
+  assert record["data"]["examples"] == 2 * train.num_classes
+  assert results["pretrained"]["accuracy"]["parameters"]["images"] == 16
+  transfer.transfer(run, "linear", fraction=0.25, overrides=few)
+  record = json.loads((run / "transfer" / "linear_fraction-0-25" / "config.json").read_text())
+  assert 10 <= record["data"]["examples"] <= 26 and record["config"]["data"]["name"] == "derived"
