@@ -230,5 +230,5 @@ def test_with_few_labels(run):
   assert record["data"]["examples"] == 2 * train.num_classes
   assert results["pretrained"]["accuracy"]["parameters"]["images"] == 16
   transfer.transfer(run, "linear", fraction=0.25, overrides=few)
-  record = json.loads((run / "transfer" / "linear_fraction-0-25" / "config.json").read_text())
+  record = json.loads((run / "transfer" / "linear_fraction-0.25" / "config.json").read_text())
   assert 10 <= record["data"]["examples"] <= 26 and record["config"]["data"]["name"] == "derived"
