@@ -51,6 +51,7 @@ def test_a_step(method, backbone, numbers):
   assert moving and all(moving.values()), [name for name, moves in moving.items() if not moves]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "method, backbone, numbers",
   [

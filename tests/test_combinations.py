@@ -49,6 +49,7 @@ def test_barlow_twins_of_views_that_gmml_destroys():
   assert np.mean([row["loss"] for row in rows[-20:]]) < 0.9 * np.mean([row["loss"] for row in rows[:20]])
 
 
+@pytest.mark.slow
 def test_beit_with_a_tokenizer_that_this_loop_has_trained(tmp_path):
   trained = train_and_evaluate(
     methods.small("tokenizer", total_steps=2), tmp_path / "tokens", source=methods.source(), devices=jax.devices()[:1]

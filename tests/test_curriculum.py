@@ -67,7 +67,8 @@ def two_sizes(position="sincos2d"):
   return config
 
 
-@pytest.mark.parametrize("position", [pytest.param("learned", marks=pytest.mark.slow), "sincos2d"])
+@pytest.mark.slow
+@pytest.mark.parametrize("position", ["learned", "sincos2d"])
 def test_training_goes_through_changes_of_size(position, tmp_path):
   config = two_sizes(position)
   config.checkpoint_every_steps = 4

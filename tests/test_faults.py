@@ -229,6 +229,7 @@ def test_the_learning_rate_of_a_step_is_the_schedules_however_many_were_left_out
   assert moved == [True, True, False, True, False]
 
 
+@pytest.mark.slow
 def test_a_run_rolls_back_and_takes_the_examples_in_another_order(tmp_path, caplog):
   config = small(log_every_steps=1)
   poison = tuple(data.batch_indices(5, seed=config.seed, num_examples=64, batch_size=config.batch_size)[:3].tolist())
@@ -315,6 +316,7 @@ def test_twenty_kills_in_one_run(tmp_path):
   assert rows_without_speed(tmp_path / "whole") == rows_without_speed(tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_control_c_saves_and_the_same_command_goes_on(tmp_path):
   process = start(tmp_path, "mae:steps=400", tmp_path / "cache")
   wait_for_step(process, tmp_path, 5)

@@ -203,6 +203,7 @@ def means(rng, features, bank, *, scale):
   return dict(mean=scale * features.mean(0), bank=jnp.asarray(bank)[:2])
 
 
+@pytest.mark.slow
 def test_a_refresh_goes_through_the_runs_own_data(tmp_path):
   """It sees each example of them, whatever stands beside, and whole arrays as they are."""
   config = two_sources(total_steps=3)

@@ -67,6 +67,7 @@ def by_path(tree):
   return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACTS)
 def test_what_is_decayed(name):
   _, _, params, info = optimizer(name)
@@ -111,6 +112,7 @@ def test_views_and_networks(name):
     assert functools.reduce(lambda node, key: node[key], place.split("."), config.networks) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACTS)
 def test_schedules_and_optimizer(name):
   config, horizon, _, info = optimizer(name)

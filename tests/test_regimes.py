@@ -63,6 +63,7 @@ def test_classes_of_patches():
         assert counts[found[image, 3 * row + column]] == counts.max()
 
 
+@pytest.mark.slow
 def test_controls_are_measured_and_make_head_room(tmp_path, monkeypatch):
   monkeypatch.setattr(regimes, "HERE", tmp_path)
   monkeypatch.chdir(tmp_path)

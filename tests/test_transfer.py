@@ -1,6 +1,7 @@
 """A pretrained network used with labels: fine-tuning and linear classification as runs, and what they are evaluated by."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,9 @@ def run(tmp_path_factory):
 FEW = ("--config.total_steps=2", "--config.batch_size=16", "--config.optim.warmup_fraction=None")
 
 
-@pytest.mark.parametrize("recipe", ["finetune", pytest.param("finetune:small,two_part", marks=pytest.mark.slow), "linear"])
+@pytest.mark.parametrize(
+  "recipe", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("finetune", "finetune:small,two_part")), "linear"]
+)
 def test_a_recipe_is_a_run(run, recipe):
   results = transfer.transfer(run, recipe, overrides=FEW)
   place = run / "transfer" / recipe.replace(":", "-").replace(",", "-")
@@ -155,6 +158,14 @@ def graph(**evaluation):
   return config
 
 
+@pytest.fixture(scope="module")
+def graph_run(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("graph")
+  train_and_evaluate(graph(), workdir, source=methods.source(), devices=jax.devices()[:1])
+  return workdir
+
+
+@pytest.mark.slow
 def test_a_graph_of_ones_own_is_the_image_default_spelled_out(tmp_path):
   """Of the same network, view and feature the numbers are the same; random weights are other weights."""
   results = []
@@ -187,13 +198,13 @@ def test_a_graph_of_ones_own_is_the_image_default_spelled_out(tmp_path):
     (dict(views=dict(v=dict(fn="resize_veiw", reads=("image",), size=16))), r"config\.evaluation\.views\.v: .*resize_view"),
   ],
 )
-def test_mistakes_in_a_graph_are_named(tmp_path, change, message):
-  train_and_evaluate(graph(), tmp_path, source=methods.source(), devices=jax.devices()[:1])
-  record = json.loads((tmp_path / "config.json").read_text())
+def test_mistakes_in_a_graph_are_named(graph_run, tmp_path, change, message):
+  workdir = shutil.copytree(graph_run, tmp_path / "run")
+  record = json.loads((workdir / "config.json").read_text())
   record["config"]["evaluation"].update(change)
-  (tmp_path / "config.json").write_text(json.dumps(record))
+  (workdir / "config.json").write_text(json.dumps(record))
   with pytest.raises(ConfigError, match=message):
-    evaluate.load_frozen(tmp_path).feature_model("pretrained")
+    evaluate.load_frozen(workdir).feature_model("pretrained")
 
 
 def test_checkpoints_of_named_steps_stay(tmp_path):
@@ -221,6 +232,7 @@ def test_an_average_that_no_pass_uses_can_be_evaluated(tmp_path):
   assert 0 < np.abs(a - b).max() < 0.1
 
 
+@pytest.mark.slow
 def test_with_few_labels(run):
   """Of arrays and of what a config names: so many of each class."""
   train = methods.source(64, seed=3)

@@ -52,6 +52,7 @@ def test_the_page_is_what_the_rows_say(zoo):
   assert zoo.table(rows) in (FOLDER / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_beside_its_random_weights_and_raw_pixels(zoo, tmp_path):
   config = methods.small("simclr", total_steps=2)
   config.data.options = dict(num_examples=16, image_size=16)

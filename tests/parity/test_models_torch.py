@@ -26,6 +26,7 @@ def torch_interpolation(table, source, target, *, offset, antialias):
   return torch.nn.functional.interpolate(grid, **arguments).permute(0, 2, 3, 1).reshape(1, -1, table.shape[-1]).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source, target", [((14, 14), (6, 6)), ((7, 7), (16, 5)), ((8, 4), (8, 4)), ((8, 8), (9, 9))])
 @pytest.mark.parametrize("offset, antialias", [(0.1, False), (0.0, True)])
 def test_position_interpolation(source, target, offset, antialias):

@@ -74,6 +74,7 @@ def test_memory_is_that_of_the_run(tmp_path):
   assert large - small == pytest.approx(300, abs=30)
 
 
+@pytest.mark.slow
 def test_a_budget_stops_runs_that_then_go_on(tmp_path, monkeypatch):
   given = arguments(tmp_path, measure=sleeps, seeds=(0,))
   begun = time.monotonic()
@@ -86,6 +87,7 @@ def test_a_budget_stops_runs_that_then_go_on(tmp_path, monkeypatch):
   assert [row["metrics"]["score"] for row in rows] == [1.0, 1.0] and rows[0]["seconds"] > sitting > 1
 
 
+@pytest.mark.slow
 def test_sigterm_stops_the_study(tmp_path):
   threading.Timer(8, os.kill, (os.getpid(), signal.SIGTERM)).start()
   ledger = study.run(**arguments(tmp_path, measure=sleeps, seeds=(0,)))
@@ -159,6 +161,7 @@ def test_the_hash_of_a_config(monkeypatch):
   assert newer.new_key == 1 and arm_hash(newer) == before
 
 
+@pytest.mark.slow
 def test_a_method_is_pretrained_and_evaluated(tmp_path):
   config = methods.small("simclr", total_steps=2)
   config.data.options = dict(num_examples=16, image_size=16)
