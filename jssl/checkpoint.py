@@ -153,7 +153,7 @@ class Checkpoints:
     Raises:
       ConfigError: if it was written by another format, or for other arrays; says which.
     """
-    metadata = self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())).metadata
+    metadata = self._metadata(step)
     if metadata["format_version"] != FORMAT_VERSION:
       raise ConfigError(f"{self.directory}/{step} has format {metadata['format_version']}, this jssl reads {FORMAT_VERSION}")
     target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), named_leaves(spec))
@@ -166,8 +166,11 @@ class Checkpoints:
     """What was saved beside the state of a step; empty if there is no checkpoint of it."""
     if step not in self._manager.all_steps():
       return {}
-    metadata = self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())).metadata
+    metadata = self._metadata(step)
     return {name: math.nan if value is None else value for name, value in metadata["metrics"].items()}
+
+  def _metadata(self, step: int) -> dict[str, Any]:
+    return self._manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())).metadata
 
   def wait(self) -> None:
     """Returns when all that was saved is on disk, or has failed to get there."""

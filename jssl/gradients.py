@@ -1,6 +1,6 @@
 """Where the losses' gradient goes: through which passes it flows back, and which networks it reaches."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jssl.errors import ConfigError
@@ -27,7 +27,8 @@ def check(nodes: Mapping[str, Node], networks: Mapping[str, Any]) -> None:
   for node in nodes.values():
     if isinstance(node, Pass) and not networks[node.net].trained:
       _check_frozen(node, nodes, networks)
-  reached = _trained_by(nodes, networks)
+  losses = [node for node in nodes.values() if isinstance(node, Loss)]
+  reached = _trained_by((name for node in losses for name in node.names()), nodes, networks)
   for name, network in networks.items():
     if network.trained and name not in reached:
       raise ConfigError(
@@ -42,7 +43,7 @@ def _check_frozen(node: Pass, nodes: Mapping[str, Node], networks: Mapping[str, 
     raise ConfigError(f"{node.where}.gradient='{node.gradient}': network '{node.net}' {kind}; write 'inputs' or 'none'")
   if node.gradient is None:
     for read in node.names():
-      if _carries(read, nodes, networks):
+      if _trained_by([read], nodes, networks):
         raise ConfigError(
           f"{node.where}: it reads '{read}', which is trained, and network '{node.net}' {kind}: say whether the gradient "
           "goes through it, gradient='inputs', or ends there, gradient='none'"
@@ -51,35 +52,21 @@ def _check_frozen(node: Pass, nodes: Mapping[str, Node], networks: Mapping[str, 
 
 def _flows_to(node: Node, networks: Mapping[str, Any]) -> tuple[str, ...]:
   """What a node passes the gradient of its output on to, among what it reads."""
-  if isinstance(node, (Drawn, Loss)):
-    return node.names()
-  if isinstance(node, Pass) and gradient_of(node, networks) in ("all", "inputs"):
-    return node.names()
-  return ()
+  if isinstance(node, Pass):
+    return node.names() if gradient_of(node, networks) in ("all", "inputs") else ()
+  return node.names() if isinstance(node, Drawn) else ()
 
 
-def _carries(name: str, nodes: Mapping[str, Node], networks: Mapping[str, Any]) -> bool:
-  """Whether a gradient of `name` would reach a network's parameters."""
-  writer = owner(name, nodes)
-  if writer is None:
-    return False
-  node = nodes[writer]
-  if isinstance(node, Pass) and gradient_of(node, networks) in ("all", "params"):
-    return True
-  return any(_carries(read, nodes, networks) for read in _flows_to(node, networks))
-
-
-def _trained_by(nodes: Mapping[str, Node], networks: Mapping[str, Any]) -> set[str]:
-  """The networks whose parameters the losses' gradient reaches."""
-  reached, seen = set(), set()
-  frontier = [node.name for node in nodes.values() if isinstance(node, Loss)]
+def _trained_by(names: Iterable[str], nodes: Mapping[str, Node], networks: Mapping[str, Any]) -> set[str]:
+  """The networks whose parameters the gradient of these names reaches."""
+  reached, seen, frontier = set(), set(), list(names)
   while frontier:
-    name = frontier.pop()
-    if name in seen:
+    writer = owner(frontier.pop(), nodes)
+    if writer is None or writer in seen:
       continue
-    seen.add(name)
-    node = nodes[name]
+    seen.add(writer)
+    node = nodes[writer]
     if isinstance(node, Pass) and gradient_of(node, networks) in ("all", "params"):
       reached.add(node.net)
-    frontier += [writer for read in _flows_to(node, networks) if (writer := owner(read, nodes))]
+    frontier += _flows_to(node, networks)
   return reached

@@ -48,11 +48,10 @@ def make_train_step(
   """One update as a function `(state, arrays, batch) -> (state, metrics)`, to be compiled by `parallel`.
 
   `arrays` is what lives on the device: the arrays of a data set, of which `batch` then only holds each example's `index`,
-  and whole arrays. With `skip`
-  an update whose loss or gradient is not finite leaves everything as it was but the numbers of steps: the optimizer's
-  `count`, at which its schedules are read, goes on with `step`, so that the learning rate of a step does not depend on
-  how many before it were left out. Adam's own count, of the updates that its moments have seen, stays. `lookahead` is
-  the config's, see `look_ahead`.
+  and whole arrays. With `skip` an update whose loss or gradient is not finite leaves everything as it was but the numbers
+  of steps: the optimizer's `count`, at which its schedules are read, goes on with `step`, so that the learning rate of a
+  step does not depend on how many before it were left out. Adam's own count, of the updates that its moments have seen,
+  stays. `lookahead` is the config's, see `look_ahead`.
   """
 
   def make_update(whole):

@@ -98,9 +98,12 @@ def is_there(load: Load) -> bool:
 
 def _fill(source: str, load: Load, tree, found: Mapping[str, Any]):
   """A tree with the values that `load` chooses, and the names of what was taken, drawn and left."""
-  renamed = {_renamed(name, load): name for name in found}
-  if len(renamed) < len(found):
-    raise ConfigError(f"{source}: `rename` gives two tensors one name: {_first_twice(found, load)}")
+  renamed: dict[str, str] = {}
+  for old in found:
+    new = _renamed(old, load)
+    if new in renamed:
+      raise ConfigError(f"{source}: `rename` gives two tensors one name: {renamed[new]} and {old} become {new}")
+    renamed[new] = old
   chosen = lambda name: not load.only or any(re.search(pattern, name) for pattern in load.only)
   here = checkpoint.named_leaves(tree)
   there = {name: found[old] for name, old in renamed.items() if chosen(name)}
@@ -115,13 +118,3 @@ def _renamed(name: str, load: Load) -> str:
   for pattern, replacement in load.rename:
     name = re.sub(pattern, replacement, name)
   return name
-
-
-def _first_twice(found: Mapping[str, Any], load: Load) -> str:
-  seen: dict[str, str] = {}
-  for old in found:
-    new = _renamed(old, load)
-    if new in seen:
-      return f"{seen[new]} and {old} become {new}"
-    seen[new] = old
-  return ""

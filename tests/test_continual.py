@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jssl import schedules
-from jssl.checkpoint import load_variables
+from jssl.checkpoint import load_variables, named_leaves
 from jssl.errors import ConfigError
 from jssl.train import train_and_evaluate, Trainer
 from tests import methods
@@ -43,11 +43,7 @@ def test_annealing_is_a_branch_of_one_endless_run(tmp_path):
     later.networks[name].load = f"{tmp_path / 'branch'}@4:{name}"
   trainer = Trainer(later, methods.source(), devices=jax.devices()[:1])
   state = trainer.init_state()
-  loaded = {
-    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state.variables.params)
-  }
-  for name, array in loaded.items():
+  for name, array in named_leaves(state.variables.params).items():
     np.testing.assert_array_equal(array, before[f"params/{name}"])
   rates = [float(trainer.optim_info["lr"](step)) for step in (0, 4, 6)]
   np.testing.assert_allclose(rates, [RATES[1], RATES[1], RATES[2]], rtol=1e-6)

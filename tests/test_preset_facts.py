@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jssl import optim, views
+from jssl.checkpoint import named_leaves
 from jssl.config import from_json, load_config, to_json, total_steps
 from jssl.method import Method
 from jssl.models.resnet import DEPTHS
@@ -59,12 +60,7 @@ def optimizer(name):
   config, horizon, init = built(name)
   params = jax.eval_shape(init).params
   _, info = optim.make_optimizer(config.optim, params, **horizon._asdict())
-  return config, horizon, by_path(params), info
-
-
-def by_path(tree):
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+  return config, horizon, named_leaves(params), info
 
 
 @pytest.mark.slow
@@ -77,7 +73,7 @@ def test_what_is_decayed(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FACTS)
 def test_where_parameters_start(name):
-  start, params = FACTS[name].start, by_path(built(name)[2]().params)
+  start, params = FACTS[name].start, named_leaves(built(name)[2]().params)
   for path, value in params.items():
     fitting = next((regex for regex in start if re.search(regex, path)), None)
     assert fitting, path

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jssl import evaluate, transfer
-from jssl.checkpoint import load_variables
+from jssl.checkpoint import load_variables, named_leaves
 from jssl.environment import run_key
 from jssl.errors import ConfigError
 from jssl.train import train_and_evaluate, Trainer
@@ -70,7 +70,7 @@ def test_fine_tuning_is_that_of_plain_optax(run):
   state = trainer.init_state()
   start = jax.tree.map(np.asarray, state.variables)
   pretrained = load_variables(run)
-  for name, leaf in _named(start.params["classifier"]["backbone"]).items():
+  for name, leaf in named_leaves(start.params["classifier"]["backbone"]).items():
     np.testing.assert_array_equal(leaf, pretrained[f"params/encoder/backbone/{name}"])
   step = trainer.compile_step(state)
   indices = [np.asarray(batch["index"]).reshape(-1) for batch in trainer.batches(0, 3)]
@@ -81,7 +81,7 @@ def test_fine_tuning_is_that_of_plain_optax(run):
   params, moments = start.params["classifier"], None
   layer = lambda name: 0 if "embedding" in name or name.endswith(("cls", "mask_token")) else None
   factors = {}
-  for name in _named(params):
+  for name in named_leaves(params):
     block = [int(part.removeprefix("encoderblock_")) for part in name.split("/") if part.startswith("encoderblock_")]
     depth = block[0] + 1 if block else 0 if layer(name) == 0 else 3
     factors[name] = 0.75 ** (3 - depth)
@@ -100,20 +100,15 @@ def test_fine_tuning_is_that_of_plain_optax(run):
 
     updates, moments = adam.update(jax.jit(jax.grad(loss))(params), moments)
     new = {}
-    for (name, p), u in zip(_named(params).items(), _named(updates).values(), strict=True):
+    for (name, p), u in zip(named_leaves(params).items(), named_leaves(updates).values(), strict=True):
       decayed = p.ndim > 1 and not name.endswith("bias")
       new[name] = p - 1e-2 * factors[name] * (u + (0.1 * p if decayed else 0))
     params = jax.tree.unflatten(jax.tree.structure(params), list(new.values()))
   for (name, found), expected in zip(
-    _named(state.variables.params["classifier"]).items(), jax.tree.leaves(params), strict=True
+    named_leaves(state.variables.params["classifier"]).items(), jax.tree.leaves(params), strict=True
   ):
     if not name.endswith("key/bias"):  # which softmax does not see, and Adam shakes
       np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-5, err_msg=name)
-
-
-def _named(tree):
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _pass_key(seed, step, position):
@@ -230,6 +225,14 @@ def test_an_average_that_no_pass_uses_can_be_evaluated(tmp_path):
   trained = load_variables(tmp_path)
   a, b = (trained[f"{kind}/backbone/embedding/kernel"] for kind in ("teachers/average", "params/encoder"))
   assert 0 < np.abs(a - b).max() < 0.1
+  passes = {key: value for key, value in graph().evaluation.to_dict().items() if key in ("views", "passes", "outputs")}
+  passes["passes"]["e"]["net"] = "average"
+  record = json.loads((tmp_path / "config.json").read_text())
+  record["config"]["evaluation"].update(passes)
+  (tmp_path / "config.json").write_text(json.dumps(record))
+  trained, random = (evaluate.load_frozen(tmp_path, random=random).variables for random in (False, True))
+  np.testing.assert_array_equal(trained.teachers["average"]["backbone"]["embedding"]["kernel"], a)
+  assert np.abs(random.teachers["average"]["backbone"]["embedding"]["kernel"] - a).max() > 1e-4
 
 
 @pytest.mark.slow

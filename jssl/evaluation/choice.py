@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 from jssl import config as configs
-from jssl import graph, nodes, phases
+from jssl import graph, networks, nodes, phases
 from jssl.errors import ConfigError, nearest
 from jssl.evaluation.view import View
 from jssl.schedules import Horizon
@@ -38,6 +38,16 @@ def evaluated_network(config) -> str:
     what = "several networks see images" if found else "no trained network sees an image"
     raise ConfigError(f"config.evaluation.network: {what}; set it to one of {', '.join(found or sorted(config.networks))}")
   return found[0]
+
+
+# What networks are built with where nothing is trained.
+ENGINE = dict(axis_name=None, num_examples=1, batch_size=None, dtype="float32")
+
+
+def still_networks(config) -> dict[str, networks.NetworkSpec]:
+  """All networks of a run, to be looked through: an EMA's decay, in whatever it is measured, moves nothing here."""
+  entries = {name: dict(entry, decay=0.0) if "ema" in entry else entry for name, entry in config.networks.items()}
+  return networks.build(entries, Horizon(1), ENGINE)
 
 
 def evaluated_view(config, network: str) -> View:

@@ -11,13 +11,12 @@ import numpy as np
 from jssl import checkpoint, data, environment, networks, workdirs
 from jssl import config as configs
 from jssl.errors import ConfigError, nearest
-from jssl.evaluation.choice import evaluated_network, evaluated_view, trained_config
+from jssl.evaluation.choice import evaluated_network, evaluated_view, still_networks, trained_config
 from jssl.evaluation.devices import on_devices
 from jssl.evaluation.graph import FrozenGraph, load_graph
 from jssl.evaluation.protocols import FeatureModel
 from jssl.evaluation.view import as_batch, check_images, View
 from jssl.files import user_path
-from jssl.schedules import Horizon
 
 
 class Frozen(NamedTuple):
@@ -137,9 +136,7 @@ def load_frozen(
     return load_graph(config, workdir, step, *_specs(workdir, config), random=random)
   name = evaluated_network(config)
   view = evaluated_view(config, name)
-  # An EMA's decay, whatever the lengths that a schedule of it is measured in, moves nothing here.
-  entries = {n: dict(entry, decay=0.0) if "ema" in entry else entry for n, entry in config.networks.items()}
-  specs = networks.build(entries, Horizon(1), dict(axis_name=None, num_examples=1, dtype="float32"))
+  specs = still_networks(config)
   module = specs[name].module
   params, stats = checkpoint.network_arrays(checkpoint.load_variables(workdir, step), name)
   variables = {"params": checkpoint.nested(params), "batch_stats": checkpoint.nested(stats)}

@@ -10,7 +10,7 @@ It runs by the same rules as the method's own graph, on the weights of a checkpo
 own, the same each time. Networks are as in evaluation unless a pass says `train=True`.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ import numpy as np
 from jssl import checkpoint, networks, tracing
 from jssl.environment import run_graph, run_key, start
 from jssl.errors import ConfigError, nearest
+from jssl.evaluation.choice import ENGINE, still_networks
 from jssl.evaluation.devices import on_devices
 from jssl.evaluation.protocols import FeatureModel
 from jssl.graph import Graph, order, owner
@@ -97,10 +98,7 @@ def make_graph(config, whole: Collection[str] = ()) -> Graph:
     ConfigError: for what cannot work, by its place.
   """
   entries, horizon = config.evaluation, Horizon(1)
-  # An EMA's decay, whatever the lengths that a schedule of it is measured in, moves nothing here.
-  still = {name: dict(entry, decay=0.0) if "ema" in entry else entry for name, entry in config.networks.items()}
-  engine = dict(axis_name=None, num_examples=1, batch_size=None, dtype="float32")
-  specs = networks.build(still, horizon, engine)
+  specs = still_networks(config)
   nodes: dict[str, Node] = {}
   for stage, options in (("views", {}), ("passes", dict(train=False))):
     for name, entry in entries[stage].items():
@@ -115,11 +113,12 @@ def make_graph(config, whole: Collection[str] = ()) -> Graph:
     if isinstance(node, Pass):
       if node.net not in specs:
         raise ConfigError(f"config.evaluation.passes.{node.name}: no network '{node.net}'; {nearest(node.net, specs)}")
-      used[node.net] = specs[node.net]
+      # One that follows another starts from that.
+      used |= {name: specs[name] for name in (node.net, specs[node.net].ema_of) if name}
   reads = {name for node in nodes.values() for name in node.names()}
   of_data = sorted({name for name in reads if not owner(name, nodes)} | {"index"})
   of_examples, shared = (tuple(name for name in of_data if (name in whole) == side) for side in (False, True))
-  return Graph(nodes, order(nodes), used, engine, of_examples, shared)
+  return Graph(nodes, order(nodes), used, ENGINE, of_examples, shared)
 
 
 def check_outputs(outputs: Mapping[str, str], arrays: Mapping[str, Any]) -> None:
@@ -173,18 +172,15 @@ def _batch_spec(name: str, element_spec: Mapping[str, Any]) -> jax.ShapeDtypeStr
 
 
 def _drawn(graph: Graph, seed: int, calls) -> Variables:
-  needed = dict(graph.networks)
-  params, stats = networks.initial_variables(needed, run_key(seed), calls)
-  return _split(graph, params, stats)
+  return _split(graph, *networks.initial_variables(graph.networks, run_key(seed), calls))
 
 
 def _loaded(graph: Graph, workdir, step: int) -> Variables:
   arrays = checkpoint.load_variables(workdir, step)
-  found = {name: checkpoint.network_arrays(arrays, name) for name in graph.networks}
-  nested: Callable = checkpoint.nested
-  return _split(
-    graph, {n: nested(params) for n, (params, _) in found.items()}, {n: nested(s) for n, (_, s) in found.items()}
-  )
+  called = {node.net for node in graph.nodes.values() if isinstance(node, Pass)}
+  found = {name: checkpoint.network_arrays(arrays, name) for name in called}
+  params, stats = ({name: checkpoint.nested(part[i]) for name, part in found.items()} for i in (0, 1))
+  return _split(graph, params, stats)
 
 
 def _split(graph: Graph, params, stats) -> Variables:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jssl.arrays import by, PatchSize, per_axis
 from jssl.models import parts, positions
-from jssl.models.transformer import BlockConfig, Transformer
+from jssl.models.transformer import block_config, BlockConfig, Transformer
 
 
 class MAEDecoder(nn.Module):
@@ -136,16 +136,8 @@ def mae_decoder(
     He et al., Masked Autoencoders Are Scalable Vision Learners, arXiv 2111.06377; facebookresearch/mae models_mae.py
     (forward_decoder).
   """
-  if width % num_heads:
-    raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
-  block = BlockConfig(
-    num_heads=num_heads,
-    mlp_dim=int(width * mlp_ratio),
-    gelu=gelu,
-    layer_norm_eps=layer_norm_eps,
-    init=init,
-    attention=attention,
-    dtype=dtype,
+  block = block_config(
+    width, num_heads, mlp_ratio, gelu=gelu, layer_norm_eps=layer_norm_eps, init=init, attention=attention, dtype=dtype
   )
   grid = None if grid is None else tuple(grid)
   axes = len(grid or (patch_size if isinstance(patch_size, (tuple, list)) else (patch_size,) * 2))
@@ -221,15 +213,7 @@ def query_decoder(
   Raises:
     ValueError: `width` is not divisible by `num_heads`.
   """
-  if width % num_heads:
-    raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
-  block = BlockConfig(
-    num_heads=num_heads,
-    mlp_dim=int(width * mlp_ratio),
-    gelu=gelu,
-    layer_norm_eps=layer_norm_eps,
-    init=init,
-    attention=attention,
-    dtype=dtype,
+  block = block_config(
+    width, num_heads, mlp_ratio, gelu=gelu, layer_norm_eps=layer_norm_eps, init=init, attention=attention, dtype=dtype
   )
   return QueryDecoder(queries, width, depth, block, remat, scan)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl.models import parts, positions
-from jssl.models.transformer import BlockConfig, Transformer
+from jssl.models.transformer import block_config, BlockConfig, Transformer
 
 
 class JEPAPredictor(nn.Module):
@@ -96,15 +96,7 @@ def jepa_predictor(
     Assran et al., Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture, arXiv
     2301.08243; facebookresearch/ijepa src/models/vision_transformer.py (VisionTransformerPredictor).
   """
-  if width % num_heads:
-    raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
-  block = BlockConfig(
-    num_heads=num_heads,
-    mlp_dim=int(width * mlp_ratio),
-    gelu=gelu,
-    layer_norm_eps=layer_norm_eps,
-    init=init,
-    attention=attention,
-    dtype=dtype,
+  block = block_config(
+    width, num_heads, mlp_ratio, gelu=gelu, layer_norm_eps=layer_norm_eps, init=init, attention=attention, dtype=dtype
   )
   return JEPAPredictor(tuple(grid), width, depth, block, remat, scan)

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl.models import parts, positions
-from jssl.models.transformer import BlockConfig, causal_bias, Transformer
+from jssl.models.transformer import block_config, BlockConfig, causal_bias, Transformer
 
 
 class TokenEncoder(nn.Module):
@@ -161,13 +161,12 @@ def token_encoder(
   """
   if bool(vocab) == bool(width_in):
     raise ValueError("give exactly one of vocab (identifiers) and width_in (vectors)")
-  if width % num_heads:
-    raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
   if position not in ("learned", "sincos", "none"):
     raise ValueError(f"position must be one of learned, sincos, none, not {position!r}")
-  block = BlockConfig(
-    num_heads=num_heads,
-    mlp_dim=int(width * mlp_ratio),
+  block = block_config(
+    width,
+    num_heads,
+    mlp_ratio,
     qkv_bias=qkv_bias,
     gelu=gelu,
     layer_norm_eps=layer_norm_eps,

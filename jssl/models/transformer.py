@@ -43,6 +43,17 @@ class BlockConfig:
   dtype: str = "float32"
 
 
+def block_config(width: int, num_heads: int, mlp_ratio: float, **numbers) -> BlockConfig:
+  """What the blocks of a transformer of this width share; `numbers` are the other attributes.
+
+  Raises:
+    ValueError: `width` is not divisible by `num_heads`.
+  """
+  if width % num_heads:
+    raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
+  return BlockConfig(num_heads, int(width * mlp_ratio), **numbers)
+
+
 def relative_bias(table: jax.Array, offsets: jax.Array) -> jax.Array:
   """Looks up a table of relative position biases.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jssl.arrays import by, kind_of, patch_grid, patchify, PatchSize, per_axis, without_padding
 from jssl.models import parts, positions
-from jssl.models.transformer import BlockConfig, LayerNorm, relative_bias, Transformer
+from jssl.models.transformer import block_config, BlockConfig, LayerNorm, relative_bias, Transformer
 
 VARIANTS = dict(  # width, depth, heads
   Ti=(192, 12, 3), S=(384, 12, 6), B=(768, 12, 12), L=(1024, 24, 16), H=(1280, 32, 16)
@@ -311,15 +311,16 @@ def vit(
   axes = given[0] if given else 2
   image_size = per_axis("vit", image_size, axes, "image_size")
   patch_size = per_axis("vit", patch_size, axes, "patch_size")
-  _check(width, depth, num_heads, position, tuple(readout))
+  _check(depth, position, tuple(readout))
   _check_axes(axes, position, stem)
   if cls_position and not cls_token:
     raise ValueError("cls_position=True needs a class token, cls_token=True")
   if any(side % 2 ** len(stem) for side in patch_size):
     raise ValueError(f"patch_size {by(patch_size)} is not divisible by the stem's stride {2 ** len(stem)}")
-  block = BlockConfig(
-    num_heads=num_heads,
-    mlp_dim=int(width * mlp_ratio),
+  block = block_config(
+    width,
+    num_heads,
+    mlp_ratio,
     qkv_bias=qkv_bias,
     gelu=gelu,
     layer_norm_eps=layer_norm_eps,
@@ -354,10 +355,8 @@ def vit(
   return module
 
 
-def _check(width: int, depth: int, num_heads: int, position: str, readout: tuple[int, ...]) -> None:
+def _check(depth: int, position: str, readout: tuple[int, ...]) -> None:
   """Raises ValueError where numbers of a ViT contradict each other."""
-  if width % num_heads:
-    raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
   known = ("learned", "sincos", "sincos2d", "relative_bias", "block_relative_bias", "none")
   if position not in known:
     raise ValueError(f"position must be one of {', '.join(known)}, not {position!r}")

@@ -70,11 +70,12 @@ def make_optimizer(
   """
   config = complete(config)
   horizon = Horizon(total_steps, steps_per_epoch, batch_size)
-  parts = _make_parts(config, params, horizon)
+  labels = _labels(config["groups"], params)
+  parts = _make_parts(config, params, labels, horizon)
   if len(parts) == 1:
     inner = parts["rest"].transformation
   else:
-    inner = optax.partition({name: part.transformation for name, part in parts.items()}, _labels(config["groups"], params))
+    inner = optax.partition({name: part.transformation for name, part in parts.items()}, labels)
 
   def init(params):
     return OptimState(jnp.zeros([], jnp.int32), inner.init(params))
@@ -86,10 +87,10 @@ def make_optimizer(
   return optax.GradientTransformation(init, update), _info(parts)
 
 
-def _make_parts(config: Mapping[str, Any], params, horizon: Horizon) -> dict[str, _Part]:
+def _make_parts(config: Mapping[str, Any], params, labels, horizon: Horizon) -> dict[str, _Part]:
   """The optimizers of the groups, and last of the parameters that no group picks, `rest`."""
   paths = parameter_paths(params)
-  groups, labels = dict(config["groups"].items()), _labels(config["groups"], params)
+  groups = dict(config["groups"].items())
   if groups:
     check_regexes(config, paths)
   parts = {}
