@@ -22,6 +22,7 @@ Controls: `--config.views.style_a.fn=fourier_augment` (and `style_b`) gives ever
 from jssl.configs import common, simclr
 from jssl.errors import UnknownPresetError
 
+VIEWS = simclr.VIEWS
 RATIO = (0.02, 0.2)
 
 
@@ -29,36 +30,38 @@ def get_config(preset: str = "demo"):
   if preset == "imagenet":
     raise UnknownPresetError(f"'{preset}'; there are demo, cifar10")
   config = simclr.get_config(preset)
-  views = config.views.to_dict()
-  for v in simclr.VIEWS:
-    views |= one_style(v, views.pop(v))
-  config.views = views
+  plain = dict(mean=0.0, std=1.0)  # styles are of colours in [0, 1]
+  p = common.pick(
+    preset,
+    demo=dict(
+      before=common.OBJECT, crop=common.object_view() | plain, colour=common.MOCO_COLOUR | dict(grayscale=0.3), blur=0.0
+    ),
+    cifar10=dict(
+      before={}, crop=common.view("cifar10", size=32, scale=(0.08, 1.0), **plain), colour=common.SIMCLR_COLOUR, blur=0.5
+    ),
+  )
+  config.views = dict(p.before)
+  for v in VIEWS:
+    crop, style, tint = f"crop_{v}", f"style_{v}", f"tint_{v}"
+    config.views[crop] = p.crop
+    config.views[style] = dict(fn="standardize_styles", scope="batch", reads=(crop,), ratio=RATIO)
+    config.views[tint] = dict(
+      fn="batch_color_jitter", scope="batch", reads=(style,), jitter=p.colour["jitter"], prob=p.colour["jitter_prob"]
+    )
+    config.views[v] = dict(
+      fn="color_view", reads=(tint,), grayscale=p.colour["grayscale"], blur=p.blur, **common.colour_statistics(preset)
+    )
   config.losses.nt_xent = dict(
     fn="same_view_nt_xent_loss",
     negatives="same_view",
     temperature=config.losses.nt_xent.temperature,
-    reads=(common.outputs("s", simclr.VIEWS, "z"),),
+    reads=(common.outputs("s", VIEWS, "z"),),
   )
   if preset == "demo":
     config.networks.student.heads.z.update(
       dict(reads=("mean",), batch_norm=True, last_batch_norm="plain", bias=False, last_bias=False)
     )
     config.evaluation.feature = "mean"
-    config.passes = common.passes("s", simclr.VIEWS, "student")
-    for v in simclr.VIEWS:
-      config.views[f"tint_{v}"].jitter = common.MOCO_COLOUR["jitter"]
+    config.passes = common.passes("s", VIEWS, "student")
   config.evaluation.update(common.colour_statistics(preset) | dict(size=config.evaluation.size or common.SIZES[preset]))
   return config
-
-
-def one_style(name: str, view: dict) -> dict:
-  """A view by `augment` in four steps, of which the second and the third treat all images of the batch alike."""
-  jitter, jitter_prob = view.pop("jitter"), view.pop("jitter_prob")
-  colours = {key: view.pop(key) for key in ("grayscale", "blur", "mean", "std")}
-  crop, style, tint = (f"{step}_{name}" for step in ("crop", "style", "tint"))
-  return {
-    crop: view | dict(mean=0.0, std=1.0),
-    style: dict(fn="standardize_styles", scope="batch", reads=(crop,), ratio=RATIO),
-    tint: dict(fn="batch_color_jitter", scope="batch", reads=(style,), jitter=jitter, prob=jitter_prob),
-    name: dict(fn="color_view", reads=(tint,), **colours),
-  }

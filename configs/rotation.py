@@ -20,15 +20,19 @@ def get_config(preset: str = "demo"):
   config = common.base(preset)
   p = common.pick(
     preset,
-    demo=dict(crop=common.OBJECT | dict(crop=common.object_view()), net=common.SMALL_BACKBONES["demo"]),
-    cifar10=dict(crop=dict(crop=common.view("cifar10", size=32, scale=(0.5, 1.0))), net=common.BACKBONES["cifar10"]),
+    demo=dict(crop=common.OBJECT | dict(crop=common.object_view()), net=common.SMALL_BACKBONES["demo"], init="dino"),
+    cifar10=dict(
+      crop=dict(crop=common.view("cifar10", size=32, scale=(0.5, 1.0))), net=common.BACKBONES["cifar10"], init="torch"
+    ),
     imagenet=dict(
       crop=dict(crop=common.view("imagenet", size=224, scale=(0.08, 1.0), interpolation="bilinear")),
       net=common.BACKBONES["imagenet"],
+      init="torch",
     ),
   )
   config.views = p.crop | {v: dict(fn="rotate", reads=("crop",), turns=k) for k, v in enumerate(TURNS)}
-  config.networks = dict(student=dict(**p.net, heads=dict(logits=dict(fn="linear_head", reads=("features",), output=4))))
+  logits = dict(fn="linear_head", reads=("features",), output=4, init=p.init)
+  config.networks = dict(student=dict(**p.net, heads=dict(logits=logits)))
   config.passes = common.passes("s", TURNS, "student", join="turns", reads=lambda v: (f"{v}/image",))
   config.losses = dict(
     rotation=dict(

@@ -37,9 +37,11 @@ def get_config(preset: str = "demo"):
       scale=0.1 / 0.07,
     ),
     imagenet=dict(
-      views=common.symmetric_pair("imagenet", size=224, scale=(0.08, 1.0), **common.SIMCLR_COLOUR, blur=0.5),
-      net=common.BACKBONES["imagenet"],
-      head=dict(hidden=2048, output=128, batch_norm=False),
+      views=common.symmetric_pair(
+        "imagenet", size=224, scale=(0.08, 1.0), **common.SIMCLR_COLOUR, blur=0.5, interpolation="bilinear"
+      ),
+      net=dict(common.BACKBONES["imagenet"], init="keras"),
+      head=dict(hidden=2048, output=128, batch_norm=False, last_bias=False, init="simclr"),
       temperature=0.1,
       scale=0.1,
     ),
@@ -68,4 +70,5 @@ def get_config(preset: str = "demo"):
     config.optim.decay = (".",)
   else:
     common.lars_run(config, batch_size=6144, epochs=350, lr=0.4, weight_decay=1e-3, warmup_epochs=12)
+    config.optim.decay = ("/kernel$", "/dense_.*/bias$")  # all but BatchNorm's
   return config

@@ -1,8 +1,8 @@
 """PAPERS.md: what was shown of each paper, out of the rows of the studies: `python -m experiments.papers`.
 
 A study says what it is about: `study.run(..., about=dict(config="mae"))` for a config of the README's table of methods, or
-`about=dict(paper="...", url="...")` for a paper without one. Methods of which no study claims anything stand with the
-study that ran them.
+`about=dict(paper="...", url="...")` for a paper without one, `about=dict(config=dict(arm="mae"))` where its arms are of
+several. Methods of which no study claims anything stand with the study that ran them.
 """
 
 import pathlib
@@ -55,14 +55,11 @@ def cost(rows: list[dict], arms) -> str:
   return f"{mean:.0f} s" if mean < 120 else f"{mean / 60:.0f} min"
 
 
-def claimed(ledger: study.Ledger, paper: Paper) -> list[str]:
-  """A line for each claim of a study."""
-  lines = []
-  for entry, found in ledger.verdicts():
-    late = " (claimed after the runs)" if entry.rows_before else ""
-    cells = (f"{entry.claim.sentence}{late}", found.word or "-", f"{len(found.seeds)} of {len(entry.seeds)}")
-    lines.append(_line(paper, ledger, *cells, cost(ledger.rows(), (entry.claim.better, entry.claim.worse))))
-  return lines
+def claimed(ledger: study.Ledger, entry, found: study.Verdict, paper: Paper) -> str:
+  """The line of a claim."""
+  late = " (claimed after the runs)" if entry.rows_before else ""
+  cells = (f"{entry.claim.sentence}{late}", found.word or "-", f"{len(found.seeds)} of {len(entry.seeds)}")
+  return _line(paper, ledger, *cells, cost(ledger.rows(), (entry.claim.better, entry.claim.worse)))
 
 
 def _line(paper: Paper, ledger: study.Ledger, *cells: str) -> str:
@@ -77,11 +74,14 @@ def page() -> str:
   others = []
   for ledger in found:
     about = ledger.about()
-    if about.get("config") in known:
-      lines[about["config"]] += claimed(ledger, known[about["config"]])
-    elif "paper" in about:
-      link = f"[{about['paper']}]({about['url']})" if "url" in about else about["paper"]
-      others += claimed(ledger, Paper(link, "-"))
+    link = f"[{about['paper']}]({about['url']})" if "url" in about else about.get("paper")
+    for entry, verdict in ledger.verdicts():
+      config = about.get("config")
+      name = config[entry.claim.better] if isinstance(config, dict) else config
+      if name in known:
+        lines[name].append(claimed(ledger, entry, verdict, known[name]))
+      elif link:
+        others.append(claimed(ledger, entry, verdict, Paper(link, "-")))
   for name in known:
     for ledger in found if not lines[name] else ():
       rows = [row for row in ledger.rows() if row["arm"] == name and "metrics" in row]

@@ -150,14 +150,14 @@ class Progress:
     self._step, self._time = step, time.monotonic()
 
   def update(self, step: int) -> float:
-    """Images per second since the last call."""
+    """Examples per second since the last call."""
     now = time.monotonic()
     speed = (step - self._step) * self._batch / max(now - self._time - _compiling.since(self._time), 1e-9)
     self._step, self._time = step, now
     return speed
 
-  def line(self, step: int, loss: float, images_per_second: float) -> str:
-    left = (self._total - step) * self._batch / max(images_per_second, 1e-9)
+  def line(self, step: int, loss: float, examples_per_second: float) -> str:
+    left = (self._total - step) * self._batch / max(examples_per_second, 1e-9)
     hours, rest = divmod(int(left), 3600)
     eta = f"{hours}h{rest // 60:02d}m" if hours else f"{rest // 60}m{rest % 60:02d}s"
-    return f"step {step}/{self._total}  loss {loss:.4f}  {images_per_second:.0f} images/s  {eta} left"
+    return f"step {step}/{self._total}  loss {loss:.4f}  {examples_per_second:.0f} examples/s  {eta} left"

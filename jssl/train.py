@@ -151,7 +151,7 @@ def _fetch(step, metrics, saved, policy, left_out: int) -> dict[str, float]:
 
 def _log(step, metrics, writer, progress, sources) -> None:
   speed = progress.update(step)
-  row = metrics | {"images_per_second": speed}
+  row = metrics | {"examples_per_second": speed}
   if unreadable := sum(len(source.unreadable) for source in sources):
     row["unreadable"] = unreadable
   writer.write(step, row)

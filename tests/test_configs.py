@@ -87,7 +87,7 @@ def presets():
       yield pytest.param(name, preset, marks=[] if name in methods.QUICK else [pytest.mark.slow])
 
 
-@pytest.mark.parametrize("name, preset", presets())
+@pytest.mark.parametrize("name, preset", [*presets()])
 def test_presets_trace(name, preset):
   _, _, variables, optimizer, _ = built(name, preset)
   state = jax.eval_shape(optimizer.init, variables.params)

@@ -23,13 +23,17 @@ def test_a_study_says_what_it_is_about(tmp_path, monkeypatch):
   monkeypatch.setattr(papers, "ROOT", tmp_path)
   (tmp_path / "README.md").write_text("| [`mae`](configs/mae.py) | [MAE](https://a.b/c) | in a line |\n")
   claim = papers.study.claim("a beats b", "a", "b", metric="x")
-  for name, about in (("one", dict(config="mae")), ("two", dict(paper="Another", url="https://d.e"))):
+  abouts = dict(
+    one=dict(config="mae"), three=dict(config=dict(a="mae", b="simclr")), two=dict(paper="Another", url="https://d.e")
+  )
+  for name, about in abouts.items():
     ledger = papers.study.Ledger(tmp_path / "experiments" / name)
     ledger.register([claim], (0, 1, 2), about)
     for seed in range(3):
       for arm, x in (("a", 2.0), ("b", 1.0)):
-        ledger.append(dict(arm=arm, seed=seed, metrics=dict(x=x), seconds=90.0 if name == "one" else 300.0))
-  assert papers.page().splitlines()[-2:] == [
+        ledger.append(dict(arm=arm, seed=seed, metrics=dict(x=x), seconds=300.0 if name == "two" else 90.0))
+  assert papers.page().splitlines()[-3:] == [
     "| [MAE](https://a.b/c) | [`mae`](configs/mae.py) | [one](experiments/one) | a beats b | shown | 3 of 3 | 90 s |",
+    "| [MAE](https://a.b/c) | [`mae`](configs/mae.py) | [three](experiments/three) | a beats b | shown | 3 of 3 | 90 s |",
     "| [Another](https://d.e) | - | [two](experiments/two) | a beats b | shown | 3 of 3 | 5 min |",
   ]

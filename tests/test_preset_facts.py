@@ -15,8 +15,18 @@ from jssl.method import Method
 from jssl.models.resnet import DEPTHS
 from jssl.schedules import Horizon
 from tests.preset_facts import convolutional, distillation, masked
+from tests.test_configs import IMAGENET
 
 FACTS = masked.FACTS | distillation.FACTS | convolutional.FACTS
+# Presets without a table: there is no code of the authors' to hold them against, or nothing but the loss is theirs.
+OURS = dict(
+  colorization="network, optimizer and views are ours",
+  efficient_train="of its variant for MAE no code was published; the base is that of `mae`",
+  inpainting="network, optimizer and views are ours",
+  mmc="no code was published",
+  relative_position="network, optimizer and views are ours",
+  tokenizer="all of it is ours",
+)
 IMAGES = 1_281_167
 
 
@@ -41,6 +51,10 @@ def shallow(config):
 def resnets_of_one_block_a_stage(monkeypatch):
   for depth in (18, 50):
     monkeypatch.setitem(DEPTHS, depth, (1, 1, 1, 1))
+
+
+def test_every_preset_is_held_against_its_authors_code_or_says_why_not():
+  assert sorted([*FACTS, *OURS]) == sorted(IMAGENET)
 
 
 @functools.cache

@@ -116,7 +116,7 @@ def report(killed: Run, whole: Run) -> list[str]:
   unlike = [
     step
     for step in shared
-    if any(rows[killed][step][key] != value for key, value in rows[whole][step].items() if key != "images_per_second")
+    if any(rows[killed][step][key] != value for key, value in rows[whole][step].items() if key != "examples_per_second")
   ]
   if unlike or not shared:
     wrong.append(f"{len(unlike)} of {len(shared)} rows differ, the first at step {min(unlike, default=None)}")

@@ -44,7 +44,7 @@ class Measured(study.Pretrained):
       found = evaluate.evaluate(workdir, baselines=("random weights", "raw pixels"))
     rows = logging.read_metrics(workdir)
     # The first row has the compilation in it.
-    speed = statistics.median(row["images_per_second"] for row in rows[1:] or rows)
+    speed = statistics.median(row["examples_per_second"] for row in rows[1:] or rows)
     return metrics | study.numbers(found) | dict(patches=patches, images_per_second=speed)
 
 

@@ -103,7 +103,7 @@ def collect(
 
 
 class Progress:
-  """A line in the log every ten seconds: how many images are done, how fast, and how long it will take."""
+  """A line in the log every ten seconds: how many examples are done, how fast, and how long it will take."""
 
   def __init__(self, title: str, count: int):
     self._title, self._count = title, count
@@ -117,5 +117,5 @@ class Progress:
     speed = done / (now - self._start)
     minutes, seconds = divmod(int((self._count - done) / speed), 60)
     logging.log.info(
-      "%s: %d of %d images, %.0f images/s, %dm%02ds left", self._title, done, self._count, speed, minutes, seconds
+      "%s: %d of %d examples, %.0f examples/s, %dm%02ds left", self._title, done, self._count, speed, minutes, seconds
     )

@@ -103,7 +103,7 @@ def line_chart(points: list[tuple[float, float]], *, label: str) -> str:
 def _range(values: list[float]) -> tuple[float, float]:
   """Lowest and highest value, apart even if all are equal."""
   low, high = min(values), max(values)
-  margin = max(abs(low) * 0.05, 1e-12) if low == high else 0.0
+  margin = (abs(low) * 0.05 or 1.0) if low == high else 0.0
   return low - margin, high + margin
 
 

@@ -91,7 +91,7 @@ def test_long_splits_have_a_progress_line(monkeypatch, caplog):
   monkeypatch.setattr("jssl.logging.log.propagate", True)
   with caplog.at_level("INFO", "jssl"):
     collect(lambda batch: np.zeros((len(batch["image"]), 1)), Tracked(40).source, None, title="features", batch_size=16)
-  assert [line.split(",")[0] for line in caplog.messages] == [f"features on tracked: {n} of 40 images" for n in (16, 32)]
+  assert [line.split(",")[0] for line in caplog.messages] == [f"features on tracked: {n} of 40 examples" for n in (16, 32)]
 
 
 def test_errors_of_the_reading_threads_are_those_of_the_evaluation():

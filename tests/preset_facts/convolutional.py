@@ -55,6 +55,32 @@ FACTS = dict(
     schedules={"optim.lr": (0.0, 0.0)} | CONSTANT(1e-6),
     optim=LARS,
   ),
+  supcon=Facts(
+    source="google-research/google-research: supcon/scripts/{supcon_imagenet_resnet50,configs}.sh, "
+    "supcon/{blocks,resnet,projection_head,preprocessing,hparams,utils,launcher}.py",
+    decayed="/(kernel|dense_.*/bias)$",
+    start=ZERO_INIT | {"backbone/.*kernel$": fan_in(1.0), "heads_z/.*kernel$": 0.01} | NORMS,
+    **pair((0.08, 1.0), "bilinear", SIMCLR),
+    schedules={"optim.lr": (0.0, 0.0)} | CONSTANT(1e-3),
+    optim=LARS,
+  ),
+  rotation=Facts(
+    source="gidariss/FeatureLearningRotNet: config/ImageNet_RotNet_AlexNet.py, architectures/AlexNet.py; "
+    "torchvision's ResNet",
+    decayed=ALL,
+    start=ZERO_INIT | TORCHVISION | NORMS,
+    crops=dict(crop=(224, (0.08, 1.0), "bilinear")),
+    schedules={"optim.lr": (0.01, 1e-5)} | CONSTANT(5e-4),
+    optim=SGD | dict(nesterov=True),
+  ),
+  nnclr=Facts(
+    source="arXiv 2104.14548, section 4.1; vturrisi/solo-learn: solo/methods/nnclr.py; torchvision's ResNet",
+    decayed=WEIGHTS,
+    start=ZERO_INIT | TORCHVISION | NORMS,
+    **pair((0.08, 1.0), "bicubic", *BYOL_PAIR),
+    schedules={"optim.lr": (0.0, 0.0)} | CONSTANT(1e-6),
+    optim=LARS,
+  ),
   moco_v2=Facts(
     source="facebookresearch/moco: README.md, main_moco.py, moco/builder.py",
     decayed=ALL,
