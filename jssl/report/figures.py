@@ -43,6 +43,34 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
   return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
+def picture(x: np.ndarray, *, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+  """One example of any kind as an image: a signal as a curve, a clip's frames or a volume's slices side by side.
+
+  Args:
+    x: `[T, C]`, `[H, W, C]` or `[T, H, W, C]`; of other than three channels the first is shown.
+    low, high: what is darkest and brightest, or lowest and highest.
+
+  Returns:
+    uint8 `[H, W, 3]`; of a signal with at least 60 x 120 pixels.
+  """
+  x = (np.asarray(x, np.float32) - low) / max(high - low, 1e-12)
+  x = x if x.shape[-1] == 3 else x[..., :1]
+  if x.ndim == 2:
+    return _curve(x[:, 0])
+  return to_rgb(np.concatenate(list(x), 1) if x.ndim == 4 else x)
+
+
+def _curve(values: np.ndarray, height: int = 60) -> np.ndarray:
+  """Values in [0, 1] from left to right as a line of one pixel, what is beyond at the border."""
+  width = max(120, len(values))
+  places = np.interp(np.linspace(0, len(values) - 1, width), np.arange(len(values)), np.clip(values, 0.0, 1.0))
+  rows = np.rint((1.0 - places) * (height - 1)).astype(np.int32)
+  before = np.concatenate([rows[:1], rows[:-1]])
+  index = np.arange(height)[:, None]
+  line = (index >= np.minimum(rows, before)) & (index <= np.maximum(rows, before))
+  return to_rgb(np.where(line, 0, PAPER).astype(np.uint8))
+
+
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
   """Repeats every pixel of `image [H, W, ...]` scale x scale times."""
   return np.repeat(np.repeat(image, scale, 0), scale, 1)
@@ -164,8 +192,8 @@ def similarity_figure(
   )
 
 
-def reconstruction_grid(*columns: np.ndarray, scale: int = 4) -> bytes:
-  """PNG with one row an example: clean, corrupted and reconstructed images, or any other columns `[examples, H, W, C]`.
+def reconstruction_grid(*columns: Sequence[np.ndarray] | np.ndarray, scale: int = 4) -> bytes:
+  """PNG with one row an example: clean, corrupted and reconstructed images, or any other columns of images `[H, W, C]`.
 
   Raises:
     ValueError: if the columns differ in their number of examples.

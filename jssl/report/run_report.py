@@ -23,7 +23,7 @@ from jssl.files import user_path
 from jssl.graph import owner
 from jssl.method import Method
 from jssl.nodes import Loss, Refresh
-from jssl.report.figures import reconstruction_grid, similarity_figure
+from jssl.report.figures import picture, reconstruction_grid, similarity_figure
 from jssl.report.page import write_report
 from jssl.schedules import Horizon
 from jssl.targets import patch_pixels
@@ -38,6 +38,7 @@ def write(
   step: int | None = None,
   modules: Sequence[str] = (),
   overrides: Sequence[str] = (),
+  source: data.Source | None = None,
 ) -> pathlib.Path:
   """Writes `report.html` into a workdir. A figure that cannot be drawn is left out, with a line in the log.
 
@@ -46,6 +47,7 @@ def write(
     results: as `jssl.evaluate.evaluate` returns them.
     step: of the checkpoint that its figures show; default the last.
     modules, overrides: see `jssl.evaluate.evaluate`.
+    source: the data of a run that was handed them.
 
   Returns:
     The path of the report.
@@ -57,7 +59,7 @@ def write(
   config = run_config(workdir, modules, overrides)
   settings = dict(step=step, modules=modules, overrides=overrides)
   images = [
-    *_drawn("reconstructions", reconstruction_figures(workdir, config, step)),
+    *_drawn("reconstructions", reconstruction_figures(workdir, config, step, source)),
     *_drawn("similarities", similarity_figures(workdir, config, results, **settings)),
   ]
   try:
@@ -87,17 +89,18 @@ def _write(workdir, config, results, images) -> pathlib.Path:
   )
 
 
-def reconstruction_figures(workdir, config, step: int | None = None):
-  """What the run's networks make of hidden pixels, for every loss that compares pixels with `patch_pixels`."""
+def reconstruction_figures(workdir, config, step: int | None = None, source: data.Source | None = None):
+  """What the run's networks make of hidden pixels or samples, for every loss that compares them with `patch_pixels`."""
   if not any(entry.fn == "patch_pixels" for entry in config.targets.values()):
     return
-  if (workdirs.read_record(workdir).get("data") or {}).get("given"):
-    raise ConfigError("the run was trained on data handed to it, which config.json cannot name")
-  source = data.load(config.data.name, split=config.data.split, **config.data.options)
+  if source is None:
+    if (workdirs.read_record(workdir).get("data") or {}).get("given"):
+      raise ConfigError("the run was trained on data handed to it, which config.json cannot name; give source=")
+    source = data.load(config.data.name, split=config.data.split, **config.data.options)
   step = checkpoint.readable_step(workdir, step)
   config = trained_config(config, step, len(source))
   batch = source.get(np.arange(min(len(source), max(EXAMPLES, 2))))
-  batch |= dict(source.whole) | {"index": np.arange(len(batch["image"]), dtype=np.int32)}
+  batch |= dict(source.whole) | {"index": np.arange(len(next(iter(batch.values()))), dtype=np.int32)}
   horizon = Horizon(configs.total_steps(config, len(source)), max(len(source) // config.batch_size, 1), config.batch_size)
   method = Method(config, num_examples=len(source), horizon=horizon, whole=source.whole)
   key = run_key(config.seed)
@@ -111,17 +114,14 @@ def reconstruction_figures(workdir, config, step: int | None = None):
     predictions = [name for name in names if name.endswith("/pixels")]
     targets = [name for name in names if getattr(method.nodes.get(name), "fn", None) is patch_pixels]
     for prediction, target in list(zip(predictions, targets, strict=True))[:1]:
-      clean, seen, guess = _columns(method, env, names, prediction, method.nodes[target])
-      yield (
-        f"{loss.name}: clean, as the network sees it, reconstructed",
-        reconstruction_grid(*(_displayed(x, method, target) for x in (clean, seen, guess))),
-      )
+      columns = _displayed(_columns(method, env, names, prediction, method.nodes[target]), method, method.nodes[target])
+      yield f"{loss.name}: clean, as the network sees it, reconstructed", reconstruction_grid(*columns)
 
 
 def _columns(method, env, names, prediction, target):
   """The clean view, the view with what is hidden in grey, and the prediction put in its place."""
   clean = env[target.reads[0]]
-  patch = per_axis("patch_pixels", target.numbers["patch"], 2)
+  patch = per_axis("patch_pixels", target.numbers["patch"], clean.ndim - 2)
   grid = patch_grid(clean.shape, patch)
   guess = env[prediction]
   if target.numbers.get("normalize"):
@@ -143,11 +143,15 @@ def _columns(method, env, names, prediction, target):
   return clean, jnp.where(hidden, 0.0, clean), jnp.where(hidden, guess, clean)
 
 
-def _displayed(images, method, target):
-  """A normalised view as colours in [0, 1]."""
-  numbers = method.nodes[method.nodes[target].reads[0]].numbers
+def _displayed(columns, method, target):
+  """Columns of examples of a view as columns of pictures; what the view has normalised is in its own colours again."""
+  numbers = method.nodes[owner(target.reads[0], method.nodes)].numbers
   mean, std = (np.asarray(numbers.get(key, default), np.float32) for key, default in (("mean", 0.0), ("std", 1.0)))
-  return np.clip(np.asarray(images, np.float32) * std + mean, 0, 1)[:EXAMPLES]
+  columns = [np.asarray(column[:EXAMPLES], np.float32) * std + mean for column in columns]
+  clean = columns[0]
+  within = clean.min() > -0.01 and clean.max() < 1.01
+  low, high = (0.0, 1.0) if within else (float(clean.min()), float(clean.max()))
+  return [[picture(x, low=low, high=high) for x in column] for column in columns]
 
 
 def similarity_figures(workdir, config, results, **settings):

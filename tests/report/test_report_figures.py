@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jssl.report import heatmap, image_grid, mark_patch, reconstruction_grid, similarity_figure, similarity_panels
+from jssl.report import heatmap, image_grid, mark_patch, picture, reconstruction_grid, similarity_figure, similarity_panels
 from jssl.report.figures import to_rgb, VIRIDIS
 
 
@@ -30,6 +30,18 @@ def test_images_of_other_shapes_and_empty_grids_are_refused():
     image_grid([])
   with pytest.raises(ValueError):
     reconstruction_grid(np.zeros((2, 4, 4, 3)), np.zeros((3, 4, 4, 3)))
+
+
+def test_examples_of_any_kind_are_pictures():
+  rising = picture(np.linspace(-1.0, 1.0, 200)[:, None], low=-1.0, high=1.0)
+  black = (rising == 0).all(-1)
+  assert rising.shape == (60, 200, 3) and black.any(0).all()
+  middle = [np.flatnonzero(column).mean() for column in black.T]
+  np.testing.assert_allclose(middle, np.linspace(59, 0, 200), atol=1)
+  clip = np.zeros((3, 4, 5, 1)) + np.array([0.0, 0.5, 1.0])[:, None, None, None]
+  frames = picture(clip)
+  assert frames.shape == (4, 15, 3) and frames[0, ::5, 0].tolist() == [0, 128, 255]
+  assert picture(np.ones((4, 4, 2)), low=0.0, high=2.0)[0, 0].tolist() == [128] * 3
 
 
 def test_heatmap_runs_from_blue_to_yellow_and_brightens_all_the_way():

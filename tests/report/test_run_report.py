@@ -1,12 +1,17 @@
 """The report of a run, from its workdir alone."""
 
+import io
+
 import jax
+import numpy as np
+from PIL import Image
 import pytest
 
 from jssl import evaluate
 from jssl.report import run_report
+from jssl.report.figures import PAPER
 from jssl.train import train_and_evaluate
-from tests import methods
+from tests import methods, test_modalities
 
 
 @pytest.mark.slow
@@ -30,3 +35,17 @@ def test_report_of_a_run(name, tmp_path):
   text = run_report.write(tmp_path, results).read_text()
   assert text.count("data:image/png") == 3 and "rec: clean, as the network sees it, reconstructed" in text
   assert "random weights: a click" in text
+
+
+@pytest.mark.parametrize(
+  "name", ["waveforms", pytest.param("clips", marks=pytest.mark.slow), pytest.param("volumes", marks=pytest.mark.slow)]
+)
+def test_report_of_a_run_without_images(name, tmp_path):
+  config, source = test_modalities.MODALITIES[name]()
+  config.total_steps = 2
+  train_and_evaluate(config, tmp_path, source=source, devices=jax.devices()[:1])
+  found = dict(run_report.reconstruction_figures(tmp_path, config, source=source))
+  assert list(found) == ["rec: clean, as the network sees it, reconstructed"]
+  shown = np.asarray(Image.open(io.BytesIO(found.popitem()[1])))
+  clean, seen, guess = np.split(shown[:, : shown.shape[1] // 3 * 3], 3, 1)
+  assert (clean != PAPER).any() and (seen != clean).any() and (guess != seen).any()
