@@ -3,6 +3,7 @@
 import atexit
 import gc
 import importlib.metadata
+import logging
 import os
 import pathlib
 import shutil
@@ -26,6 +27,16 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the workers of pytest-xdist
   os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jssl-tests-")
   atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+@pytest.fixture(autouse=True)
+def the_log_as_it_was():
+  """A program's start leads jssl's messages to its own stderr and nowhere else; the next test is told them again."""
+  log = logging.getLogger("jssl")
+  before = log.handlers[:], log.propagate, log.level
+  yield
+  log.handlers[:], log.propagate = before[:2]
+  log.setLevel(before[2])
 
 
 @pytest.fixture(autouse=True)

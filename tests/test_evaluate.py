@@ -75,8 +75,7 @@ def test_the_step_that_is_asked_for_is_evaluated(run):
     evaluate.evaluate(run, ["rankme"], step=7)
 
 
-def test_a_run_on_arrays_is_not_scored_on_other_data_without_a_word(run, caplog, monkeypatch):
-  monkeypatch.setattr("jssl.logging.log.propagate", True)
+def test_a_run_on_arrays_is_not_scored_on_other_data_without_a_word(run, caplog):
   evaluate.evaluate(run, ["rankme"])
   assert "was trained on data handed to it" in caplog.text
   caplog.clear()
@@ -138,16 +137,15 @@ def test_what_is_wrong_is_one_line(arguments, message, run, capsys):
   assert error.startswith("error: ") and message in error
 
 
-def test_a_run_that_may_not_be_written_is_evaluated_all_the_same(copy, monkeypatch, capsys, caplog):
-  monkeypatch.setattr("jssl.logging.log.propagate", True)
-
+def test_a_run_that_may_not_be_written_is_evaluated_all_the_same(copy, monkeypatch, capsys):
   def refuse(path, *unused, **more):
     raise PermissionError(13, "Permission denied", str(path))
 
   monkeypatch.setattr(evaluate, "write_whole", refuse)
   monkeypatch.setattr("pathlib.Path.write_text", refuse)
   assert evaluate.main(["--workdir", str(copy), "--protocols", "rankme"]) == 0
-  assert "pretrained" in capsys.readouterr().out and "evaluation.json could not be written: Permission denied" in caplog.text
+  shown = capsys.readouterr()
+  assert "pretrained" in shown.out and "evaluation.json could not be written: Permission denied" in shown.err
   assert evaluate.main(["--workdir", str(copy), "--protocols", "rankme", "--report"]) == 2
   assert "report.html could not be written: Permission denied" in capsys.readouterr().err
 

@@ -88,7 +88,6 @@ def test_what_cannot_be_streamed_is_told():
 
 def test_long_splits_have_a_progress_line(monkeypatch, caplog):
   monkeypatch.setattr(stream, "PROGRESS_SECONDS", 0.0)
-  monkeypatch.setattr("jssl.logging.log.propagate", True)
   with caplog.at_level("INFO", "jssl"):
     collect(lambda batch: np.zeros((len(batch["image"]), 1)), Tracked(40).source, None, title="features", batch_size=16)
   assert [line.split(",")[0] for line in caplog.messages] == [f"features on tracked: {n} of 40 examples" for n in (16, 32)]
