@@ -12,7 +12,7 @@ import json
 import math
 import numbers
 import os
-import pathlib
+import pkgutil
 from typing import Any
 
 import ml_collections
@@ -141,14 +141,28 @@ def _config_module(name: str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+  known = config_modules()
+  if name not in known:
+    raise ConfigError(f"--config {name}: no such config; {nearest(name, known)}")
+  return importlib.import_module(known[name])
+
+
+def config_modules() -> dict[str, str]:
+  """Name -> module of the configs that come with jssl, whatever folder they lie in; recipes of `jssl.transfer` are none.
+
+  Raises:
+    ConfigError: if they are not installed.
+  """
   try:
     package = importlib.import_module("jssl.configs")
   except ModuleNotFoundError as error:
     raise ConfigError("jssl.configs is not installed: run `pip install -e .` in the checkout, or name a file") from error
-  known = [p.stem for folder in package.__path__ for p in pathlib.Path(folder).glob("*.py") if p.stem[0] != "_"]
-  if name not in known:
-    raise ConfigError(f"--config {name}: no such config; {nearest(name, set(known) - {'common'})}")
-  return importlib.import_module(f"jssl.configs.{name}")
+  folders = [m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg and m.name != "transfer"]
+  return {
+    found.name: f"jssl.configs.{folder}.{found.name}"
+    for folder in folders
+    for found in pkgutil.iter_modules([f"{path}/{folder}" for path in package.__path__])
+  }
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:

@@ -46,7 +46,7 @@ class Method:
   """A config's method as pure functions.
 
   Args:
-    config: what `configs/*.py` return; of it the stages, `networks` and `dtype` are read.
+    config: what `get_config` of a config returns; of it the stages, `networks` and `dtype` are read.
     num_examples: of the data set, for per-example state.
     horizon: the run's lengths, in which schedules are measured.
     axis_name: the mapped axis over which the global batch is split, or None.

@@ -26,7 +26,7 @@ def train_and_evaluate(
   """Trains `config` to its end in `workdir`, from its last checkpoint if there is one.
 
   Args:
-    config: as `configs/*.py` return it.
+    config: as `get_config` of a config returns it.
     workdir: for `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints.
     source: data instead of what `config.data` names, as `data.from_arrays` or `data.from_iterator` make it.
     also: the same for other data by name, instead of what `config.data.also` names, or beside it: the arrays of

@@ -23,7 +23,7 @@ class Trainer:
   """What `jssl.train.train_and_evaluate` drives, and tools may take apart.
 
   Args:
-    config: as `configs/*.py` return it.
+    config: as `get_config` of a config returns it.
     source: the data; by default what `config.data` names.
     also: other data by name, in the place of what `config.data.also` names or beside it.
     devices: default all.

@@ -167,7 +167,7 @@ def test_texts_that_mean_nothing_there(argument, message):
 def test_a_fault_inside_of_a_config_is_shown_as_it_is(tmp_path, monkeypatch):
   path = tmp_path / "mine.py"
   path.write_text(
-    "from jssl.configs import mae\n"
+    "from jssl.configs.images import mae\n"
     "def get_config(preset='demo'):\n"
     "  config = mae.get_config('demo')\n"
     "  size = dict(small=32)[preset]\n"

@@ -3,14 +3,13 @@
 import functools
 import itertools
 import pathlib
-import pkgutil
 
 import jax
 import numpy as np
 import pytest
 
-from jssl import configs, optim
-from jssl.config import load_config, total_steps
+from jssl import optim
+from jssl.config import config_modules, load_config, total_steps
 from jssl.configs import common
 from jssl.errors import ConfigError
 from jssl.method import Method
@@ -67,10 +66,14 @@ IMAGENET = [name for name in methods.NAMES if has_preset(name, "imagenet")]
 
 def test_the_readme_names_every_method():
   text = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
-  assert [name for name in methods.NAMES if f"configs/{name}.py" not in text] == []
-  assert sorted(m.name for m in pkgutil.iter_modules(configs.__path__) if m.name not in ("common", "transfer")) == sorted(
-    methods.NAMES
-  )
+  places = {name: module.removeprefix("jssl.").replace(".", "/") + ".py" for name, module in config_modules().items()}
+  assert sorted(places) == sorted(methods.NAMES)
+  assert [place for place in places.values() if place not in text] == []
+
+
+def test_names_of_configs_are_unique():
+  files = [path for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*/*.py") if path.stem != "__init__"]
+  assert len({path.stem for path in files}) == len(files) > 40
 
 
 def test_methods_without_imagenet():

@@ -7,7 +7,7 @@ If its class token does not tell digits apart either, the fault is not the metho
 initialisation: "mae" (Xavier) as in the demo, or "dino" (N(0, 0.02)).
 """
 
-from jssl.configs import mmc
+from jssl.configs.images import mmc
 
 
 def get_config(init: str = "mae"):

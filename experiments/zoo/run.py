@@ -8,18 +8,18 @@ what is not above random weights.
 
 import math
 import pathlib
-import pkgutil
 import statistics
 import sys
 
 from jssl import config as configs
-from jssl import configs as room
 from jssl import evaluate, logging, study
 from jssl.errors import ConfigError
 
 # What is no method: shared pieces, and the tokenizer that BEiT may read its words from.
 METHODS = sorted(
-  m.name for m in pkgutil.iter_modules(room.__path__) if m.name not in ("common", "tokenizer") and not m.ispkg
+  name
+  for name, module in configs.config_modules().items()
+  if module.startswith("jssl.configs.images.") and name != "tokenizer"
 )
 METRICS = {
   "kNN": "knn/k20",

@@ -1,17 +1,14 @@
 """Which network and which view are evaluated: by what its passes read, whatever the order of a config's keys."""
 
-import pkgutil
-
 import ml_collections
 import numpy as np
 import pytest
 
 from jssl import config as configs
-import jssl.configs
 from jssl.errors import ConfigError
 from jssl.evaluation.choice import evaluated_network, evaluated_view, trained_config
 
-NAMES = sorted(m.name for m in pkgutil.iter_modules(jssl.configs.__path__) if m.name not in ("common", "transfer"))
+NAMES = sorted(configs.config_modules())
 CROP = dict(fn="augment", reads=("image",), size=32, mean=0.5, std=0.25)
 
 

@@ -17,7 +17,8 @@ jittered after the crop, not before it. On CIFAR-10 the initialisation is not cu
 authors' is: the ViT is narrow.
 """
 
-from jssl.configs import common, tokenizer
+from jssl.configs import common
+from jssl.configs.images import tokenizer
 
 
 def get_config(preset: str = "demo"):

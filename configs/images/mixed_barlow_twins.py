@@ -16,7 +16,8 @@ Departures. Weight decay is AdamW's where the code for CIFAR-10 adds 1e-6 w to A
 permutations are those of the global batch where the code for ImageNet takes each device's.
 """
 
-from jssl.configs import barlow_twins, common
+from jssl.configs import common
+from jssl.configs.images import barlow_twins
 from jssl.schedules import linear
 
 SMALL_DATA = dict(normalize=True, unbiased=True, eps=1e-12)  # of the loss of Barlow Twins

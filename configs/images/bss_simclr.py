@@ -19,7 +19,8 @@ Controls: `--config.views.style_a.fn=fourier_augment` (and `style_b`) gives ever
 `--config.views.style_a.ratio="(0.0, 0.0)"` none, `--config.losses.nt_xent.negatives=all` takes negatives of both views.
 """
 
-from jssl.configs import common, simclr
+from jssl.configs import common
+from jssl.configs.images import simclr
 from jssl.errors import UnknownPresetError
 
 VIEWS = simclr.VIEWS

@@ -17,7 +17,7 @@ from jssl.configs import common
 
 
 def network(preset: str) -> dict:
-  """The encoder and its quantiser, which `configs/beit.py` loads."""
+  """The encoder and its quantiser, which `configs/images/beit.py` loads."""
   p = common.pick(
     preset,
     demo=dict(size=32, patch=4, codes=256, net=dict(width=64, depth=2, num_heads=2)),

@@ -5,14 +5,14 @@ Automatic Temperature Individualization", arXiv 2305.11965; code zhqiu/contrasti
 
     demo       ViT of width 96, crops of 32 px, patch 8, on a CPU
     cifar10    ResNet-18 with the CIFAR stem, batch 128, 400 epochs: the numbers of the authors' example, which is for
-               CIFAR-100; `configs/sogclr.py` says where network and optimizer depart from their code
+               CIFAR-100; `configs/images/sogclr.py` says where network and optimizer depart from their code
 
 The paper trains on ImageNet-100, on long-tailed sets and on pairs of images and captions, but not on all of ImageNet:
 there is no preset for it. The mean of the batch's temperatures is logged as `con/temperature`; the tables of all images
 are in the state, as `memory["con"]`. `isogclr_loss` says where it departs from paper and code.
 """
 
-from jssl.configs import sogclr
+from jssl.configs.images import sogclr
 from jssl.errors import UnknownPresetError
 
 

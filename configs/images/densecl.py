@@ -10,10 +10,10 @@ code WXinlong/DenseCL.
 
 A query's match is the position of the other view whose backbone feature is most similar. The negatives of a position
 are past images' dense keys, averaged over positions. The image's feature is the mean over positions, also in the ViT.
-What `configs/moco_v2.py` says of teacher, BatchNorm and learning rate holds here too.
+What `configs/images/moco_v2.py` says of teacher, BatchNorm and learning rate holds here too.
 """
 
-from jssl.configs import moco_v2
+from jssl.configs.images import moco_v2
 
 DENSE_WEIGHT = 0.5
 

@@ -1,0 +1,1 @@
+"""The methods whose examples are images, one file each: `get_config(preset)`."""
