@@ -24,7 +24,7 @@ from jssl.errors import CheckpointError, ConfigError, nearest, NonFiniteError, U
 from jssl.evaluate import evaluate
 from jssl.evaluation import Evaluation, format_table
 from jssl.evaluation.choice import evaluated_network, evaluated_view, trained_config
-from jssl.evaluation.frozen import num_examples, run_config
+from jssl.evaluation.frozen import num_examples, run_config, trained_channels
 from jssl.evaluation.view import View
 from jssl.files import user_path
 from jssl.train import train_and_evaluate
@@ -38,6 +38,7 @@ class Pretrained(NamedTuple):
     entry: of the network in its run's config, without its heads.
     feature: which of its outputs stands for the image.
     view: of the run's evaluation.
+    grey: whether the data's images have one channel and the network sees three.
     flip: the probability of a mirrored view in the run's own views.
     classes: of the labels.
     train, test: the data, as `config.data` and `config.evaluation.test` name them.
@@ -48,6 +49,7 @@ class Pretrained(NamedTuple):
   entry: dict[str, Any]
   feature: str
   view: View
+  grey: bool
   flip: float
   classes: int
   train: dict[str, Any]
@@ -59,16 +61,21 @@ class Pretrained(NamedTuple):
     """Whether its layers can be counted, for a learning rate by layer."""
     return self.entry["fn"] == "vit"
 
+  @property
+  def image(self) -> tuple[str, ...]:
+    """What a view reads: the image as the network is to see it, and its extent."""
+    return ("rgb" if self.grey else "image", "extent=extent")
+
   def base(self) -> ml_collections.ConfigDict:
     """A config with the data, and an evaluation through the run's view as `v`; networks and losses are the recipe's."""
     config = configs.default_config()
     config.seed = self.seed
     config.data.update(self.train)
-    view = dict(
-      fn="resize_view", reads=("image", "extent=extent"), size=self.view.size, mean=self.view.mean, std=self.view.std
-    )
+    first = dict(rgb=dict(fn="as_rgb", reads=("image",))) if self.grey else {}
+    view = dict(fn="resize_view", reads=self.image, size=self.view.size, mean=self.view.mean, std=self.view.std)
     more = dict(resize_to=self.view.resize_to, interpolation=self.view.interpolation, grayscale=self.view.grayscale)
-    config.evaluation.views = dict(v=view | {key: value for key, value in more.items() if value})
+    config.views = dict(first)
+    config.evaluation.views = first | dict(v=view | {key: value for key, value in more.items() if value})
     config.evaluation.update(dict(protocols=("accuracy",), train=self.train, test=self.test))
     return config
 
@@ -86,9 +93,7 @@ def pretrained(
   *,
   step: int | None = None,
   scratch: bool = False,
-  classes: int | None = None,
-  train: Mapping[str, Any] | None = None,
-  test: Mapping[str, Any] | None = None,
+  source: data.Source | None = None,
   modules: Sequence[str] = (),
 ) -> Pretrained:
   """What of a run a recipe may know.
@@ -97,8 +102,7 @@ def pretrained(
     workdir: of the run.
     step: of the checkpoint; default the last.
     scratch: whether its weights are left out.
-    classes: of the labels; by default the training data say how many.
-    train, test: `dict(name=, split=, options=)`; default those of `config.evaluation`.
+    source: the training data; default those of `config.evaluation.train`.
     modules: whose functions the run's config may name, see `workdirs.trusted_config`.
 
   Raises:
@@ -111,20 +115,22 @@ def pretrained(
   name = evaluated_network(config)
   entry = config.networks[config.networks[name].get("ema", name)].to_dict()
   entry = {key: value for key, value in entry.items() if key not in ("heads", "load", "near", "frozen")}
-  train, test = ((given or config.evaluation[split].to_dict()) for given, split in ((train, "train"), (test, "test")))
+  train, test = (config.evaluation[split].to_dict() for split in ("train", "test"))
   flips = {entry.get("flip", 0.5) for entry in config.views.values() if entry.get("fn") == "augment"}
-  classes = classes or data.load(train["name"], split=train["split"], **train["options"]).num_classes
-  if not classes:
-    raise ConfigError(f"{train['name']} has no labels, which a transfer needs")
+  source = source or data.load(train["name"], split=train["split"], **train["options"])
+  if not source.num_classes:
+    raise ConfigError(f"{source.name} has no labels, which a transfer needs")
+  grey = source.element_spec["image"].shape[-1] == 1 and trained_channels(config, workdir, step, name) == 3
   return Pretrained(
     load=None if scratch else f"{workdir.absolute()}@{step}:{name}",
     entry=entry,
     feature=config.evaluation.feature or "features",
     view=evaluated_view(config, name),
+    grey=grey,
     flip=max(flips, default=0.5),
-    classes=classes,
-    train=dict(train),
-    test=dict(test),
+    classes=source.num_classes,
+    train=train,
+    test=test,
     seed=config.seed,
   )
 
@@ -202,8 +208,7 @@ def transfer(
     ConfigError: before anything is trained, for what cannot work.
   """
   workdir = user_path(workdir)
-  classes = None if train is None else train.num_classes
-  run = pretrained(workdir, step=step, scratch=scratch, modules=modules, classes=classes)
+  run = pretrained(workdir, step=step, scratch=scratch, modules=modules, source=train)
   run = run._replace(train=with_labels(run.train, fraction=fraction, labels=labels, seed=run.seed))
   config = configs.override(transfer_config(run, recipe, modules=modules), list(overrides))
   place = workdir / "transfer" / (name or _folder(recipe, scratch, fraction, labels))

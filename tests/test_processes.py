@@ -34,6 +34,7 @@ def finish(processes):
   "method, options",
   [
     ("deepcluster_v2:steps=4", ()),  # refresh sees every process's examples
+    ("barlow_twins@objects:steps=4", ()),  # each process reads its part of both
     ("dino:steps=4", ("--config.parallel.mode=jit", "--config.parallel.shard_state=True")),
   ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jssl import evaluate, transfer
+from jssl import data, evaluate, transfer
 from jssl.checkpoint import load_variables, named_leaves
 from jssl.environment import run_key
 from jssl.errors import ConfigError
@@ -50,6 +50,25 @@ def test_a_recipe_is_a_run(run, recipe):
       assert same == (recipe == "linear"), name
   # The same command goes on where it stopped: nothing is trained twice.
   assert transfer.transfer(run, recipe, overrides=FEW)["pretrained"]["accuracy"]["metrics"] == metrics
+
+
+@pytest.mark.parametrize("recipe", [pytest.param("finetune", marks=pytest.mark.slow), "linear"])
+def test_a_network_of_colours_is_shown_grey_images_as_it_was_trained(recipe, tmp_path):
+  """Both in training and in evaluation: with weights that are not trained, the frozen network's features are the same."""
+  arrays = methods.source(48).arrays
+  grey = data.from_arrays(image=arrays["image"][..., :1], label=arrays["label"])
+  config = methods.small("mae", total_steps=1)
+  config.views = dict(rgb=dict(fn="as_rgb", reads=("image",))) | {
+    name: dict(view, reads=("rgb", "extent=extent")) for name, view in config.views.to_dict().items()
+  }
+  train_and_evaluate(config, tmp_path, source=grey, devices=jax.devices()[:1])
+  transfer.transfer(tmp_path, recipe, train=grey, test=grey, overrides=FEW)
+  batch = dict(grey.get(np.arange(4)), index=np.arange(4))
+  before = evaluate.load_frozen(tmp_path).feature_model("before").image_features(batch)
+  after = evaluate.load_frozen(tmp_path / "transfer" / recipe).feature_model("after").image_features(batch)
+  assert before.shape == after.shape
+  if recipe == "linear":
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
 
 
 def test_from_scratch_only_the_weights_differ(run):

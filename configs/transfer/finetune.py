@@ -23,15 +23,15 @@ def get_config(run, preset: str = "small", *, two_part: bool = False):
   )
   config = run.base()
   statistics = dict(mean=run.view.mean, std=run.view.std)
-  crop = dict(fn="augment", reads=common.IMAGE, size=run.view.size, scale=p.scale, flip=run.flip)
+  crop = dict(fn="augment", reads=run.image, size=run.view.size, scale=p.scale, flip=run.flip)
   if preset == "imagenet":
-    config.views = dict(
+    config.views.update(
       crop=dict(crop, mean=0.0, std=1.0),
       rand=dict(fn="rand_augment", reads=("crop",), magnitude=9.0, fill=run.view.mean),
       shown=dict(fn="color_view", reads=("rand",), **statistics),
     )
   else:
-    config.views = dict(shown=dict(crop, **statistics))
+    config.views.update(shown=dict(crop, **statistics))
   config.views.mixed = dict(
     fn="mix_labelled",
     scope="batch",

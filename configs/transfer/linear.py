@@ -15,7 +15,7 @@ def get_config(run, preset: str = "small"):
   p = common.pick(preset, small=dict(scale=(0.5, 1.0)), imagenet=dict(scale=(0.08, 1.0)))
   config = run.base()
   config.views.shown = dict(
-    fn="augment", reads=common.IMAGE, size=run.view.size, scale=p.scale, flip=run.flip, mean=run.view.mean, std=run.view.std
+    fn="augment", reads=run.image, size=run.view.size, scale=p.scale, flip=run.flip, mean=run.view.mean, std=run.view.std
   )
   config.networks.backbone = run.network(frozen=True)
   config.networks.classifier = dict(fn="probe_head", output=run.classes)

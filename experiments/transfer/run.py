@@ -19,7 +19,9 @@ from jssl.configs import common
 from jssl.errors import ConfigError
 
 REGIME = REGIMES["fashion_mnist_shifted"]
-LABELS = {"10": 10, "100": 100, "all": None}  # a class
+LABELS = {"10": 10, "100": 100, "all": None}  # a class; all are 6,000
+STEPS = ("--config.total_steps=500",)
+ALL = ("--config.data.options.num_examples=60000",)  # an evaluation's bank has 20,000
 CONTROL = "from scratch"
 FROZEN = {"kNN": "knn/k20", "ten labels": "few_labels/n10"}
 
@@ -34,10 +36,7 @@ def arms() -> dict:
   simclr = REGIME.put(configs.load_config("simclr"))
   simclr.views = REGIME.views("a", "b")
   simclr.networks.student.update(REGIME.net)
-  found = dict(MAE=mae, SimCLR=simclr)
-  for config in found.values():
-    config.evaluation.train.options = dict(REGIME.data["options"])  # all of the images
-  return found
+  return dict(MAE=mae, SimCLR=simclr)
 
 
 def claims() -> list[study.Claim]:
@@ -73,8 +72,9 @@ class FineTuned(study.Pretrained):
     metrics = super().__call__(arm, seed, workdir)
     for name, labels in LABELS.items():
       for scratch in (False, True):
-        found = transfer.transfer(workdir, "finetune", labels=labels, scratch=scratch)
-        accuracy = found["pretrained"]["accuracy"]["metrics"]["top1"]
+        overrides = STEPS if labels else STEPS + ALL
+        found = transfer.transfer(workdir, "finetune", labels=labels, scratch=scratch, overrides=overrides)
+        accuracy = found["pretrained"]["accuracy"]["metrics"]["accuracy (top 1)"]
         metrics[f"{CONTROL}/finetune/{name}" if scratch else f"finetune/{name}"] = accuracy
     return metrics
 

@@ -135,17 +135,37 @@ def load_frozen(
   if config.evaluation.passes:
     return load_graph(config, workdir, step, *_specs(workdir, config), random=random)
   name = evaluated_network(config)
+  module, variables, ema_of = _trained(config, workdir, step, name)
   view = evaluated_view(config, name)
-  specs = still_networks(config)
-  module = specs[name].module
-  params, stats = checkpoint.network_arrays(checkpoint.load_variables(workdir, step), name)
-  variables = {"params": checkpoint.nested(params), "batch_stats": checkpoint.nested(stats)}
   view = view._replace(channels=_channels(module, variables, view))
   if random:
-    key = environment.name_key(environment.run_key(config.seed), specs[name].ema_of or name)
+    key = environment.name_key(environment.run_key(config.seed), ema_of or name)
     image = jax.ShapeDtypeStruct((1, *view.shape, view.channels), jnp.float32)
     variables, step = networks.initialise(module, key, ((image,), {})), 0
   return Frozen(module, jax.device_put(variables), view, config.evaluation.feature or "features", name, step)
+
+
+def _trained(config, workdir: pathlib.Path, step: int, name: str):
+  """The module of a network, its variables in a checkpoint, and the network whose average it is, or None."""
+  spec = still_networks(config)[name]
+  params, stats = checkpoint.network_arrays(checkpoint.load_variables(workdir, step), name)
+  return spec.module, {"params": checkpoint.nested(params), "batch_stats": checkpoint.nested(stats)}, spec.ema_of
+
+
+def trained_channels(config, workdir: pathlib.Path, step: int, name: str) -> int:
+  """The number of channels of the images that a network of a run was trained on.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    step: of a checkpoint.
+    name: of the network.
+
+  Raises:
+    ConfigError: if it takes no image of the evaluation's size.
+  """
+  module, variables, _ = _trained(config, workdir, step, name)
+  return _channels(module, variables, evaluated_view(config, name))
 
 
 def _specs(workdir: pathlib.Path, config) -> tuple[dict[str, jax.ShapeDtypeStruct], dict[str, jax.ShapeDtypeStruct]]:
