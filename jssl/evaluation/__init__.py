@@ -1,6 +1,7 @@
 """Evaluation of frozen features: pure functions of arrays, and the named protocols that put them together."""
 
 from jssl.evaluation.baselines import foreground_model, position_model, raw_pixel_model
+from jssl.evaluation.clusters import cluster_agreement
 from jssl.evaluation.domains import domain_purity
 from jssl.evaluation.features import channel_statistics, raw_pixel_patches, raw_pixels
 from jssl.evaluation.few_labels import few_label_accuracy
@@ -10,6 +11,7 @@ from jssl.evaluation.object_similarity import object_overlap
 from jssl.evaluation.prompt_segmentation import prompt_iou, prompt_scores
 from jssl.evaluation.protocols import FeatureModel, Protocol, PROTOCOLS, run_protocols, supported_protocols
 from jssl.evaluation.rankme import effective_rank, rankme_score
+from jssl.evaluation.retrieval import retrieval_scores
 from jssl.evaluation.similarity import (
   constant_similarity,
   cosine_similarity,
@@ -17,6 +19,7 @@ from jssl.evaluation.similarity import (
   position_similarity,
   precomputed_similarity,
 )
+from jssl.evaluation.spectrum import alpha_req, participation_ratio, spectrum_scores, uniformity
 from jssl.evaluation.spelling import parse_protocols
 from jssl.evaluation.splits import EvaluationData
 from jssl.evaluation.stream import collect
@@ -30,7 +33,9 @@ __all__ = [
   "FeatureModel",
   "Protocol",
   "View",
+  "alpha_req",
   "channel_statistics",
+  "cluster_agreement",
   "collect",
   "constant_similarity",
   "cosine_similarity",
@@ -43,6 +48,7 @@ __all__ = [
   "linear_probe",
   "object_overlap",
   "parse_protocols",
+  "participation_ratio",
   "patch_positions",
   "position_model",
   "position_similarity",
@@ -53,6 +59,9 @@ __all__ = [
   "raw_pixel_model",
   "raw_pixel_patches",
   "raw_pixels",
+  "retrieval_scores",
   "run_protocols",
+  "spectrum_scores",
   "supported_protocols",
+  "uniformity",
 ]

@@ -15,13 +15,16 @@ import numpy as np
 
 from jssl import logging, nodes
 from jssl.errors import ConfigError, nearest
+from jssl.evaluation.clusters import cluster_agreement
 from jssl.evaluation.few_labels import few_label_accuracy
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.linear import LEARNING_RATES, linear_probe
 from jssl.evaluation.object_similarity import object_overlap
 from jssl.evaluation.prompt_segmentation import prompt_iou, THRESHOLDS
 from jssl.evaluation.rankme import rankme_score
+from jssl.evaluation.retrieval import retrieval_scores
 from jssl.evaluation.similarity import cosine_similarity
+from jssl.evaluation.spectrum import spectrum_scores
 from jssl.evaluation.splits import class_numbers, EvaluationData
 from jssl.evaluation.stream import collect
 from jssl.evaluation.view import View
@@ -117,6 +120,20 @@ def _few_labels(model, data, features, **numbers):
   return result | dict(parameters=result["parameters"] | parameters)
 
 
+def _clusters(model, data, features, **numbers):
+  (train, _, test, test_labels), classes, parameters = _labelled(data, features)
+  result = cluster_agreement(train, test, test_labels, num_classes=classes, **numbers)
+  return result | dict(parameters=result["parameters"] | parameters)
+
+
+def _retrieval(model, data, features, **numbers):
+  labels = data.array("test", "label")
+  result = retrieval_scores(features("image_features", "test"), labels, **numbers)
+  of_a_query = (np.bincount(labels)[labels] - 1) / max(len(labels) - 1, 1)
+  chance = round(float(of_a_query[of_a_query > 0].mean()), 4)
+  return result | dict(parameters=result["parameters"] | dict(chance_of_map=chance))
+
+
 def _scenes(model, data, features, split):
   """Patch features of a split of scenes, and its segments where the model's patches lie."""
   found, segments = features("patch_features", split), data.array(split, "segments")
@@ -146,11 +163,20 @@ def _object_similarity(model, data, features, **numbers):
   )
 
 
-def _rankme(model, data, features, *, images, seed, **numbers):
+def _unlabelled(score, model, features, images: int, seed: int, **numbers):
+  """A score of some training images' embeddings, or of their features where there are none."""
   kind = "embeddings" if model.embeddings is not None else "image_features"
   found = features(kind, "train")
-  result = rankme_score(found[np.random.default_rng(seed).permutation(len(found))[:images]], **numbers)
+  result = score(found[np.random.default_rng(seed).permutation(len(found))[:images]], **numbers)
   return result | dict(parameters=result["parameters"] | dict(of=kind, seed=seed))
+
+
+def _rankme(model, data, features, **numbers):
+  return _unlabelled(rankme_score, model, features, **numbers)
+
+
+def _spectrum(model, data, features, **numbers):
+  return _unlabelled(spectrum_scores, model, features, **numbers)
 
 
 def _accuracy(model, data, features, *, top):
@@ -196,6 +222,20 @@ PROTOCOLS = dict(
     ("train", "test"),
     "test images that a linear classifier fitted on so many labels a class gets right; higher is better, chance is below",
   ),
+  clusters=Protocol(
+    _clusters,
+    dict(clusters=None, normalize=True, starts=10, seed=0),
+    ("image_features",),
+    ("train", "test"),
+    "how far clusters that saw no label agree with the classes; higher is better, 0 is chance for NMI and ARI",
+  ),
+  retrieval=Protocol(
+    _retrieval,
+    dict(k=(1, 5), chunk=128),
+    ("image_features",),
+    ("test",),
+    "each test image asks for the others of its class (mean average precision, recall at k); higher is better",
+  ),
   prompt_segmentation=Protocol(
     _prompt_segmentation,
     dict(thresholds=THRESHOLDS, shared_threshold=0.5, random_prompts=5, seed=0, chunk=32),
@@ -216,6 +256,13 @@ PROTOCOLS = dict(
     ("image_features",),
     ("train",),
     "dimensions that the features use, from 1 (collapsed) to their number; compare runs of one method only",
+  ),
+  spectrum=Protocol(
+    _spectrum,
+    dict(images=25600, ranks=(11, 100), pairs_of=4096, t=2.0, seed=0),
+    ("image_features",),
+    ("train",),
+    "alpha near 1, a lower uniformity, a spread near 1 and more dimensions are what good features tend to have",
   ),
 )
 
