@@ -12,6 +12,7 @@ import pickle
 import re
 import signal
 import sys
+import threading
 import time
 import traceback
 from typing import Any, NamedTuple
@@ -220,6 +221,7 @@ def _work(connection, measure, arm, seed: int, folder: pathlib.Path) -> None:
     for stream in (1, 2):
       os.dup2(log.fileno(), stream)
   logging.setup()
+  threading.Thread(target=_stop_with_parent, daemon=True).start()
   try:
     found = {"metrics": {str(name): float(value) for name, value in measure(arm, seed, folder).items()}}
   except (Stopped, KeyboardInterrupt):
@@ -229,6 +231,13 @@ def _work(connection, measure, arm, seed: int, folder: pathlib.Path) -> None:
     found = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
   connection.send(found | {"mib": round(processes.peak_mib())})
   sys.stdout.flush()
+
+
+def _stop_with_parent() -> None:
+  """Tells a run to stop where the study that began it was killed: nobody would take its numbers."""
+  if parent := multiprocessing.parent_process():
+    parent.join()
+  os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _collect(ledger, done: list[_Running], seconds: float | None, report, *, stopping: bool) -> int:

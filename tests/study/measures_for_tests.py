@@ -23,6 +23,6 @@ def sleeps(arm, seed, workdir):
   """A measure that takes an hour, unless it goes on from where it was stopped."""
   workdir.mkdir(exist_ok=True)
   if not (workdir / "begun").exists():
-    (workdir / "begun").touch()
+    (workdir / "begun").write_text(str(os.getpid()))
     time.sleep(3600)
   return dict(score=1.0)

@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -92,6 +94,37 @@ def test_sigterm_stops_the_study(tmp_path):
   threading.Timer(8, os.kill, (os.getpid(), signal.SIGTERM)).start()
   ledger = study.run(**arguments(tmp_path, measure=sleeps, seeds=(0,)))
   assert ledger.rows() == [] and not (tmp_path / "runs/high_seed0").exists()
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="Linux's /proc")
+def test_runs_do_not_outlive_a_study_that_is_killed(tmp_path):
+  given = {name: str(x) if isinstance(x, pathlib.Path) else x for name, x in arguments(tmp_path, measure=None).items()}
+  code = (
+    "from jssl import study\nfrom tests.study.measures_for_tests import sleeps\n"
+    f"if __name__ == '__main__':\n  study.run(**{given | dict(arms=dict(long=60.0), seeds=(0,))!r} | dict(measure=sleeps))\n"
+  )
+  (tmp_path / "program.py").write_text(code)
+  root = pathlib.Path(__file__).parents[2]
+  parent = subprocess.Popen([sys.executable, tmp_path / "program.py"], cwd=root, env=os.environ | dict(PYTHONPATH=str(root)))
+  mark = tmp_path / "runs/long_seed0/begun"
+  while not (mark.exists() and mark.read_text()):
+    assert parent.poll() is None
+    time.sleep(0.05)
+  child = int(mark.read_text())
+  assert is_running(child)
+  parent.kill()
+  parent.wait()
+  deadline = time.monotonic() + 10
+  while is_running(child) and time.monotonic() < deadline:
+    time.sleep(0.05)
+  assert not is_running(child)
+
+
+def is_running(pid):
+  try:
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+  except FileNotFoundError:
+    return False
 
 
 def test_a_claim_may_not_change_after_rows(tmp_path):
