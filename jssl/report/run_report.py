@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl import checkpoint, data, evaluate, logging, workdirs
+from jssl import checkpoint, data, logging, workdirs
 from jssl import config as configs
 from jssl.arrays import patch_grid, per_axis, unpatchify
 from jssl.environment import run_key
 from jssl.errors import ConfigError
 from jssl.evaluation.choice import trained_config
-from jssl.evaluation.frozen import run_config
+from jssl.evaluation.frozen import load_frozen, run_config
 from jssl.evaluation.scenes import belonging_patches, objects_of
 from jssl.evaluation.similarity import cosine_similarity
 from jssl.evaluation.tables import about_lines, Evaluation
@@ -167,7 +167,7 @@ def similarity_figures(workdir, config, results, **settings):
   source = data.load(entry.name, split=entry.split, **entry.options)
   for model, random in (("pretrained", False), ("random weights", True)):
     if model in measured:
-      frozen = evaluate.load_frozen(workdir, random=random, **settings)
+      frozen = load_frozen(workdir, random=random, **settings)
       features = frozen.feature_model(model)
       chosen = np.arange(min(EXAMPLES, len(source)))
       scenes = read_batch(source, chosen, frozen.view, ("segments",))

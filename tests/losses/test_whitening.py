@@ -88,7 +88,7 @@ def sigreg(views, draws, t_max):
 
 def test_sigreg(monkeypatch):
   draws = np.asarray(
-    jax.random.normal(KEY, (3, 5)), np.float64
+    jax.random.normal(KEY, (3, 5), jnp.float32), np.float64
   )  # to the last bit: drawn inside, they may be rounded otherwise
   monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: jnp.asarray(draws.reshape(shape), dtype))
   check_loss(

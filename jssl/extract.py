@@ -1,0 +1,135 @@
+"""A run's features of any data: `python -m jssl.extract --workdir runs/mae --data folder:/photos --out features.npz`.
+
+Or, as any transformer of scikit-learn, for images in memory:
+
+    from jssl.extract import Features
+    features = Features("runs/mae").transform(images)     # [n, height, width, channels] uint8 to [n, dim]
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+import os
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from jssl import config as configs
+from jssl import data, logging
+from jssl.errors import CheckpointError, ConfigError, nearest
+from jssl.evaluation import collect
+from jssl.evaluation.frozen import load_frozen
+from jssl.files import user_path
+
+# What the networks are asked for -> the attribute of a FeatureModel.
+OUTPUTS = dict(features="image_features", patches="patch_features", embeddings="embeddings", logits="logits")
+
+
+def extract(
+  workdir: str | pathlib.Path,
+  source: data.Source | Mapping[str, np.ndarray],
+  *,
+  output: str = "features",
+  step: int | None = None,
+  modules: Sequence[str] = (),
+  overrides: Sequence[str] = (),
+) -> dict[str, np.ndarray]:
+  """What a run's frozen network says of every example, in order, on all devices, with a progress line every ten seconds.
+
+  Args:
+    workdir: of the run.
+    source: the examples, or arrays by name, as `data.from_arrays` takes them.
+    output: "features", one vector an image; "patches", one a patch; or "embeddings" and "logits" where
+      `config.evaluation.outputs` names them.
+    step: of the checkpoint; default the last.
+    modules: whose functions the run's config may name, see `workdirs.trusted_config`.
+    overrides: `--config.evaluation.key=value`, such as another view's size.
+
+  Returns:
+    `{output: float [n, ...]}`, and `label` `[n]`, if the examples have labels.
+
+  Raises:
+    ConfigError: if there is no such run, or its network has no such output.
+  """
+  if output not in OUTPUTS:
+    raise ConfigError(f"output='{output}': {nearest(output, OUTPUTS)}")
+  source = source if isinstance(source, data.Source) else data.from_arrays(**source)
+  model = load_frozen(workdir, step=step, modules=modules, overrides=overrides).feature_model("the run")
+  function = getattr(model, OUTPUTS[output])
+  if function is None:
+    there = [name for name, attribute in OUTPUTS.items() if getattr(model, attribute) is not None]
+    raise ConfigError(f"output='{output}': the run's network has none; there are {', '.join(there)}")
+  found, rest = collect(function, source, model.view, more=("label",), title=output, reads=model.reads)
+  return {output: found, **rest}
+
+
+class Features(TransformerMixin, BaseEstimator):
+  """A run's frozen network as a transformer of scikit-learn; it is loaded at the first call, and there is nothing to fit.
+
+  Args:
+    workdir: of the run.
+    output: see `extract`.
+    step: of the checkpoint; default the last.
+    modules: whose functions the run's config may name.
+  """
+
+  def __init__(
+    self, workdir: str | pathlib.Path, *, output: str = "features", step: int | None = None, modules: Sequence[str] = ()
+  ):
+    self.workdir, self.output, self.step, self.modules = workdir, output, step, modules
+
+  def fit(self, images: Any = None, labels: Any = None) -> "Features":
+    del images, labels
+    return self
+
+  def transform(self, images: np.ndarray) -> np.ndarray:
+    """Images `[n, height, width, channels]`, uint8 or floats in [0, 1], to `[n, dim]`."""
+    arrays = dict(image=np.asarray(images))
+    return extract(self.workdir, arrays, output=self.output, step=self.step, modules=self.modules)[self.output]
+
+  def __sklearn_is_fitted__(self) -> bool:
+    return True
+
+
+def main(argv: list[str] | None = None) -> int:
+  parser = argparse.ArgumentParser(
+    prog="python -m jssl.extract",
+    description=__doc__.splitlines()[0],
+    epilog="--config.evaluation.key=value changes a key of the run's evaluation, such as its view's size",
+  )
+  parser.add_argument("--workdir", required=True, help="of the run")
+  parser.add_argument("--data", required=True, help="as config.data.name: folder:/path, tfds:name, scenes, ...")
+  parser.add_argument("--split", default="train", help="of the data")
+  parser.add_argument("--options", default="{}", help="of the data: \"{'image_size': 32}\"")
+  parser.add_argument("--output", default="features", choices=[*OUTPUTS])
+  parser.add_argument("--out", required=True, help="the .npz file, which must not be there yet")
+  parser.add_argument("--step", type=int, help="of the checkpoint; default the last")
+  parser.add_argument("--modules", default="", help="modules outside jssl whose functions the run's config may name")
+  arguments, overrides = parser.parse_known_args(argv)
+  logging.setup()
+  out = user_path(arguments.out)
+  try:
+    if out.suffix != ".npz" or out.exists():
+      raise ConfigError(f"--out {out}: {'it is there already' if out.exists() else 'give the name of an .npz file'}")
+    options = configs.literal(arguments.options, "--options")
+    if not isinstance(options, dict):
+      raise ConfigError(f"--options {arguments.options}: write {{'name': value}}")
+    source = data.load(arguments.data, split=arguments.split, **options)
+    modules = tuple(filter(None, arguments.modules.split(",")))
+    found: dict[str, Any] = extract(
+      arguments.workdir, source, output=arguments.output, step=arguments.step, modules=modules, overrides=overrides
+    )
+    part = out.with_suffix(f".{os.getpid()}.npz")
+    np.savez(part, **found)
+    part.rename(out)
+  except (CheckpointError, ConfigError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  print(f"{out}: " + ", ".join(f"{name} {x.dtype} {list(x.shape)}" for name, x in found.items()))
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())
