@@ -55,7 +55,7 @@ def extract(
   """
   if output not in OUTPUTS:
     raise ConfigError(f"output='{output}': {nearest(output, OUTPUTS)}")
-  source = source if isinstance(source, data.Source) else data.from_arrays(**source)
+  source = source if isinstance(source, data.Source) else data.from_arrays(**dict[str, Any](source))
   model = load_frozen(workdir, step=step, modules=modules, overrides=overrides).feature_model("the run")
   function = getattr(model, OUTPUTS[output])
   if function is None:

@@ -20,6 +20,7 @@ def few_label_accuracy(
   *,
   num_classes: int,
   per_class: int | Sequence[int] = 10,
+  fractions: float | Sequence[float] = (),
   draws: int = 5,
   penalty: float = 1.0,
   seed: int = 0,
@@ -35,13 +36,14 @@ def few_label_accuracy(
     test_labels: `[m]` integers in [0, num_classes).
     num_classes: number of classes.
     per_class: labels of each class, or several numbers, all of which are reported.
+    fractions: the same in shares of each class, in (0, 1]; of a small class at least one example.
     draws: of the examples that have a label.
     penalty: of the weights, > 0.
     seed: of the draws, which are the same for all features.
 
   Returns:
-    `metrics`: `n<per_class>`, mean accuracy, and `n<per_class>_std`, its standard deviation over the draws; and the
-    `parameters`.
+    `metrics`: `n<per_class>` and `share<fraction>`, mean accuracies, and with `_std` behind their standard deviations over
+    the draws; and the `parameters`.
 
   Raises:
     ValueError: if a class has fewer examples than are asked for, or a number is out of range.
@@ -49,30 +51,36 @@ def few_label_accuracy(
   from sklearn.linear_model import LogisticRegression  # pylint: disable=g-import-not-at-top  # a second of every start
 
   counts = (per_class,) if isinstance(per_class, int) else tuple(per_class)
+  shares = (fractions,) if isinstance(fractions, (int, float)) else tuple(fractions)
   train_labels = check_labels(train_labels, num_classes, "train_labels")
   test_labels = check_labels(test_labels, num_classes, "test_labels")
-  smallest = int(np.bincount(train_labels, minlength=num_classes).min())
-  if not counts or not 1 <= min(counts) <= max(counts) <= smallest or draws < 1 or not penalty > 0:
+  sizes = np.bincount(train_labels, minlength=num_classes)
+  smallest = int(sizes.min())
+  fits = all(1 <= count <= smallest for count in counts) and all(0 < share <= 1 for share in shares)
+  if not (counts or shares) or not fits or smallest < 1 or draws < 1 or not penalty > 0:
     raise ValueError(
-      f"per_class={counts}, draws={draws}, penalty={penalty}: the smallest class has {smallest} training examples; "
-      "give 1 to as many of a class, one draw or more, and a penalty above 0."
+      f"per_class={counts}, fractions={shares}, draws={draws}, penalty={penalty}: the smallest class has {smallest} "
+      "training examples; give 1 to as many of a class, shares in (0, 1], one draw or more, and a penalty above 0."
     )
   train, test = np.asarray(train, np.float32), np.asarray(test, np.float32)
   mean, std = train.mean(0), np.maximum(train.std(0), 1e-6)
   train, test = (train - mean) / std, (test - mean) / std
+  wanted = {f"n{count}": np.full(num_classes, count) for count in counts}
+  wanted |= {f"share{share:g}": np.maximum(np.rint(share * sizes), 1).astype(int) for share in shares}
   metrics = {}
-  for count in counts:
+  for name, numbers in wanted.items():
     found = []
     for draw in range(draws):
-      chosen = draw_labelled(train_labels, count, num_classes, (seed, draw))
+      chosen = draw_labelled(train_labels, numbers, (seed, draw))
       classifier = LogisticRegression(C=1 / penalty, max_iter=1000).fit(train[chosen], train_labels[chosen])
       found.append(np.mean(classifier.predict(test) == test_labels))
-    metrics |= {f"n{count}": float(np.mean(found)), f"n{count}_std": float(np.std(found))}
-  return dict(metrics=metrics, parameters=dict(per_class=counts, draws=draws, penalty=penalty, seed=seed))
+    metrics |= {name: float(np.mean(found)), f"{name}_std": float(np.std(found))}
+  parameters = dict(per_class=counts, fractions=shares, draws=draws, penalty=penalty, seed=seed)
+  return dict(metrics=metrics, parameters=parameters)
 
 
-def draw_labelled(labels: np.ndarray, count: int, num_classes: int, entropy: tuple[int, ...]) -> np.ndarray:
-  """Indices of `count` examples of each class, `[num_classes * count]`; more of them begin with the fewer of a class."""
+def draw_labelled(labels: np.ndarray, counts: Sequence[int] | np.ndarray, entropy: tuple[int, ...]) -> np.ndarray:
+  """Indices of `counts[c]` examples of each class c, `[sum of counts]`; more of them begin with the fewer of a class."""
   rng = np.random.default_rng(entropy)
-  orders = [rng.permutation(np.flatnonzero(labels == number)) for number in range(num_classes)]
-  return np.concatenate([order[:count] for order in orders])
+  orders = [rng.permutation(np.flatnonzero(labels == number)) for number in range(len(counts))]
+  return np.concatenate([order[:count] for order, count in zip(orders, counts, strict=True)])

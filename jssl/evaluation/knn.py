@@ -3,7 +3,8 @@
 Protocol (Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", arXiv 1805.01978, in
 the form of facebookresearch/dino, eval_knn.py): features are L2-normalised; each query's k neighbours with the largest
 cosine vote for their label with weight exp(cosine / temperature); the class with the largest sum of votes wins. The
-bank is the training set, without augmentation. A tie goes to the smaller class number.
+bank is the training set, without augmentation. A tie goes to the smaller class number. `weighted=False` is the plain vote,
+in which each neighbour has one voice.
 """
 
 from collections.abc import Sequence
@@ -17,14 +18,15 @@ from jssl.arrays import l2_normalize
 from jssl.evaluation.chunks import map_chunks
 
 
-@functools.partial(jax.jit, static_argnames=("ks", "temperature", "num_classes"))
-def _predict(queries, bank, bank_labels, *, ks, temperature, num_classes):
+@functools.partial(jax.jit, static_argnames=("ks", "temperature", "num_classes", "weighted"))
+def _predict(queries, bank, bank_labels, *, ks, temperature, num_classes, weighted):
   """Predicted classes `[queries, len(ks)]`; the bank is normalised."""
   cosine = jnp.matmul(l2_normalize(queries), bank.T, precision="highest")
   nearest, index = jax.lax.top_k(cosine, max(ks))
   # A factor common to all votes of a query changes nothing, and keeps exp() finite at any temperature. The largest is
   # not taken as nearest[:, :1]: XLA would merge the slices and, no longer seeing a top-k, sort the whole bank.
   weight = jnp.exp((nearest - nearest.max(1, keepdims=True)) / temperature)
+  weight = weight if weighted else jnp.ones_like(weight)
   rows, label = jnp.arange(len(queries))[:, None], bank_labels[index]
   votes = [jnp.zeros((len(queries), num_classes)).at[rows, label[:, :k]].add(weight[:, :k]) for k in ks]
   return jnp.argmax(jnp.stack(votes, 1), -1)
@@ -39,9 +41,10 @@ def knn_accuracy(
   k: int | Sequence[int] = 20,
   temperature: float = 0.07,
   num_classes: int,
+  weighted: bool = True,
   chunk: int = 256,
 ) -> dict:
-  """Accuracy of the weighted vote of the k nearest neighbours.
+  """Accuracy of the vote of the k nearest neighbours.
 
   Args:
     bank: training features `[n, dim]`.
@@ -51,6 +54,7 @@ def knn_accuracy(
     k: number of neighbours, or several numbers, all of which are reported: the best one is not chosen for you.
     temperature: of the votes, > 0.
     num_classes: number of classes.
+    weighted: whether near neighbours count for more; otherwise the temperature is not used.
     chunk: queries handled at once; memory grows as chunk * n.
 
   Returns:
@@ -70,12 +74,13 @@ def knn_accuracy(
     raise ValueError(f"temperature={temperature} must be above 0.")
   bank_labels = check_labels(bank_labels, num_classes, "bank_labels")
   labels = check_labels(labels, num_classes, "labels")
-  predict = functools.partial(_predict, ks=ks, temperature=float(temperature), num_classes=num_classes)
+  predict = functools.partial(_predict, ks=ks, temperature=float(temperature), num_classes=num_classes, weighted=weighted)
   predicted = map_chunks(lambda q: predict(q, keys, jnp.asarray(bank_labels)), queries, chunk=min(chunk, len(queries)))
   accuracy = (predicted == labels[:, None]).mean(0)
+  votes = dict(weighted=True, temperature=temperature) if weighted else dict(weighted=False)
   return dict(
     metrics={f"k{number}": float(value) for number, value in zip(ks, accuracy, strict=True)},
-    parameters=dict(k=ks, temperature=temperature, similarity="cosine", bank=len(bank), queries=len(queries)),
+    parameters=dict(k=ks, **votes, similarity="cosine", bank=len(bank), queries=len(queries)),
   )
 
 

@@ -196,7 +196,7 @@ def _accuracy(model, data, features, *, top):
 PROTOCOLS = dict(
   knn=Protocol(
     _knn,
-    dict(k=(10, 20), temperature=0.07, chunk=256),
+    dict(k=(10, 20), temperature=0.07, weighted=True, chunk=256),
     ("image_features",),
     ("train", "test"),
     "test images whose k nearest training images vote for their class; higher is better, chance is below",
@@ -217,7 +217,7 @@ PROTOCOLS = dict(
   ),
   few_labels=Protocol(
     _few_labels,
-    dict(per_class=(10,), draws=5, penalty=1.0, seed=0),
+    dict(per_class=(10,), fractions=(), draws=5, penalty=1.0, seed=0),
     ("image_features",),
     ("train", "test"),
     "test images that a linear classifier fitted on so many labels a class gets right; higher is better, chance is below",

@@ -39,7 +39,7 @@ def test_accuracies_are_those_of_the_penalised_likelihood(penalty):
   for count in (4, 10):
     accuracies = []
     for draw in range(2):
-      chosen = draw_labelled(labels, count, 3, (5, draw))
+      chosen = draw_labelled(labels, [count] * 3, (5, draw))
       predicted = predictions((train[chosen] - mean) / std, labels[chosen], (test - mean) / std, penalty)
       accuracies.append(np.mean(predicted == test_labels))
     assert found["metrics"][f"n{count}"] == pytest.approx(np.mean(accuracies), abs=0.007)  # a query on the border or two
@@ -48,13 +48,32 @@ def test_accuracies_are_those_of_the_penalised_likelihood(penalty):
 
 def test_labels_are_drawn_by_class_and_more_hold_the_fewer():
   _, labels = examples(200)
-  few, many = draw_labelled(labels, 3, 3, (0, 0)), draw_labelled(labels, 9, 3, (0, 0))
+  few, many = draw_labelled(labels, [3] * 3, (0, 0)), draw_labelled(labels, [9] * 3, (0, 0))
   assert np.bincount(labels[few]).tolist() == [3, 3, 3] and len(set(few)) == 9
-  assert set(few) <= set(many) and set(few) != set(draw_labelled(labels, 3, 3, (0, 1)))
+  assert set(few) <= set(many) and set(few) != set(draw_labelled(labels, [3] * 3, (0, 1)))
+
+
+def test_shares_are_of_each_class():
+  train, _ = examples(100)
+  labels = np.repeat([0, 1, 2], [75, 20, 5])
+  found = few_label_accuracy(train, labels, train, labels, num_classes=3, per_class=(), fractions=(0.1, 1.0), draws=2)
+  assert found["metrics"].keys() == {"share0.1", "share0.1_std", "share1", "share1_std"}
+  assert found["metrics"]["share1_std"] == pytest.approx(0.0, abs=0.011)  # all of them, whatever the draw
+  # One in ten of the last class would be half an example.
+  assert np.bincount(labels[draw_labelled(labels, [8, 2, 1], (0, 0))]).tolist() == [8, 2, 1]
+  ten = few_label_accuracy(train, labels, train, labels, num_classes=3, per_class=5, draws=2)["metrics"]
+  assert list(ten) == ["n5", "n5_std"]
+
+
+def test_shuffled_labels_are_at_chance():
+  (train, labels), (test, test_labels) = examples(600), examples(600)
+  found = few_label_accuracy(train, RNG.permutation(labels), test, test_labels, num_classes=3, per_class=50, draws=10)
+  assert found["metrics"]["n50"] == pytest.approx(1 / 3, abs=0.1)
+  assert few_label_accuracy(train, labels, test, test_labels, num_classes=3, per_class=50)["metrics"]["n50"] > 0.6
 
 
 def test_numbers_that_cannot_be_are_named():
   train, labels = examples(30)
-  for numbers in (dict(per_class=31), dict(per_class=()), dict(draws=0), dict(penalty=0.0)):
+  for numbers in (dict(per_class=31), dict(per_class=()), dict(fractions=1.5), dict(draws=0), dict(penalty=0.0)):
     with pytest.raises(ValueError, match="give 1 to as many of a class"):
       few_label_accuracy(train, labels, train, labels, num_classes=3, **numbers)

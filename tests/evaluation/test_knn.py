@@ -41,6 +41,16 @@ def test_equals_scikit_learn_with_the_same_weights():
   assert result["metrics"]["k7"] == pytest.approx(vote.score(queries, labels), abs=1e-7)
 
 
+def test_the_plain_vote_is_scikit_learns():
+  bank, bank_labels, queries, labels = _data(3)
+  bank, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (bank, queries))
+  result = knn_accuracy(bank, bank_labels, queries, labels, k=(1, 9), weighted=False, num_classes=4)
+  for k in (1, 9):
+    vote = KNeighborsClassifier(k).fit(bank, bank_labels)  # a tie goes to the smaller class there, too
+    assert result["metrics"][f"k{k}"] == pytest.approx(vote.score(queries, labels), abs=1e-7)
+  assert result["parameters"]["weighted"] is False and "temperature" not in result["parameters"]
+
+
 def test_a_small_temperature_neither_overflows_nor_changes_the_nearest_neighbour():
   data = _data(2)
   cold = knn_accuracy(*data, k=(1, 20), temperature=1e-5, num_classes=4)["metrics"]
