@@ -6,6 +6,7 @@ from jssl.evaluation.domains import domain_purity
 from jssl.evaluation.features import channel_statistics, raw_pixel_patches, raw_pixels
 from jssl.evaluation.few_labels import few_label_accuracy
 from jssl.evaluation.knn import knn_accuracy
+from jssl.evaluation.lidar import alignment, lidar_score
 from jssl.evaluation.linear import linear_probe
 from jssl.evaluation.object_similarity import object_overlap
 from jssl.evaluation.prompt_segmentation import prompt_iou, prompt_scores
@@ -33,6 +34,7 @@ __all__ = [
   "FeatureModel",
   "Protocol",
   "View",
+  "alignment",
   "alpha_req",
   "channel_statistics",
   "cluster_agreement",
@@ -45,6 +47,7 @@ __all__ = [
   "foreground_model",
   "format_table",
   "knn_accuracy",
+  "lidar_score",
   "linear_probe",
   "object_overlap",
   "parse_protocols",
