@@ -77,7 +77,7 @@ def page() -> str:
     link = f"[{about['paper']}]({about['url']})" if "url" in about else about.get("paper")
     for entry, verdict in ledger.verdicts():
       config = about.get("config")
-      name = config[entry.claim.better] if isinstance(config, dict) else config
+      name = config.get(entry.claim.better) if isinstance(config, dict) else config
       if name in known:
         lines[name].append(claimed(ledger, entry, verdict, known[name]))
       elif link:

@@ -22,6 +22,10 @@ class CheckpointError(RuntimeError):
   """A run's state could not be kept."""
 
 
+class Stopped(Exception):  # noqa: N818
+  """Raised where a run was told to stop before its end and something waits for its end; the same call goes on."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
   """Says what may have been meant: `"did you mean 'size'?"`, or the list of what there is."""
   known = sorted(known)

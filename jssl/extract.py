@@ -19,12 +19,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from jssl import config as configs
 from jssl import data, logging
 from jssl.errors import CheckpointError, ConfigError, nearest
-from jssl.evaluation import collect
+from jssl.evaluation import collect, FeatureModel
 from jssl.evaluation.frozen import load_frozen
+from jssl.evaluation.graph import OUTPUTS
 from jssl.files import user_path
-
-# What the networks are asked for -> the attribute of a FeatureModel.
-OUTPUTS = dict(features="image_features", patches="patch_features", embeddings="embeddings", logits="logits")
 
 
 def extract(
@@ -41,8 +39,8 @@ def extract(
   Args:
     workdir: of the run.
     source: the examples, or arrays by name, as `data.from_arrays` takes them.
-    output: "features", one vector an image; "patches", one a patch; or "embeddings" and "logits" where
-      `config.evaluation.outputs` names them.
+    output: as `config.evaluation.outputs` has them: "features", one vector an example; "places", one a patch; "embeddings"
+      and "logits" of those that name them there.
     step: of the checkpoint; default the last.
     modules: whose functions the run's config may name, see `workdirs.trusted_config`.
     overrides: `--config.evaluation.key=value`, such as another view's size.
@@ -51,12 +49,19 @@ def extract(
     `{output: float [n, ...]}`, and `label` `[n]`, if the examples have labels.
 
   Raises:
-    ConfigError: if there is no such run, or its network has no such output.
+    ConfigError: if there is no such run, its network has no such output, or it cannot see such examples.
   """
+  return _outputs(_model(workdir, step, modules, overrides), source, output)
+
+
+def _model(workdir, step, modules, overrides=()) -> FeatureModel:
+  return load_frozen(workdir, step=step, modules=modules, overrides=overrides).feature_model("the run")
+
+
+def _outputs(model: FeatureModel, source, output: str) -> dict[str, np.ndarray]:
   if output not in OUTPUTS:
     raise ConfigError(f"output='{output}': {nearest(output, OUTPUTS)}")
   source = source if isinstance(source, data.Source) else data.from_arrays(**dict[str, Any](source))
-  model = load_frozen(workdir, step=step, modules=modules, overrides=overrides).feature_model("the run")
   function = getattr(model, OUTPUTS[output])
   if function is None:
     there = [name for name, attribute in OUTPUTS.items() if getattr(model, attribute) is not None]
@@ -66,7 +71,7 @@ def extract(
 
 
 class Features(TransformerMixin, BaseEstimator):
-  """A run's frozen network as a transformer of scikit-learn; it is loaded at the first call, and there is nothing to fit.
+  """A run's frozen network as a transformer of scikit-learn; it is loaded at the first call, once; there is nothing to fit.
 
   Args:
     workdir: of the run.
@@ -79,15 +84,18 @@ class Features(TransformerMixin, BaseEstimator):
     self, workdir: str | pathlib.Path, *, output: str = "features", step: int | None = None, modules: Sequence[str] = ()
   ):
     self.workdir, self.output, self.step, self.modules = workdir, output, step, modules
+    self._loaded = None
 
   def fit(self, images: Any = None, labels: Any = None) -> "Features":
     del images, labels
     return self
 
   def transform(self, images: np.ndarray) -> np.ndarray:
-    """Images `[n, height, width, channels]`, uint8 or floats in [0, 1], to `[n, dim]`."""
-    arrays = dict(image=np.asarray(images))
-    return extract(self.workdir, arrays, output=self.output, step=self.step, modules=self.modules)[self.output]
+    """Images `[n, height, width, channels]` uint8 to `[n, dim]`, or whatever the output's shape is."""
+    asked = (str(self.workdir), self.step, tuple(self.modules))
+    if self._loaded is None or self._loaded[0] != asked:
+      self._loaded = asked, _model(*asked)
+    return _outputs(self._loaded[1], dict(image=np.asarray(images)), self.output)[self.output]
 
   def __sklearn_is_fitted__(self) -> bool:
     return True
@@ -111,11 +119,12 @@ def main(argv: list[str] | None = None) -> int:
   logging.setup()
   out = user_path(arguments.out)
   try:
-    if out.suffix != ".npz" or out.exists():
-      raise ConfigError(f"--out {out}: {'it is there already' if out.exists() else 'give the name of an .npz file'}")
+    if out.suffix != ".npz" or out.exists() or not out.parent.is_dir():
+      wrong = "it is there already" if out.exists() else "give the name of an .npz file, in a folder that there is"
+      raise ConfigError(f"--out {out}: {wrong}")
     options = configs.literal(arguments.options, "--options")
-    if not isinstance(options, dict):
-      raise ConfigError(f"--options {arguments.options}: write {{'name': value}}")
+    if not isinstance(options, dict) or "split" in options:
+      raise ConfigError(f"--options {arguments.options}: write {{'name': value}}, and the split as --split")
     source = data.load(arguments.data, split=arguments.split, **options)
     modules = tuple(filter(None, arguments.modules.split(",")))
     found: dict[str, Any] = extract(

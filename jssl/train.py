@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Mapping
 import contextlib
 import os
+import pathlib
 import sys
 
 import jax
@@ -14,7 +15,7 @@ import numpy as np
 
 from jssl import checkpoint, data, logging, processes, tables, workdirs
 from jssl import config as configs
-from jssl.errors import CheckpointError, ConfigError, NonFiniteError
+from jssl.errors import CheckpointError, ConfigError, NonFiniteError, Stopped
 from jssl.files import user_path
 from jssl.step import TrainState
 from jssl.trainer import Trainer
@@ -58,6 +59,18 @@ def train_and_evaluate(
         except NonFiniteError as error:
           rollbacks += 1
           state = _roll_back(trainer, saved, error, rollbacks)
+
+
+def train_to_its_end(config, workdir: str | pathlib.Path, **arguments) -> TrainState:
+  """`train_and_evaluate`, for what is to be done with the trained network and not with the state of a run that was stopped.
+
+  Raises:
+    Stopped: if SIGTERM or Ctrl-C stopped the run before its last step; the same call goes on.
+  """
+  state = train_and_evaluate(config, workdir, **arguments)
+  if int(state.step) < configs.total_steps(config, workdirs.read_record(workdir)["data"]["examples"]):
+    raise Stopped(f"{workdir}: stopped at step {int(state.step)}; the same command goes on from there")
+  return state
 
 
 def _restored(trainer: Trainer, saved) -> TrainState:

@@ -20,14 +20,14 @@ import ml_collections
 from jssl import checkpoint, data, logging, nodes
 from jssl import config as configs
 from jssl.data import algebra
-from jssl.errors import CheckpointError, ConfigError, nearest, NonFiniteError, UnknownPresetError
+from jssl.errors import CheckpointError, ConfigError, nearest, NonFiniteError, Stopped, UnknownPresetError
 from jssl.evaluate import evaluate
 from jssl.evaluation import Evaluation, format_table
 from jssl.evaluation.choice import evaluated_network, evaluated_view, trained_config
 from jssl.evaluation.frozen import num_examples, run_config, trained_channels
 from jssl.evaluation.view import View
 from jssl.files import user_path
-from jssl.train import train_and_evaluate
+from jssl.train import train_to_its_end
 
 
 class Pretrained(NamedTuple):
@@ -117,15 +117,19 @@ def pretrained(
   entry = {key: value for key, value in entry.items() if key not in ("heads", "load", "near", "frozen")}
   train, test = (config.evaluation[split].to_dict() for split in ("train", "test"))
   flips = {entry.get("flip", 0.5) for entry in config.views.values() if entry.get("fn") == "augment"}
-  source = source or data.load(train["name"], split=train["split"], **train["options"])
+  if source is None:
+    source = data.load(train["name"], split=train["split"], **train["options"])
   if not source.num_classes:
     raise ConfigError(f"{source.name} has no labels, which a transfer needs")
+  view = evaluated_view(config, name)
+  if "image" not in source.element_spec:
+    raise ConfigError(f"{source.name} has no 'image', which a recipe shows the network")
   grey = source.element_spec["image"].shape[-1] == 1 and trained_channels(config, workdir, step, name) == 3
   return Pretrained(
     load=None if scratch else f"{workdir.absolute()}@{step}:{name}",
     entry=entry,
     feature=config.evaluation.feature or "features",
-    view=evaluated_view(config, name),
+    view=view,
     grey=grey,
     flip=max(flips, default=0.5),
     classes=source.num_classes,
@@ -206,6 +210,7 @@ def transfer(
 
   Raises:
     ConfigError: before anything is trained, for what cannot work.
+    Stopped: if SIGTERM or Ctrl-C stopped the training; the same call goes on.
   """
   workdir = user_path(workdir)
   run = pretrained(workdir, step=step, scratch=scratch, modules=modules, source=train)
@@ -214,7 +219,7 @@ def transfer(
   place = workdir / "transfer" / (name or _folder(recipe, scratch, fraction, labels))
   if train is not None and (fraction is not None or labels is not None):
     train = algebra.fraction(train, share=fraction, per_class=labels, seed=run.seed)
-  train_and_evaluate(config, place, source=train)
+  train_to_its_end(config, place, source=train)
   return evaluate(place, train=train if test is not None else None, test=test, modules=modules)
 
 
@@ -248,6 +253,8 @@ def main(argv: list[str] | None = None) -> int:
   options["modules"] = tuple(filter(None, options["modules"].split(",")))
   try:
     print(format_table(transfer(options.pop("workdir"), options.pop("recipe"), overrides=overrides, **options)))
+  except Stopped:
+    return 0  # as the log says
   except (CheckpointError, ConfigError, NonFiniteError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

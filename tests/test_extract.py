@@ -38,10 +38,10 @@ def test_a_file_of_features(run, tmp_path, capsys):
   assert [path.name for path in tmp_path.iterdir()] == ["features.npz"]
 
 
-def test_patches_and_an_output_that_there_is_not(run):
+def test_places_and_an_output_that_there_is_not(run):
   arrays = dict(image=methods.source(5).arrays["image"])
-  assert extract.extract(run, arrays, output="patches")["patches"].shape == (5, 256, 16)  # of the evaluation's 64 px
-  with pytest.raises(ConfigError, match="output='logits': the run's network has none; there are features, patches"):
+  assert extract.extract(run, arrays, output="places")["places"].shape == (5, 256, 16)  # of the evaluation's 64 px
+  with pytest.raises(ConfigError, match="output='logits': the run's network has none; there are features, places"):
     extract.extract(run, arrays, output="logits")
   with pytest.raises(ConfigError, match="did you mean 'features'"):
     extract.extract(run, arrays, output="feature")
@@ -63,7 +63,9 @@ def test_a_transformer_in_a_pipeline(run):
   [
     (["--data", "objcts"], "did you mean 'objects'"),
     (["--out", "x.npy"], "give the name of an .npz file"),
+    (["--out", "nowhere/x.npz"], "in a folder that there is"),
     (["--options", "3"], "write {'name': value}"),
+    (["--options", "{'split': 'test'}"], "the split as --split"),
     (["--workdir", "nowhere"], "nowhere"),
   ],
 )

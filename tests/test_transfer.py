@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from jssl import data, evaluate, transfer
+from jssl import data, evaluate, logging, transfer
 from jssl.checkpoint import load_variables, named_leaves
 from jssl.environment import run_key
-from jssl.errors import ConfigError
+from jssl.errors import ConfigError, Stopped
 from jssl.train import train_and_evaluate, Trainer
 from tests import methods
 
@@ -69,6 +70,17 @@ def test_a_network_of_colours_is_shown_grey_images_as_it_was_trained(recipe, tmp
   assert before.shape == after.shape
   if recipe == "linear":
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
+
+
+def test_a_transfer_that_is_stopped_has_no_result_and_goes_on(run, monkeypatch):
+  few = ("--config.total_steps=4", *FEW[1:])
+  with monkeypatch.context() as patch:
+    patch.setattr(logging.CollapseWatch, "look", lambda self, step, metrics: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Stopped, match="stopped at step 2"):
+      transfer.transfer(run, "linear", overrides=few, name="stopped")
+  assert not (run / "transfer/stopped/evaluation.json").exists()
+  results = transfer.transfer(run, "linear", overrides=few, name="stopped")
+  assert results["pretrained"] == transfer.transfer(run, "linear", overrides=few, name="whole")["pretrained"]
 
 
 def test_from_scratch_only_the_weights_differ(run):

@@ -19,7 +19,7 @@ from jssl.configs import common
 from jssl.errors import ConfigError
 
 REGIME = REGIMES["fashion_mnist_shifted"]
-LABELS = {"10": 10, "100": 100, "all": None}  # a class; all are 6,000
+LABELS = {"10": 10, "100": 100, "all": None}  # a class; all are 6,000, of which 500 steps of 64 see half
 STEPS = ("--config.total_steps=500",)
 ALL = ("--config.data.options.num_examples=60000",)  # an evaluation's bank has 20,000
 CONTROL = "from scratch"

@@ -41,7 +41,7 @@ def cluster_agreement(
 
   test_labels = check_labels(test_labels, num_classes, "test_labels")
   count = num_classes if clusters is None else clusters
-  if not 1 <= count <= len(train) or starts < 1:
+  if not isinstance(count, int) or not 1 <= count <= len(train) or starts < 1:
     raise ValueError(f"clusters={count}, starts={starts}: give 1 to {len(train)} clusters, as many as training features")
   train, test = (np.asarray(x, np.float32) for x in (train, test))
   if normalize:

@@ -56,6 +56,8 @@ def few_label_accuracy(
   test_labels = check_labels(test_labels, num_classes, "test_labels")
   sizes = np.bincount(train_labels, minlength=num_classes)
   smallest = int(sizes.min())
+  if not all(isinstance(number, (int, float)) for number in (*counts, *shares)):
+    raise ValueError(f"per_class={counts}, fractions={shares}: give numbers")
   fits = all(1 <= count <= smallest for count in counts) and all(0 < share <= 1 for share in shares)
   if not (counts or shares) or not fits or smallest < 1 or draws < 1 or not penalty > 0:
     raise ValueError(

@@ -2,10 +2,11 @@
 
 alpha-ReQ (Agrawal, Mondal, Ghosh, Richards, "alpha-ReQ: Assessing Representation Quality in Self-Supervised Learning by
 measuring eigenspectrum decay", NeurIPS 2022): the eigenvalues l_1 >= l_2 >= ... of the features' covariance fall like
-i^-alpha; alpha near 1 goes with good features, far above it with collapsed ones. Participation ratio: (sum l)^2 / sum l^2,
-from 1 to the number of dimensions. Uniformity (Wang and Isola, "Understanding Contrastive Representation Learning through
-Alignment and Uniformity on the Hypersphere", ICML 2020). Spread: the deviation that SimSiam's authors watch (arXiv
-2011.10566, figure 2).
+i^-alpha; alpha near 1 goes with good features, far above it with collapsed ones. The authors' code
+(kumarkrishna/fastssl) weights rank i by 1 / i, as here, and fits ranks 3 to 99, 5 to 79 or 5 to 49; the paper leaves
+them open. Participation ratio: (sum l)^2 / sum l^2, from 1 to the number of dimensions. Uniformity (Wang and Isola,
+"Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere", ICML 2020).
+Spread: what a run watches while it trains, see `jssl.collapse.spread`.
 """
 
 import jax
@@ -17,7 +18,7 @@ from jssl.evaluation.chunks import map_chunks
 
 
 def alpha_req(eigenvalues: np.ndarray, ranks: tuple[int, int]) -> float:
-  """The exponent alpha of l_i ~ i^-alpha: the slope of a least-squares line through (log i, log l_i).
+  """The exponent alpha of l_i ~ i^-alpha: the slope of a line through (log i, log l_i), by least squares with weights 1 / i.
 
   Args:
     eigenvalues: `[m]`, from the largest to the smallest.
@@ -37,7 +38,8 @@ def alpha_req(eigenvalues: np.ndarray, ranks: tuple[int, int]) -> float:
     raise ValueError(f"alpha_req: ranks={ranks} of {len(eigenvalues)} eigenvalues: give a range of at least three of them")
   if not chosen.min() > 1e-12 * eigenvalues[0]:
     raise ValueError(f"alpha_req: not all eigenvalues {first} to {last} are above 0: the features use fewer dimensions")
-  return float(-np.polyfit(np.log(np.arange(first, last + 1)), np.log(chosen), 1)[0])
+  index = np.arange(first, last + 1)
+  return float(-np.polyfit(np.log(index), np.log(chosen), 1, w=index**-0.5)[0])  # polyfit squares what it is given
 
 
 def participation_ratio(eigenvalues: np.ndarray) -> float:
@@ -88,22 +90,25 @@ def spectrum_scores(
   Args:
     features: one row an example.
     ranks: of the eigenvalues between which alpha is fitted; no more than half of them, and where there are few, from an
-      eighth of those on. The paper leaves the range open.
+      eighth of those on: the parameters say between which.
     pairs_of: features of which all pairs count for uniformity, the first ones.
     t: see `uniformity`.
 
   Returns:
-    `metrics`: `alpha`, `participation_ratio`, `uniformity`, and `spread`, sqrt(dim) times the mean deviation of a dimension
-    of the normalised features: 1 where they fill the sphere, 0 in one point; and the `parameters`.
+    `metrics`: `alpha`, `participation_ratio`, `uniformity`, and `spread`, the root mean square distance of the normalised
+    features from their mean: 1 where they point everywhere, 0 where all are parallel; and the `parameters`. Without `alpha`
+    or `uniformity`, where there is none, and the parameters say why.
 
   Raises:
-    ValueError: if features are not a finite matrix of two rows or more, or all of them are the same.
+    ValueError: if features are not a finite matrix of two rows or more, or all of them are the same, or for other ranks.
   """
   features = np.asarray(features, np.float64)
   if features.ndim != 2 or len(features) < 2 or not np.isfinite(features).all():
     raise ValueError(
       f"spectrum: give a finite matrix [n, dim] with n >= 2; found shape {features.shape}, or NaN or infinity."
     )
+  if len(ranks) != 2 or not 1 <= ranks[0] < ranks[1]:
+    raise ValueError(f"spectrum: ranks={ranks}: give the first and the last, from 1")
   n, dim = features.shape
   centred = features - features.mean(0)
   if not np.abs(centred).max() > 1e-7 * np.abs(features).max():
@@ -112,12 +117,12 @@ def spectrum_scores(
   most = min(n - 1, dim)
   used = (min(ranks[0], max(most // 8, 1)), min(ranks[1], most // 2))
   z = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-  return dict(
-    metrics=dict(
-      alpha=alpha_req(values, used),
-      participation_ratio=participation_ratio(values),
-      uniformity=uniformity(features[:pairs_of], t=t),
-      spread=float(np.sqrt(dim) * z.std(0).mean()),
-    ),
-    parameters=dict(n=n, dim=dim, ranks=used, pairs_of=min(n, pairs_of), t=t),
-  )
+  metrics = dict(participation_ratio=participation_ratio(values), spread=float(np.sqrt(z.var(0).sum())))
+  parameters = dict(n=n, dim=dim, ranks=used, pairs_of=min(n, pairs_of), t=t)
+  scores = dict(alpha=lambda: alpha_req(values, used), uniformity=lambda: uniformity(features[:pairs_of], t=t))
+  for name, score in scores.items():
+    try:
+      metrics[name] = score()
+    except ValueError as error:
+      parameters[f"no_{name}"] = str(error)
+  return dict(metrics=metrics, parameters=parameters)

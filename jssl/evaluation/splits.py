@@ -19,7 +19,7 @@ class EvaluationData:
   instance k + 1 in column k, -1 for none.
 
   Args:
-    train: labelled; the bank of kNN, the training set of the probe, the images of RankMe.
+    train: labelled; the bank of kNN, the training set of the probe, the images of RankMe and of spectra.
     test: labelled.
     calibration: scenes on which a threshold is chosen.
     scenes: scenes of the test.

@@ -88,7 +88,9 @@ def collect(
     found = np.asarray(function(batch | shared))
     n = length(batch)
     if len(found) != n:
-      raise ConfigError(f"{title}: features of shape {list(found.shape)} for {n} images; the first axis must be the image")
+      raise ConfigError(
+        f"{title}: features of shape {list(found.shape)} for {n} examples; the first axis must be the example"
+      )
     if not np.isfinite(found).all():
       raise ConfigError(f"the features of {title} on {source.name} are not all finite")
     if not done:

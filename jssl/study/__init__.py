@@ -16,10 +16,11 @@ is not run again; one that was stopped goes on. A claim says which arm is better
 verdict is "shown", "not shown" or "contrary", by the differences of the runs with the same seed.
 """
 
+from jssl.errors import Stopped
 from jssl.study.claims import Claim, claim, paired_interval, Verdict, verdict
 from jssl.study.command import options, parser, places
 from jssl.study.ledger import controls_table, Ledger, rows_table, spread
-from jssl.study.measures import numbers, placed, Pretrained, Stopped, train
+from jssl.study.measures import numbers, placed, Pretrained, train
 from jssl.study.runner import run
 
 __all__ = [

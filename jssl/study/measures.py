@@ -6,10 +6,6 @@ import pathlib
 from typing import Any
 
 
-class Stopped(Exception):
-  """Raised by a `measure` that was asked to stop and can go on later: there is no row, and that is no failure."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
   """A `measure` that trains an arm, a config, with the seed, and evaluates what came out by the config's protocols.
@@ -48,18 +44,14 @@ def train(config: Any, seed: int, workdir: pathlib.Path) -> dict[str, float]:
   """Trains a config with a seed to its end; the last row of its log and its memory as metrics.
 
   Raises:
-    Stopped: if the run was told to stop before.
+    Stopped: if the run was told to stop before: a `measure` lets it through, for then there is no row, and no failure.
   """
-  # pylint: disable=g-import-not-at-top
-  from jssl import config as configs
-  from jssl import logging, processes, workdirs
-  from jssl.train import train_and_evaluate
+  from jssl import logging, processes  # pylint: disable=g-import-not-at-top
+  from jssl.train import train_to_its_end  # pylint: disable=g-import-not-at-top
 
   config = config.copy_and_resolve_references()
   config.seed = int(seed)
-  state = train_and_evaluate(config, workdir)
-  if int(state.step) < configs.total_steps(config, workdirs.read_record(workdir)["data"]["examples"]):
-    raise Stopped(f"{workdir}: stopped at step {int(state.step)}")
+  train_to_its_end(config, workdir)
   last = {name: value for name, value in logging.read_metrics(workdir)[-1].items() if isinstance(value, (int, float))}
   return {f"train/{name}": value for name, value in last.items()} | {"train/mib": processes.peak_mib()}
 

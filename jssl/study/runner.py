@@ -21,11 +21,10 @@ import ml_collections
 
 from jssl import config as configs
 from jssl import logging, processes, workdirs
-from jssl.errors import ConfigError, nearest
+from jssl.errors import ConfigError, nearest, Stopped
 from jssl.files import user_path
 from jssl.study.claims import Claim
 from jssl.study.ledger import Ledger, rows_table
-from jssl.study.measures import Stopped
 
 GRACE_SECONDS = 300.0  # to save, for runs that are told to stop
 Measure = Callable[[Any, int, pathlib.Path], Mapping[str, float]]
@@ -237,7 +236,7 @@ def _stop_with_parent() -> None:
   """Tells a run to stop where the study that began it was killed: nobody would take its numbers."""
   if parent := multiprocessing.parent_process():
     parent.join()
-  os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _collect(ledger, done: list[_Running], seconds: float | None, report, *, stopping: bool) -> int:

@@ -27,6 +27,20 @@ def test_against_each_query_by_itself():
   assert found["parameters"]["queries"] == 40 and found["parameters"]["gallery"] == 40
 
 
+def test_equal_features_are_at_chance_whatever_their_order():
+  labels = np.repeat(np.arange(10), 10)
+  found = retrieval_scores(np.ones((100, 4)), labels, k=(1, 91))
+  assert found["metrics"]["map"] == pytest.approx(9 / 99, abs=1e-6)  # one threshold, which finds all
+  assert found["metrics"]["r1"] == 0.0 and found["metrics"]["r91"] == 1.0
+
+
+def test_chance_is_that_of_random_orders():
+  labels = np.repeat(np.arange(20), 5)
+  found = [retrieval_scores(RNG.normal(size=(100, 64)), labels) for _ in range(20)]
+  assert found[0]["parameters"]["chance"] == pytest.approx(np.mean([x["metrics"]["map"] for x in found]), abs=0.004)
+  assert found[0]["parameters"]["chance"] > 4 / 99 + 0.02
+
+
 def test_shuffled_labels_find_no_more_than_there_are():
   features, labels = RNG.normal(size=(600, 8)), RNG.integers(0, 4, 600)
   assert retrieval_scores(features, labels)["metrics"]["map"] == pytest.approx(0.25, abs=0.02)

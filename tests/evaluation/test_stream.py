@@ -80,7 +80,7 @@ def test_what_cannot_be_streamed_is_told():
     (bad, nothing, "nothing has no examples"),
     (bad, iterator, "iterator is an iterator"),
     (bad, Tracked(3).source, "the features of mine on tracked are not all finite"),
-    (lambda batch: np.zeros((1, 2)), Tracked(3).source, "the first axis must be the image"),
+    (lambda batch: np.zeros((1, 2)), Tracked(3).source, "the first axis must be the example"),
   ):
     with pytest.raises(ConfigError, match=message):
       collect(function, source, None, title="mine")
