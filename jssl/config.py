@@ -346,6 +346,11 @@ def _require_key(place: Any, name: str, where: str) -> None:
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 
+def words(text: str) -> tuple[str, ...]:
+  """The words of an argument of the command line that lists them with commas."""
+  return tuple(filter(None, text.split(",")))
+
+
 def literal(text: str, where: str) -> Any:
   """The value that a text of the command line stands for; a string if it stands for no other."""
   try:

@@ -13,6 +13,7 @@ import pathlib
 import sys
 from typing import Any
 
+from jssl import config as configs
 from jssl import data, logging, workdirs
 from jssl.errors import ConfigError, nearest, NonFiniteError
 from jssl.evaluation import Evaluation, EvaluationData, FeatureModel, format_table, parse_protocols, protocols
@@ -229,18 +230,20 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument(
     "--baselines",
     nargs="?",
-    const=",".join(BASELINES),
-    default="",
+    type=configs.words,
+    const=BASELINES,
+    default=(),
     help=f"also what a run must beat: some of {','.join(BASELINES)}; without a value all",
   )
   parser.add_argument("--report", action="store_true", help="write report.html into the workdir")
-  parser.add_argument("--modules", default="", help="modules outside jssl whose functions the run's config may name")
+  parser.add_argument(
+    "--modules", type=configs.words, default=(), help="modules outside jssl whose functions the run's config may name"
+  )
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()
-  baselines, modules = (tuple(filter(None, text.split(","))) for text in (arguments.baselines, arguments.modules))
-  settings = dict(step=arguments.step, modules=modules, overrides=overrides)
+  settings = dict(step=arguments.step, modules=arguments.modules, overrides=overrides)
   try:
-    results = evaluate(arguments.workdir, arguments.protocols or None, baselines=baselines, **settings)
+    results = evaluate(arguments.workdir, arguments.protocols or None, baselines=arguments.baselines, **settings)
     print(format_table(results))
     if arguments.report:
       from jssl.report import run_report  # pylint: disable=g-import-not-at-top

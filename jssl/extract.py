@@ -8,7 +8,6 @@ Or, as any transformer of scikit-learn, for images in memory:
 
 import argparse
 from collections.abc import Mapping, Sequence
-import os
 import pathlib
 import sys
 from typing import Any
@@ -22,7 +21,7 @@ from jssl.errors import CheckpointError, ConfigError, nearest
 from jssl.evaluation import collect, FeatureModel
 from jssl.evaluation.frozen import load_frozen
 from jssl.evaluation.graph import OUTPUTS
-from jssl.files import user_path
+from jssl.files import user_path, whole_file
 
 
 def extract(
@@ -114,7 +113,9 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--output", default="features", choices=[*OUTPUTS])
   parser.add_argument("--out", required=True, help="the .npz file, which must not be there yet")
   parser.add_argument("--step", type=int, help="of the checkpoint; default the last")
-  parser.add_argument("--modules", default="", help="modules outside jssl whose functions the run's config may name")
+  parser.add_argument(
+    "--modules", type=configs.words, default=(), help="modules outside jssl whose functions the run's config may name"
+  )
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()
   out = user_path(arguments.out)
@@ -126,13 +127,11 @@ def main(argv: list[str] | None = None) -> int:
     if not isinstance(options, dict) or "split" in options:
       raise ConfigError(f"--options {arguments.options}: write {{'name': value}}, and the split as --split")
     source = data.load(arguments.data, split=arguments.split, **options)
-    modules = tuple(filter(None, arguments.modules.split(",")))
     found: dict[str, Any] = extract(
-      arguments.workdir, source, output=arguments.output, step=arguments.step, modules=modules, overrides=overrides
+      arguments.workdir, source, output=arguments.output, step=arguments.step, modules=arguments.modules, overrides=overrides
     )
-    part = out.with_suffix(f".{os.getpid()}.npz")
-    np.savez(part, **found)
-    part.rename(out)
+    with whole_file(out) as partial, partial.open("wb") as file:
+      np.savez(file, **found)
   except (CheckpointError, ConfigError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -1,5 +1,7 @@
 """Users' paths, numbers that JSON does not have, and files that others may read while they are written."""
 
+from collections.abc import Generator
+import contextlib
 import json
 import math
 import os
@@ -35,8 +37,15 @@ def dump_json(value: Any, **options) -> str:
   return json.dumps(finite(value), allow_nan=False, **options)
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
-  """Writes a file beside its place and then moves it there: whoever reads finds the old text or the new, never a part."""
+@contextlib.contextmanager
+def whole_file(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
+  """Where to write what is moved to `path` afterwards: whoever reads there finds the old file or the new, never a part."""
   partial = path.with_suffix(".tmp")
-  partial.write_text(text)
+  yield partial
   partial.replace(path)
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+  """Writes a text by `whole_file`."""
+  with whole_file(path) as partial:
+    partial.write_text(text)

@@ -246,11 +246,12 @@ def main(argv: list[str] | None = None) -> int:
   few.add_argument("--fraction", type=float, help="of the training examples, in (0, 1]")
   few.add_argument("--labels", type=int, help="training examples a class")
   parser.add_argument("--name", help="of the folder in <workdir>/transfer")
-  parser.add_argument("--modules", default="", help="modules outside jssl whose functions the run's config may name")
+  parser.add_argument(
+    "--modules", type=configs.words, default=(), help="modules outside jssl whose functions the run's config may name"
+  )
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()
   options = vars(arguments)
-  options["modules"] = tuple(filter(None, options["modules"].split(",")))
   try:
     print(format_table(transfer(options.pop("workdir"), options.pop("recipe"), overrides=overrides, **options)))
   except Stopped:

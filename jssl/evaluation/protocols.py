@@ -108,27 +108,22 @@ def _knn(model, data, features, *, k, **numbers):
   return result | dict(parameters=result["parameters"] | parameters)
 
 
-def _linear(model, data, features, **numbers):
+def _of_classes(score, model, data, features, **numbers):
+  """A score of both splits' features and labels, beside what chance is."""
   labelled, classes, parameters = _labelled(data, features)
-  result = linear_probe(*labelled, num_classes=classes, **numbers)
+  result = score(*labelled, num_classes=classes, **numbers)
   return result | dict(parameters=result["parameters"] | parameters)
 
 
-def _few_labels(model, data, features, **numbers):
-  labelled, classes, parameters = _labelled(data, features)
-  result = few_label_accuracy(*labelled, num_classes=classes, **numbers)
-  return result | dict(parameters=result["parameters"] | parameters)
-
-
-def _clusters(model, data, features, **numbers):
-  (train, _, test, test_labels), classes, parameters = _labelled(data, features)
-  result = cluster_agreement(train, test, test_labels, num_classes=classes, **numbers)
-  return result | dict(parameters=result["parameters"] | parameters)
+def _clusters(train, train_labels, test, test_labels, **numbers):
+  del train_labels  # for they see none
+  return cluster_agreement(train, test, test_labels, **numbers)
 
 
 def _retrieval(model, data, features, **numbers):
   found = features("image_features", "test")  # before the labels: an image that cannot be read is another one
-  labels, *_ = class_numbers(*[data.array("test", "label")] * 2)
+  labels = data.array("test", "label")
+  labels, _, _ = class_numbers(labels, labels)
   return retrieval_scores(found, labels, **numbers)
 
 
@@ -161,20 +156,12 @@ def _object_similarity(model, data, features, **numbers):
   )
 
 
-def _unlabelled(score, model, features, images: int, seed: int, **numbers):
+def _unlabelled(score, model, data, features, *, images, seed, **numbers):
   """A score of some training images' embeddings, or of their features where there are none."""
   kind = "embeddings" if model.embeddings is not None else "image_features"
   found = features(kind, "train")
   result = score(found[np.random.default_rng(seed).permutation(len(found))[:images]], **numbers)
   return result | dict(parameters=result["parameters"] | dict(of=kind, seed=seed))
-
-
-def _rankme(model, data, features, **numbers):
-  return _unlabelled(rankme_score, model, features, **numbers)
-
-
-def _spectrum(model, data, features, **numbers):
-  return _unlabelled(spectrum_scores, model, features, **numbers)
 
 
 def _accuracy(model, data, features, *, top):
@@ -200,7 +187,7 @@ PROTOCOLS = dict(
     "test images whose k nearest training images vote for their class; higher is better, chance is below",
   ),
   linear=Protocol(
-    _linear,
+    functools.partial(_of_classes, linear_probe),
     dict(learning_rates=LEARNING_RATES, epochs=100, batch_size=256, momentum=0.9, held_out=0.2, standardize=True, seed=0),
     ("image_features",),
     ("train", "test"),
@@ -214,14 +201,14 @@ PROTOCOLS = dict(
     "test examples that the run's own classifier gets right; higher is better, chance is below",
   ),
   few_labels=Protocol(
-    _few_labels,
+    functools.partial(_of_classes, few_label_accuracy),
     dict(per_class=(10,), fractions=(), draws=5, penalty=1.0, seed=0),
     ("image_features",),
     ("train", "test"),
     "test images that a linear classifier fitted on so many labels a class gets right; higher is better, chance is below",
   ),
   clusters=Protocol(
-    _clusters,
+    functools.partial(_of_classes, _clusters),
     dict(clusters=None, normalize=True, starts=10, seed=0),
     ("image_features",),
     ("train", "test"),
@@ -249,14 +236,14 @@ PROTOCOLS = dict(
     "how alike patches of one object and of two are; lower overlap, higher AUROC is better; compact objects favour position",
   ),
   rankme=Protocol(
-    _rankme,
+    functools.partial(_unlabelled, rankme_score),
     dict(images=25600, eps=1e-7, center=False, seed=0),
     ("image_features",),
     ("train",),
     "dimensions that the features use, from 1 (collapsed) to their number; compare runs of one method only",
   ),
   spectrum=Protocol(
-    _spectrum,
+    functools.partial(_unlabelled, spectrum_scores),
     dict(images=25600, ranks=(11, 100), pairs_of=4096, t=2.0, seed=0),
     ("image_features",),
     ("train",),
