@@ -213,7 +213,7 @@ SIZES = dict(
     predictor=dense(256, 4096, 256, bias=False) + 2 * 4096,
   ),
   nnclr=dict(student=RESNET_50 + dense(2048, 2048, 2048, 256) + 2 * (2048 + 2048 + 256) + dense(256, 4096, 256) + 2 * 4096),
-  supcon=dict(student=RESNET_50 + dense(2048, 2048, 128)),
+  supcon=dict(student=RESNET_50 + dense(2048, 2048) + dense(2048, 128, bias=False)),
   sogclr=dict(student=RESNET_50 + dense(2048, 2048, 128, bias=False) + 2 * 2048),
   vicreg=dict(student=RESNET_50 + dense(2048, 8192, 8192) + dense(8192, 8192, bias=False) + 4 * 8192),
   w_mse=dict(student=RESNET_18 + dense(512, 1024, 128) + 2 * 1024),
