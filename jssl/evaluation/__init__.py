@@ -8,9 +8,11 @@ from jssl.evaluation.few_labels import few_label_accuracy
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.lidar import alignment, lidar_score
 from jssl.evaluation.linear import linear_probe
+from jssl.evaluation.model import FeatureModel
 from jssl.evaluation.object_similarity import object_overlap
 from jssl.evaluation.prompt_segmentation import prompt_iou, prompt_scores
-from jssl.evaluation.protocols import FeatureModel, Protocol, PROTOCOLS, run_protocols, supported_protocols
+from jssl.evaluation.protocols import PROTOCOLS, run_protocols, supported_protocols
+from jssl.evaluation.protocols.protocol import Protocol
 from jssl.evaluation.rankme import effective_rank, rankme_score
 from jssl.evaluation.retrieval import retrieval_scores
 from jssl.evaluation.similarity import (

@@ -8,8 +8,9 @@ import numpy as np
 
 from jssl.evaluation.devices import on_devices
 from jssl.evaluation.features import raw_pixel_patches, raw_pixels
-from jssl.evaluation.protocols import EvaluationData, FeatureModel
+from jssl.evaluation.model import FeatureModel
 from jssl.evaluation.similarity import constant_similarity, patch_positions, position_similarity
+from jssl.evaluation.splits import EvaluationData
 from jssl.evaluation.stream import collect
 from jssl.evaluation.view import length, View
 from jssl.views import resize

@@ -14,7 +14,7 @@ from jssl.errors import ConfigError, nearest
 from jssl.evaluation.choice import evaluated_network, evaluated_view, still_networks, trained_config
 from jssl.evaluation.devices import on_devices
 from jssl.evaluation.graph import FrozenGraph, load_graph
-from jssl.evaluation.protocols import FeatureModel
+from jssl.evaluation.model import FeatureModel
 from jssl.evaluation.view import as_batch, check_images, View
 from jssl.files import user_path
 

@@ -22,7 +22,7 @@ from jssl.environment import run_graph, run_key, start
 from jssl.errors import ConfigError, nearest
 from jssl.evaluation.choice import ENGINE, still_networks
 from jssl.evaluation.devices import on_devices
-from jssl.evaluation.protocols import FeatureModel
+from jssl.evaluation.model import FeatureModel
 from jssl.graph import Graph, order, owner
 from jssl.method import Variables
 from jssl.nodes import make_node, Node, Pass

@@ -1,0 +1,40 @@
+"""What a protocol may ask of a frozen model."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+
+from jssl.evaluation.similarity import cosine_similarity
+from jssl.evaluation.view import View
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureModel:
+  """What a protocol may ask of a frozen model; None for what the model does not have.
+
+  Its functions take a batch of any length, `{"image": uint8 [n, H, W, C], "extent": [n, 2]}`; row i of what they give
+  depends on image i alone.
+
+  Attributes:
+    name: a row of the table.
+    image_features: `batch -> [n, D]`, one vector an image.
+    patch_features: `batch -> [n, N, D]`, one vector a patch, without CLS.
+    grid: patches (h, w), h * w = N.
+    similarity: between patches; see `jssl.evaluation.similarity`.
+    embeddings: `batch -> [n, K]`, the projector's output, which `rankme` and `spectrum` prefer to image_features.
+    logits: `batch -> [n, classes]`, what a classifier says.
+    view: the part of the images that the patches lie on; None for whole images.
+    reads: names of the arrays that its functions read, `index` among them; None for images.
+    parameters: of the model, which are added to those of its results.
+  """
+
+  name: str
+  image_features: Callable | None = None
+  patch_features: Callable | None = None
+  grid: tuple[int, int] | None = None
+  similarity: Callable = cosine_similarity
+  embeddings: Callable | None = None
+  logits: Callable | None = None
+  view: View | None = None
+  reads: tuple[str, ...] | None = None
+  parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)

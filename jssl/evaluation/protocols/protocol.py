@@ -1,0 +1,23 @@
+"""What a protocol is."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Protocol(NamedTuple):
+  """One protocol.
+
+  Attributes:
+    run: `run(model, data, features, **numbers) -> dict(metrics=..., parameters=...)`; `features(kind, split)` are those
+      of the model, computed once for all protocols, and `data.array(split, name)` what the examples have beside images.
+    defaults: the numbers, all of which can be overridden; others cannot.
+    needs: attributes that the model must have.
+    splits: splits that the data must have.
+    meaning: what the numbers are, which way is better, and what they are to be held against, in one line.
+  """
+
+  run: Callable
+  defaults: dict
+  needs: tuple[str, ...]
+  splits: tuple[str, ...]
+  meaning: str = ""
