@@ -17,6 +17,7 @@ from jssl.evaluation.graph import FrozenGraph, load_graph
 from jssl.evaluation.model import FeatureModel
 from jssl.evaluation.view import as_batch, check_images, View
 from jssl.files import user_path
+from jssl.models.inner import inner_outputs
 
 
 class Frozen(NamedTuple):
@@ -61,33 +62,55 @@ class Frozen(NamedTuple):
     """
     shape = (*self.view.shape, self.view.channels or 3)
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    shapes = jax.eval_shape(lambda image: self.module.apply(self.variables, image, train=False), image)
+    shapes = jax.eval_shape(lambda image: everything(self.module, self.variables, image), image)
     vectors = [key for key, x in shapes.items() if x.ndim == 2]
     if self.feature not in vectors:
       raise ConfigError(f"config.evaluation.feature='{self.feature}': {nearest(self.feature, vectors)}")
     has_patches = "patch_tokens" in shapes
+    has_blocks = has_patches and any(key.startswith(_BLOCKS) for key in shapes)
     return FeatureModel(
       name=name,
       image_features=self._extract(self.feature),
       patch_features=self._extract("patch_tokens") if has_patches else None,
+      block_features=self._extract(last_blocks) if has_blocks else None,
       grid=self.module.grid(shape) if has_patches else None,
       view=self.view,
     )
 
-  def _extract(self, output: str) -> Callable[[Any], np.ndarray]:
-    """A function from a batch, or images alone, to one of the network's outputs."""
+  def _extract(self, output: str | Callable) -> Callable[[Any], np.ndarray]:
+    """A function from a batch, or images alone, to one of the network's outputs, or to what a function makes of them all."""
     return on_devices(_Look(self.module, self.view, output), self.variables)
 
 
-class _Look:
-  """One output of a network; two of the same module, view and output are the same program, whatever the weights."""
+def everything(module: Any, variables: Any, images: Any) -> dict[str, jax.Array]:
+  """All that a network says of images that it is shown: its outputs by name, and its inner arrays by their paths."""
+  outputs, inner = inner_outputs(module, variables, images, train=False)
+  return outputs | inner
 
-  def __init__(self, module: Any, view: View, output: str):
+
+_BLOCKS = "backbone/Transformer/normed"
+
+
+def last_blocks(outputs: Mapping[str, jax.Array], count: int = 4) -> jax.Array:
+  """What `FeatureModel.block_features` are, of all that a ViT says."""
+  blocks = [outputs[key] for key in sorted(outputs) if key.startswith(_BLOCKS)][-count:]
+  patches = [block[:, -outputs["patch_tokens"].shape[1] :].mean(1) for block in blocks]
+  return jnp.stack([*([block[:, 0] for block in blocks] if "cls" in outputs else patches), patches[-1]], 1)
+
+
+class _Look:
+  """One output of a network; two of the same module, view and output are the same program, whatever the weights.
+
+  The output is a name of `everything`, or a function of all of that, which is hashable.
+  """
+
+  def __init__(self, module: Any, view: View, output: str | Callable):
     self.module, self.view, self.output = module, view, output
     self._key = (repr(module), view, output)  # Flax's modules are not hashable where they hold a dict.
 
   def __call__(self, variables, batch):
-    return self.module.apply(variables, self.view(batch), train=False)[self.output]
+    outputs = everything(self.module, variables, self.view(batch))
+    return self.output(outputs) if callable(self.output) else outputs[self.output]
 
   def __eq__(self, other):
     return isinstance(other, _Look) and self._key == other._key

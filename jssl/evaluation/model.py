@@ -19,6 +19,8 @@ class FeatureModel:
     name: a row of the table.
     image_features: `batch -> [n, D]`, one vector an image.
     patch_features: `batch -> [n, N, D]`, one vector a patch, without CLS.
+    block_features: `batch -> [n, B + 1, D]`: the class token after each of the last B blocks (of a network without one,
+      the mean of the patch tokens), then the mean of the last block's patch tokens, all after the final LayerNorm.
     grid: patches (h, w), h * w = N.
     similarity: between patches; see `jssl.evaluation.similarity`.
     embeddings: `batch -> [n, K]`, the projector's output, which `rankme` and `spectrum` prefer to image_features.
@@ -31,6 +33,7 @@ class FeatureModel:
   name: str
   image_features: Callable | None = None
   patch_features: Callable | None = None
+  block_features: Callable | None = None
   grid: tuple[int, int] | None = None
   similarity: Callable = cosine_similarity
   embeddings: Callable | None = None

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl.models import parts
+from jssl.models.inner import tell
 
 # For the backward pass Flax's LayerNorm keeps three arrays of its input's size, this one the input.
 LayerNorm = nn.remat(nn.LayerNorm)
@@ -285,6 +286,8 @@ class Transformer(nn.Module):
     x, blocks = run(x.astype(jnp.float32), bias, keys, np.linspace(first, last, self.depth), seen)
     norm = nn.LayerNorm(epsilon=self.config.layer_norm_eps, name="encoder_norm") if self.final_norm else lambda y: y
     readout = norm(sum(blocks[i - 1] for i in self.readout) / len(self.readout)) if self.readout else None
+    for i, block in enumerate(blocks, start=1):
+      tell(self, f"normed{i:02d}", lambda block=block: norm(block))
     outputs = norm(x), blocks, readout
     return outputs if valid is None else jax.tree.map(lambda y: jnp.where(valid[:, :, None], y, 0.0), outputs)
 

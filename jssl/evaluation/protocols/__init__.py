@@ -23,7 +23,11 @@ PROTOCOLS = {**labelled.PROTOCOLS, **places.PROTOCOLS, **unlabelled.PROTOCOLS}
 
 # What is read with the images, of the splits that have it.
 _WITH = dict(
-  image_features=("label",), embeddings=("label",), logits=("label",), patch_features=("segments", "segment_label", "extent")
+  image_features=("label",),
+  block_features=("label",),
+  embeddings=("label",),
+  logits=("label",),
+  patch_features=("label", "segments", "segment_label", "extent"),
 )
 
 
