@@ -24,7 +24,7 @@ from jssl.errors import CheckpointError, ConfigError, nearest, NonFiniteError, S
 from jssl.evaluate import evaluate
 from jssl.evaluation import Evaluation, format_table
 from jssl.evaluation.choice import evaluated_network, evaluated_view, trained_config
-from jssl.evaluation.frozen import num_examples, run_config, trained_channels
+from jssl.evaluation.frozen import num_examples, run_config, trained_shapes
 from jssl.evaluation.view import View
 from jssl.files import user_path
 from jssl.train import train_to_its_end
@@ -40,6 +40,7 @@ class Pretrained(NamedTuple):
     view: of the run's evaluation.
     grey: whether the data's images have one channel and the network sees three.
     flip: the probability of a mirrored view in the run's own views.
+    width: of what stands for the image.
     classes: of the labels.
     train, test: the data, as `config.data` and `config.evaluation.test` name them.
     seed: of the run.
@@ -51,6 +52,7 @@ class Pretrained(NamedTuple):
   view: View
   grey: bool
   flip: float
+  width: int
   classes: int
   train: dict[str, Any]
   test: dict[str, Any]
@@ -60,6 +62,14 @@ class Pretrained(NamedTuple):
   def is_transformer(self) -> bool:
     """Whether its layers can be counted, for a learning rate by layer."""
     return self.entry["fn"] == "vit"
+
+  @property
+  def undecayed(self) -> tuple[str, ...]:
+    """Expressions of its class token and of learned positions, which have more than one dimension and are not decayed."""
+    if not self.is_transformer:
+      return ()
+    learned = self.entry.get("position", "learned") == "learned"
+    return (("/cls$",) if self.entry.get("cls_token", True) else ()) + (("/pos_embedding$",) if learned else ())
 
   @property
   def image(self) -> tuple[str, ...]:
@@ -80,12 +90,16 @@ class Pretrained(NamedTuple):
     return config
 
   def network(self, *, heads: Mapping[str, Any] | None = None, frozen: bool = False, **numbers) -> dict[str, Any]:
-    """The network's entry with other heads; `numbers` such as `drop_path` replace its own where its function has them."""
+    """The network's entry with other heads; `numbers` such as `drop_path` replace its own where its function has them.
+
+    With `fc_norm` its last LayerNorm is another one, which begins anew.
+    """
     fn = nodes.resolve("the pretrained network", self.entry["fn"], "models")
     entry = self.entry | {key: value for key, value in numbers.items() if nodes.accepts(fn, key)}
     entry |= dict(heads=dict(heads)) if heads else {}
     entry |= dict(frozen=True) if frozen else {}
-    return entry | (dict(load=dict(run=self.load, only=("^backbone/",))) if self.load else {})
+    loaded = "^backbone/(?!fc_norm/|.*/encoder_norm/)" if entry.get("fc_norm") else "^backbone/"
+    return entry | (dict(load=dict(run=self.load, only=(loaded,))) if self.load else {})
 
 
 def pretrained(
@@ -124,14 +138,17 @@ def pretrained(
   view = evaluated_view(config, name)
   if "image" not in source.element_spec:
     raise ConfigError(f"{source.name} has no 'image', which a recipe shows the network")
-  grey = source.element_spec["image"].shape[-1] == 1 and trained_channels(config, workdir, step, name) == 3
+  sees, feature = trained_shapes(config, workdir, step, name), config.evaluation.feature or "features"
+  if feature not in sees.outputs:
+    raise ConfigError(f"config.evaluation.feature='{feature}': {nearest(feature, sees.outputs)}")
   return Pretrained(
     load=None if scratch else f"{workdir.absolute()}@{step}:{name}",
     entry=entry,
-    feature=config.evaluation.feature or "features",
+    feature=feature,
     view=view,
-    grey=grey,
+    grey=source.element_spec["image"].shape[-1] == 1 and sees.channels == 3,
     flip=max(flips, default=0.5),
+    width=sees.outputs[feature].shape[-1],
     classes=source.num_classes,
     train=train,
     test=test,

@@ -14,6 +14,8 @@ from jssl import data, evaluate, logging, transfer
 from jssl.checkpoint import load_variables, named_leaves
 from jssl.environment import run_key
 from jssl.errors import ConfigError, Stopped
+from jssl.optim.config import complete, make_plan, parameter_paths
+from jssl.schedules import Horizon
 from jssl.train import train_and_evaluate, Trainer
 from tests import methods
 
@@ -152,7 +154,7 @@ def _pass_key(seed, step, position):
   "recipe, message",
   [
     ("finetun", "did you mean 'finetune'"),
-    ("finetune:smal", "it has no preset .*smal.*; there are small, imagenet"),
+    ("finetune:smal", "it has no preset .*smal.*; there are small, mae, beit, deit, sit"),
     ("finetune:small,two_parts", "it has no option 'two_parts'; did you mean 'two_part'"),
   ],
 )
@@ -161,13 +163,48 @@ def test_a_recipe_that_is_not_there(run, recipe, message):
     transfer.transfer(run, recipe)
 
 
-def test_the_imagenet_recipes_trace(run):
-  for recipe in ("finetune:imagenet", "linear:imagenet"):
-    config = transfer.transfer_config(transfer.pretrained(run), recipe)
-    config.update(dict(batch_size=16, total_epochs=None, total_steps=4))
-    config.optim.update(dict(warmup_epochs=None))
-    trainer = Trainer(config, methods.source(), devices=jax.devices()[:1])
-    assert "ce" in trainer.metric_names()
+# Peak and last learning rate, epochs of warm-up and in all, batch; rates of the class token and of the first of two blocks
+# as shares of the peak; what the classifier reads, its layers, and the deviation of its last kernel. The recipes name the
+# authors' files.
+RECIPES = {
+  "finetune:mae": (2e-3, 1e-6, 5, 100, 1024, (0.65**3, 0.65**2), ("features",), 1, 2e-5),
+  "finetune:beit": (4e-3, 1e-6, 20, 100, 1024, (0.65**3, 0.65**2), ("features",), 1, 2e-5),
+  "finetune:deit": (1e-3, 1e-5, 5, 300, 1024, (1, 1), ("features",), 1, 0.02),
+  "finetune:sit": (5e-4 * 480 / 512, 5e-6, 5, 501, 480, (1, 1), ("cls", "mean"), 2, 0.02),
+  "linear:mae": (6.4, 0.0, 10, 90, 16384, None, None, 1, 0.01),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_are_the_authors(run, recipe):
+  peak, end, warmup, epochs, batch, shares, reads, layers, deviation = RECIPES[recipe]
+  config = transfer.transfer_config(transfer.pretrained(run), recipe)
+  assert (config.total_epochs, config.batch_size, config.optim.warmup_epochs) == (epochs, batch, warmup)
+  optim = config.optim.to_dict()
+  config.update(dict(batch_size=16, total_epochs=None, total_steps=4))
+  config.optim.update(dict(warmup_epochs=None))
+  trainer = Trainer(config, methods.source(), devices=jax.devices()[:1])
+  assert "ce" in trainer.metric_names()
+  params = trainer.init_state().variables.params["classifier"]
+  names = named_leaves(params)
+  plan, _ = make_plan(complete(optim), params, Horizon(5 * epochs, 5, batch), parameter_paths(params))
+  assert float(plan.lr(5 * warmup)) == pytest.approx(peak)
+  assert float(plan.lr(5 * epochs)) == pytest.approx(end, abs=1e-9)
+  own = [name for name in names if "linear" in recipe or not name.startswith("backbone/")]
+  kernels = [names[name] for name in own if name.endswith("kernel")]
+  assert float(jnp.std(kernels[-1])) == pytest.approx(deviation, rel=0.1)
+  assert len(kernels) == layers
+  if shares is None:
+    return
+  decayed = {name for name, yes in named_leaves(plan.decayed).items() if yes}
+  assert decayed == {name for name, x in names.items() if x.ndim > 1 and not name.endswith(("/cls", "/bias"))}
+  rates = {name: float(rate(5 * warmup)) / peak for name, rate in named_leaves(plan.rates).items()}
+  of_block = {rate for name, rate in rates.items() if "encoderblock_0/" in name}
+  assert (rates["backbone/cls"], *of_block) == pytest.approx(shares)
+  assert [rates[name] for name in own] == pytest.approx([1.0] * len(own))
+  assert config.networks.classifier.heads.classes.reads == reads
+  assert any("/fc_norm/" in name for name in names) == (not any("/encoder_norm/" in name for name in names))
+  assert any("/fc_norm/" in name for name in names) == (recipe in ("finetune:mae", "finetune:beit"))
 
 
 def graph(**evaluation):

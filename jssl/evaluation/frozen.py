@@ -175,8 +175,20 @@ def _trained(config, workdir: pathlib.Path, step: int, name: str):
   return spec.module, {"params": checkpoint.nested(params), "batch_stats": checkpoint.nested(stats)}, spec.ema_of
 
 
-def trained_channels(config, workdir: pathlib.Path, step: int, name: str) -> int:
-  """The number of channels of the images that a network of a run was trained on.
+class Sees(NamedTuple):
+  """What a trained network takes and gives.
+
+  Attributes:
+    channels: of the images that it was trained on.
+    outputs: name -> `jax.ShapeDtypeStruct` of what it says of a batch of one.
+  """
+
+  channels: int
+  outputs: dict[str, jax.ShapeDtypeStruct]
+
+
+def trained_shapes(config, workdir: pathlib.Path, step: int, name: str) -> Sees:
+  """What a network of a run takes and gives, through the view of its evaluation.
 
   Args:
     config: of the run.
@@ -188,7 +200,10 @@ def trained_channels(config, workdir: pathlib.Path, step: int, name: str) -> int
     ConfigError: if it takes no image of the evaluation's size.
   """
   module, variables, _ = _trained(config, workdir, step, name)
-  return _channels(module, variables, evaluated_view(config, name))
+  view = evaluated_view(config, name)
+  channels = _channels(module, variables, view)
+  image = jax.ShapeDtypeStruct((1, *view.shape, channels), jnp.float32)
+  return Sees(channels, jax.eval_shape(lambda image: module.apply(variables, image, train=False), image))
 
 
 def _specs(workdir: pathlib.Path, config) -> tuple[dict[str, jax.ShapeDtypeStruct], dict[str, jax.ShapeDtypeStruct]]:

@@ -22,6 +22,7 @@ from jssl.views.colour import (
   solarize,
 )
 from jssl.views.crops import Crop, Halves, halves, in_halves, random_resized_crop
+from jssl.views.erasing import random_erasing
 from jssl.views.fourier import fourier_augment, low_frequency_crop, replace_low_amplitudes, standardize_styles
 from jssl.views.geometry import (
   center_box,
@@ -74,6 +75,7 @@ __all__ = [
   "normalize",
   "rand_augment",
   "random_crop_box",
+  "random_erasing",
   "random_gaussian_blur",
   "random_grayscale",
   "random_horizontal_flip",
