@@ -1,6 +1,7 @@
 """A run's network as it was trained, that is only looked through: which one, with which weights, through which view."""
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from jssl import config as configs
 from jssl.errors import ConfigError, nearest
 from jssl.evaluation.choice import evaluated_network, evaluated_view, still_networks, trained_config
 from jssl.evaluation.devices import on_devices
-from jssl.evaluation.graph import FrozenGraph, load_graph
+from jssl.evaluation.graph import FrozenGraph, load_graph, Weights
 from jssl.evaluation.model import FeatureModel
 from jssl.evaluation.view import as_batch, check_images, View
 from jssl.files import user_path
@@ -43,6 +44,10 @@ class Frozen(NamedTuple):
     """What is evaluated, as results carry it."""
     return dict(network=self.name, feature=self.feature, view=self.view.parameters())
 
+  def with_weights(self, weights: Weights, step: int) -> "Frozen":
+    """The same network with the weights of a step."""
+    return self._replace(variables=_variables(weights, self.name), step=step)
+
   @property
   def size(self) -> int | tuple[int, int]:
     """Of the view: its side in pixels, or its (height, width)."""
@@ -62,7 +67,7 @@ class Frozen(NamedTuple):
     """
     shape = (*self.view.shape, self.view.channels or 3)
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    shapes = jax.eval_shape(lambda image: everything(self.module, self.variables, image), image)
+    shapes = jax.eval_shape(lambda variables, image: everything(self.module, variables, image), self.variables, image)
     vectors = [key for key, x in shapes.items() if x.ndim == 2]
     if self.feature not in vectors:
       raise ConfigError(f"config.evaluation.feature='{self.feature}': {nearest(self.feature, vectors)}")
@@ -155,24 +160,59 @@ def load_frozen(
   config = run_config(workdir, modules, overrides)
   step = checkpoint.readable_step(workdir, step)
   config = trained_config(config, step, num_examples(workdir, config))
+  specs = _specs(workdir, config) if config.evaluation.passes else ({}, {})
+  return freeze(config, saved_weights(workdir, step), step, *specs, random=random)
+
+
+def freeze(
+  config,
+  weights: Weights,
+  step: int,
+  element_spec: Mapping[str, Any],
+  whole_spec: Mapping[str, Any],
+  *,
+  random: bool = False,
+) -> Frozen | FrozenGraph:
+  """The network that a config names for evaluation, or the graph that `config.evaluation.passes` spells out.
+
+  Args:
+    config: of the run, or of one of its phases.
+    weights: of its networks; shapes in their place are enough to see whether it can be evaluated.
+    step: that they are of.
+    element_spec, whole_spec: name -> `jax.ShapeDtypeStruct` of one example of what the run is trained on, and of its whole
+      arrays; only a graph needs them.
+    random: with freshly drawn weights in their place.
+
+  Raises:
+    ConfigError: if what is to be evaluated cannot be told.
+  """
   if config.evaluation.passes:
-    return load_graph(config, workdir, step, *_specs(workdir, config), random=random)
+    return load_graph(config, weights, step, element_spec, whole_spec, random=random)
   name = evaluated_network(config)
-  module, variables, ema_of = _trained(config, workdir, step, name)
+  spec, variables = still_networks(config)[name], _variables(weights, name)
   view = evaluated_view(config, name)
-  view = view._replace(channels=_channels(module, variables, view))
+  view = view._replace(channels=_channels(spec.module, variables, view))
   if random:
-    key = environment.name_key(environment.run_key(config.seed), ema_of or name)
+    key = environment.name_key(environment.run_key(config.seed), spec.ema_of or name)
     image = jax.ShapeDtypeStruct((1, *view.shape, view.channels), jnp.float32)
-    variables, step = networks.initialise(module, key, ((image,), {})), 0
-  return Frozen(module, jax.device_put(variables), view, config.evaluation.feature or "features", name, step)
+    variables, step = networks.initialise(spec.module, key, ((image,), {})), 0
+  return Frozen(spec.module, variables, view, config.evaluation.feature or "features", name, step)
 
 
-def _trained(config, workdir: pathlib.Path, step: int, name: str):
-  """The module of a network, its variables in a checkpoint, and the network whose average it is, or None."""
-  spec = still_networks(config)[name]
-  params, stats = checkpoint.network_arrays(checkpoint.load_variables(workdir, step), name)
-  return spec.module, {"params": checkpoint.nested(params), "batch_stats": checkpoint.nested(stats)}, spec.ema_of
+def saved_weights(workdir: pathlib.Path, step: int) -> Weights:
+  """The weights of a run's networks in a checkpoint, which is read when the first of them is asked for."""
+  arrays = functools.cache(lambda: checkpoint.load_variables(workdir, step))
+
+  def weights(network):
+    params, stats = checkpoint.network_arrays(arrays(), network)
+    return jax.device_put((checkpoint.nested(params), checkpoint.nested(stats)))
+
+  return weights
+
+
+def _variables(weights: Weights, network: str) -> dict[str, Any]:
+  params, stats = weights(network)
+  return {"params": params, "batch_stats": stats}
 
 
 class Sees(NamedTuple):
@@ -199,7 +239,7 @@ def trained_shapes(config, workdir: pathlib.Path, step: int, name: str) -> Sees:
   Raises:
     ConfigError: if it takes no image of the evaluation's size.
   """
-  module, variables, _ = _trained(config, workdir, step, name)
+  module, variables = still_networks(config)[name].module, _variables(saved_weights(workdir, step), name)
   view = evaluated_view(config, name)
   channels = _channels(module, variables, view)
   image = jax.ShapeDtypeStruct((1, *view.shape, channels), jnp.float32)
@@ -245,7 +285,7 @@ def _channels(module, variables, view: View) -> int:
   for channels in guesses:
     image = jax.ShapeDtypeStruct((1, *view.shape, channels), jnp.float32)
     try:
-      jax.eval_shape(lambda image: module.apply(variables, image, train=False), image)
+      jax.eval_shape(lambda variables, image: module.apply(variables, image, train=False), variables, image)
       return channels
     except Exception as error:  # pylint: disable=broad-except  # whatever a module says of a shape
       reasons.append(" ".join(str(error).split())[:200])

@@ -10,14 +10,13 @@ It runs by the same rules as the method's own graph, on the weights of a checkpo
 own, the same each time. Networks are as in evaluation unless a pass says `train=True`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jssl import checkpoint, networks, tracing
+from jssl import networks, tracing
 from jssl.environment import run_graph, run_key, start
 from jssl.errors import ConfigError, nearest
 from jssl.evaluation.choice import ENGINE, still_networks
@@ -27,6 +26,8 @@ from jssl.graph import Graph, order, owner
 from jssl.method import Variables
 from jssl.nodes import make_node, Node, Pass
 from jssl.schedules import Horizon
+
+Weights = Callable[[str], tuple[Any, Any]]  # network -> its parameters and BatchNorm's statistics
 
 # What an output is called in a config -> the attribute of a FeatureModel.
 OUTPUTS = dict(features="image_features", places="patch_features", embeddings="embeddings", logits="logits")
@@ -56,6 +57,10 @@ class FrozenGraph(NamedTuple):
     views = {name: {**node.numbers} for name, node in self.graph.nodes.items() if not isinstance(node, Pass)}
     nets = sorted({node.net for node in self.graph.nodes.values() if isinstance(node, Pass)})
     return dict(network=", ".join(nets), feature=", ".join(f"{k}: {name}" for k, name in self.outputs.items()), view=views)
+
+  def with_weights(self, weights: Weights, step: int) -> "FrozenGraph":
+    """The same graph, which is the same program, with the weights of a step."""
+    return self._replace(variables=_given(self.graph, weights), step=step)
 
   def feature_model(self, name: str) -> FeatureModel:
     """The graph's outputs as the protocols want them."""
@@ -138,14 +143,20 @@ def check_outputs(outputs: Mapping[str, str], arrays: Mapping[str, Any]) -> None
 
 
 def load_graph(
-  config, workdir, step: int, element_spec: Mapping[str, Any], whole_spec: Mapping[str, Any] = {}, *, random: bool = False
+  config,
+  weights: Weights,
+  step: int,
+  element_spec: Mapping[str, Any],
+  whole_spec: Mapping[str, Any] = {},
+  *,
+  random: bool = False,
 ) -> FrozenGraph:
-  """The evaluation graph of a run with the weights of a checkpoint.
+  """The evaluation graph of a run with the weights of a step.
 
   Args:
     config: of the run, with `evaluation.passes`.
-    workdir: of the run.
-    step: of a checkpoint.
+    weights: of its networks.
+    step: that they are of.
     element_spec: name -> `jax.ShapeDtypeStruct` of one example of what the run was trained on.
     whole_spec: the same of its whole arrays; those of the data that are evaluated take their place.
     random: with freshly drawn weights, as a control.
@@ -159,8 +170,8 @@ def load_graph(
   nobody = Variables({}, {}, dict.fromkeys(graph.networks, {}), {}, {})
   traced = tracing.trace_graph(graph, nobody, batch)
   check_outputs(outputs, traced.arrays)
-  variables = _drawn(graph, config.seed, traced.calls) if random else _loaded(graph, workdir, step)
-  return FrozenGraph(graph, jax.tree.map(jnp.asarray, variables), outputs, config.seed, 0 if random else step)
+  variables = _drawn(graph, config.seed, traced.calls) if random else _given(graph, weights)
+  return FrozenGraph(graph, variables, outputs, config.seed, 0 if random else step)
 
 
 def _batch_spec(name: str, element_spec: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
@@ -175,11 +186,10 @@ def _drawn(graph: Graph, seed: int, calls) -> Variables:
   return _split(graph, *networks.initial_variables(graph.networks, run_key(seed), calls))
 
 
-def _loaded(graph: Graph, workdir, step: int) -> Variables:
-  arrays = checkpoint.load_variables(workdir, step)
-  called = {node.net for node in graph.nodes.values() if isinstance(node, Pass)}
-  found = {name: checkpoint.network_arrays(arrays, name) for name in called}
-  params, stats = ({name: checkpoint.nested(part[i]) for name, part in found.items()} for i in (0, 1))
+def _given(graph: Graph, weights: Weights) -> Variables:
+  called = sorted({node.net for node in graph.nodes.values() if isinstance(node, Pass)})
+  found = {name: weights(name) for name in called}
+  params, stats = ({name: part[i] for name, part in found.items()} for i in (0, 1))
   return _split(graph, params, stats)
 
 
