@@ -82,9 +82,12 @@ class Regime:
 
   def put(self, config):
     """Puts data, steps, optimizer and evaluation into a config, in place; views and networks are the caller's."""
+    config.optim.update(dict(name="adamw", lr=self.lr, lr_scale=None, weight_decay=0.05, warmup_fraction=0.1))
+    return self._put_data(config)
+
+  def _put_data(self, config):
     config.data.update(self.data)
     config.update(dict(batch_size=self.batch_size, total_steps=self.steps, log_every_steps=50, checkpoint_every_steps=250))
-    config.optim.update(dict(name="adamw", lr=self.lr, lr_scale=None, weight_decay=0.05, warmup_fraction=0.1))
     evaluation = dict(train=self.train, test=self.test, size=self.size, protocols=self.protocols)
     config.evaluation.update(evaluation)
     return config
@@ -94,6 +97,32 @@ class Regime:
     source = ("rgb", "extent=extent") if self.grey else common.IMAGE
     first = dict(rgb=dict(fn="as_rgb", reads=("image",))) if self.grey else {}
     return first | {name: dict(fn="augment", reads=source, **self.view | changes) for name in names}
+
+  def method(self, name: str):
+    """The demo of a method on this regime: its own losses, heads, masks and optimizer.
+
+    Its views keep their sizes and what they do; they crop as much as the regime's do and have its colours, where they change
+    any, and its statistics. Networks are as wide and deep as the regime's; those that see patches of 8 px are the regime's.
+    """
+    config = self._put_data(configs.load_config(name))
+    source = ("rgb", "extent=extent") if self.grey else common.IMAGE
+    views = {view: entry.to_dict() for view, entry in config.views.items() if view != "object"}
+    largest = max(entry["size"] for entry in views.values() if "size" in entry and entry["fn"] != "low_frequency_crop")
+    for entry in views.values():
+      if entry["reads"] in (common.IMAGE, ("object",)):
+        entry["reads"] = source
+        entry |= dict(scale=self.view["scale"]) if entry.get("size") == largest and "scale" in entry else {}
+      entry |= {key: self.view[key] for key in ("mean", "std") if entry.get(key, 0.0) not in (0.0, 1.0)}
+      if isinstance(entry.get("jitter"), tuple):
+        entry |= {key: self.view[key] for key in ("jitter", "jitter_prob") if key in self.view and key in entry}
+      entry |= {key: self.view.get(key, 0.0) for key in ("grayscale",) if key in entry}
+      entry |= dict(flip=self.view["flip"]) if "flip" in self.view and entry["fn"] == "augment" else {}
+    config.views = self.views() | views
+    for network in config.networks.values():
+      if network.get("fn") == "vit":
+        same = ("width", "depth", "num_heads") + (("stem",) if network.patch_size == self.net["patch_size"] else ())
+        network.update({key: self.net[key] for key in same})
+    return config
 
   def labelled(self):
     """The config of the control with labels: the regime's network on its views, and a linear classifier."""

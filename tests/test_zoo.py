@@ -1,11 +1,19 @@
 """The table of all methods."""
 
+import dataclasses
 import importlib.util
 import pathlib
 
+import jax
+import numpy as np
 import pytest
 
-from jssl import study
+from experiments.regimes import REGIMES
+from experiments.zoo import regime as of_regime
+from jssl import data, study
+from jssl.config import check_config, load_config
+from jssl.configs import common
+from jssl.trainer import Trainer
 from tests import methods
 
 FOLDER = pathlib.Path(__file__).parents[1] / "experiments/zoo"
@@ -63,3 +71,43 @@ def test_a_run_is_measured_beside_its_random_weights_and_raw_pixels(zoo, tmp_pat
   assert first["patches"] == 256 and first["images_per_second"] > 0 and first["train/mib"] > 0
   assert first["random weights/rankme/rankme"] > 1 and first["raw pixels/object_similarity/overlap"] > 0
   assert "rankme/rankme" in second and not any(name.startswith("raw pixels/") for name in second)
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist_shifted", "glyphs"])
+def test_every_method_has_an_arm_on_a_regime(name):
+  regime = REGIMES[name]
+  arms = of_regime.arms(regime)
+  assert set(of_regime.METHODS) - set(arms) == ({"colorization"} if regime.grey else set())
+  for method, config in arms.items():
+    check_config(config)
+    seen = [view for view in config.views.values() if view.fn in ("augment", "resize_view", "tile_pair")]
+    assert seen and all(view.reads == (("rgb", "extent=extent") if regime.grey else common.IMAGE) for view in seen), method
+    assert {network.width for network in config.networks.values() if network.get("fn") == "vit"} == {96}, method
+    own, demo = config.optim.to_dict(), load_config(method).optim.to_dict()
+    assert own == demo and config.total_steps == regime.steps and config.batch_size == regime.batch_size
+
+
+@pytest.mark.parametrize(
+  "method", ["dino", "bss_simclr", *(pytest.param(m, marks=pytest.mark.slow) for m in ("mae", "msn"))]
+)
+def test_an_arm_on_a_regime_can_be_trained(method):
+  config = REGIMES["fashion_mnist_shifted"].method(method)
+  source = data.from_arrays(image=np.zeros((256, 40, 40, 1), np.uint8), label=np.zeros(256, np.int32))
+  assert "loss" in Trainer(config, source, devices=jax.devices()[:1]).metric_names()
+
+
+def test_the_share_of_the_way_to_the_labels(tmp_path):
+  regime = dataclasses.replace(REGIMES["glyphs"], name="small")
+  controls = {"knn/k20": 0.9, "few_labels/n10": 0.8}
+  controls |= {f"{control}/{name}": 0.1 for control in regime.controls for name in dict(controls)}
+  found = {"knn/k20": 0.5, "few_labels/n10": 0.3, "random weights/knn/k20": 0.1, "random weights/few_labels/n10": 0.2}
+  rows = [
+    dict(arm=arm, seed=0, seconds=10.0, mib=100.0, metrics=found | {"few_labels/n10": x})
+    for arm, x in (("a", 0.3), ("b", 0.5))
+  ]
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(study.Ledger, "rows", lambda self: [dict(arm="with labels", seed=0, metrics=controls)])
+    lines = of_regime.table(regime, rows).splitlines()
+  assert lines[2] == "| b | 1 | 0.500 (50 %) | 0.500 (50 %) | - | 10 | 100 |"
+  assert lines[3] == "| a | 1 | 0.500 (50 %) | 0.300 (17 %) | - | 10 | 100 |"
+  assert lines[4] == "| with labels | 1 | 0.900 | 0.800 | | | |" and len(lines) == 7
