@@ -38,8 +38,8 @@ def extract(
   Args:
     workdir: of the run.
     source: the examples, or arrays by name, as `data.from_arrays` takes them.
-    output: as `config.evaluation.outputs` has them: "features", one vector an example; "places", one a patch; "embeddings"
-      and "logits" of those that name them there.
+    output: as `config.evaluation.outputs` has them: "features", one vector an example; "places", one a patch; "embeddings",
+      the projector's output, see `config.evaluation.embedding`; "logits" of those that name them there.
     step: of the checkpoint; default the last.
     modules: whose functions the run's config may name, see `workdirs.trusted_config`.
     overrides: `--config.evaluation.key=value`, such as another view's size.

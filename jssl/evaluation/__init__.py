@@ -1,13 +1,17 @@
 """Evaluation of frozen features: pure functions of arrays, and the named protocols that put them together."""
 
+from jssl.evaluation.attentive import attentive_probe
 from jssl.evaluation.baselines import foreground_model, position_model, raw_pixel_model
 from jssl.evaluation.clusters import cluster_agreement
+from jssl.evaluation.copy_detection import copy_detection_scores
 from jssl.evaluation.domains import domain_purity
 from jssl.evaluation.features import channel_statistics, raw_pixel_patches, raw_pixels
 from jssl.evaluation.few_labels import few_label_accuracy
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.lidar import alignment, lidar_score
 from jssl.evaluation.linear import linear_probe
+from jssl.evaluation.linear_recipes import dinov2_linear_probe, mae_linear_probe
+from jssl.evaluation.logistic import logistic_regression_accuracy
 from jssl.evaluation.model import FeatureModel
 from jssl.evaluation.object_similarity import object_overlap
 from jssl.evaluation.prompt_segmentation import prompt_iou, prompt_scores
@@ -38,11 +42,14 @@ __all__ = [
   "View",
   "alignment",
   "alpha_req",
+  "attentive_probe",
   "channel_statistics",
   "cluster_agreement",
   "collect",
   "constant_similarity",
+  "copy_detection_scores",
   "cosine_similarity",
+  "dinov2_linear_probe",
   "domain_purity",
   "effective_rank",
   "few_label_accuracy",
@@ -51,6 +58,8 @@ __all__ = [
   "knn_accuracy",
   "lidar_score",
   "linear_probe",
+  "logistic_regression_accuracy",
+  "mae_linear_probe",
   "object_overlap",
   "parse_protocols",
   "participation_ratio",

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jssl.evaluation.devices import on_devices
+from jssl.evaluation.drawn import EditedViews
 from jssl.evaluation.features import raw_pixel_patches, raw_pixels
 from jssl.evaluation.model import FeatureModel
 from jssl.evaluation.similarity import constant_similarity, patch_positions, position_similarity
@@ -37,6 +38,23 @@ class _Pixels:
     return jax.numpy.stack([images.mean((1, 2)), (images**2).mean((1, 2))], 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class _PixelsOfEach:
+  """The same pixels of several edits of each image."""
+
+  drawn: EditedViews
+  size: tuple[int, int]
+
+  @property
+  def reads(self) -> tuple[str, ...]:
+    return self.drawn.reads
+
+  def __call__(self, state, batch):
+    del state
+    shrink = jax.vmap(lambda image: resize(image, self.size))
+    return jax.numpy.stack([shrink(self.drawn(batch, number)) for number in range(self.drawn.views)], 1)
+
+
 def raw_pixel_model(data: EvaluationData, view: View, grid: tuple[int, int] | None) -> FeatureModel:
   """Baseline: the pixels that the network sees, standardised by channel; patches are the network's own.
 
@@ -53,11 +71,18 @@ def raw_pixel_model(data: EvaluationData, view: View, grid: tuple[int, int] | No
   size = _affordable(view, [len(data.source(name)) for name in ("train", "test") if data.has(name)])
   mean, std, count = _statistics(data.source(split), view)
   whole, shrunk = on_devices(_Pixels(view, view.shape)), on_devices(_Pixels(view, size))
+
+  def edited(kind, edits, *, seed):
+    del kind  # image_features are all there is
+    look = on_devices(_PixelsOfEach(EditedViews(view, edits, seed), size))
+    return lambda batch: np.stack([raw_pixels(x, mean=mean, std=std) for x in np.moveaxis(look(batch), 1, 0)], 1)
+
   return FeatureModel(
     name="raw pixels",
     image_features=lambda batch: raw_pixels(shrunk(batch), mean=mean, std=std),
     patch_features=(lambda batch: raw_pixel_patches(whole(batch), grid, mean=mean, std=std)) if grid else None,
     grid=grid,
+    edited=edited,
     view=view,
     parameters=dict(pixels=f"{size[0]} x {size[1]}", standardised_over=f"{count} images of {split}"),
   )

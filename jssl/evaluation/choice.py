@@ -4,7 +4,7 @@ A config's tables have no order (`config.json` sorts them). Where what a run say
 told the key to set.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import inspect
 from typing import Any
 
@@ -69,6 +69,72 @@ def evaluated_view(config, network: str) -> View:
   view = View(**found, **more)
   _check(view)
   return view
+
+
+def seen_views(config, network: str) -> list[str]:
+  """Names of the arrays of `config.views` that a network's own passes see as one image; of what a mask makes, its views'."""
+  found = set()
+  for spec in config.passes.values():
+    if spec.net == network and not spec.get("fold") and _image(config, spec):
+      first = next(read for read in spec.reads if not isinstance(read, str) or "=" not in read)
+      waiting = list(nodes.flat_names((first,)))
+      while waiting:
+        name = waiting.pop()
+        if mask := graph.owner(name, config.masking):
+          reads, _ = nodes.parse_reads("", config.masking[mask].get("reads", ()))
+          waiting += nodes.flat_names(reads)
+        elif graph.owner(name, config.views):
+          found.add(name)
+  return sorted(found)
+
+
+def trained_areas(config, name: str) -> list[int]:
+  """Pixels of what an array of `config.views` shows, as far as its entry or those that it is made of say it."""
+  view = graph.owner(name, config.views)
+  found = _numbers(_drawn(config), config.views, view, "size", frozenset()) if view else []
+  return [_area(size) for size in found]
+
+
+def embedding_output(config, network: str, vectors: Sequence[str]) -> str | None:
+  """The projector's output: what `config.evaluation.embedding` names, or else the one vector that a head gives to losses.
+
+  Heads are those of the network, or of the student that it follows; what passes of other networks and targets read counts
+  as read by losses. A head that another one reads comes before that: a predictor stands on its projector.
+
+  Args:
+    config: of the run.
+    network: that is evaluated.
+    vectors: names of its outputs of one vector an image.
+
+  Returns:
+    The name, or None if there is none, or several.
+
+  Raises:
+    ConfigError: if there is no output of the name that the config gives.
+  """
+  if given := config.evaluation.get("embedding"):
+    if given not in vectors:
+      raise ConfigError(f"config.evaluation.embedding='{given}': {nearest(given, vectors)}")
+    return given
+  followed = [network]
+  while student := config.networks[followed[-1]].get("ema"):
+    followed.append(student)
+  heads = config.networks[followed[-1]].get("heads", {})
+  own = {name for name, spec in config.passes.items() if spec.net in followed}
+  found = set()
+  for entry in (*config.losses.values(), *config.targets.values(), *config.passes.values()):
+    for read in nodes.flat_names((*entry.get("reads", ()), *entry.get("terms", ()))):
+      writer, _, output = read.rpartition("=")[2].partition("/")
+      if writer in own and output in vectors and graph.owner(output, heads):
+        found.add(output)
+  first = lambda output: (
+    not any(
+      graph.owner(read, heads) in {graph.owner(name, heads) for name in found}
+      for read in nodes.flat_names(heads[graph.owner(output, heads)].get("reads", ()))
+    )
+  )
+  found = sorted(filter(first, found))
+  return found[0] if len(found) == 1 else None
 
 
 def trained_config(config, step: int, num_examples: int | None):

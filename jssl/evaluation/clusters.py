@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jssl.evaluation.knn import check_labels
+from jssl.evaluation.selection import check_features, check_labels
 
 
 def cluster_agreement(
@@ -33,7 +33,8 @@ def cluster_agreement(
     of clusters and classes; `nmi` (by the arithmetic mean of the entropies) and `ari`, scikit-learn's; and the `parameters`.
 
   Raises:
-    ValueError: for more clusters than training features, or numbers out of range.
+    ValueError: for more clusters than training features, numbers out of range, or features that are not finite or all the
+      same.
   """
   # pylint: disable=g-import-not-at-top  # a second of every start
   from scipy.optimize import linear_sum_assignment
@@ -43,7 +44,7 @@ def cluster_agreement(
   count = num_classes if clusters is None else clusters
   if not isinstance(count, int) or not 1 <= count <= len(train) or starts < 1:
     raise ValueError(f"clusters={count}, starts={starts}: give 1 to {len(train)} clusters, as many as training features")
-  train, test = (np.asarray(x, np.float32) for x in (train, test))
+  train, test = check_features("clusters", train, test)
   if normalize:
     train, test = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (train, test))
   found = cluster.KMeans(count, n_init=starts, random_state=seed).fit(train).predict(test)

@@ -23,7 +23,7 @@ def on_devices(function: Callable, state: Any = ()) -> Callable[[Any], np.ndarra
 
   Returns:
     A function of a batch of any length, or of images alone, to a NumPy array `[n, ...]`. What does not fill the devices is
-    padded with its last row, and the surplus is cut off again.
+    padded with its last row, and the surplus is cut off again. It has the same `reads`.
   """
   sent = None
   shared: tuple[dict, Any] = ({}, {})  # whole arrays, and the same on the devices
@@ -49,6 +49,7 @@ def on_devices(function: Callable, state: Any = ()) -> Callable[[Any], np.ndarra
       parts.append(np.asarray(compiled(sent, shared[1], parallel.put_batch(part)))[: n - start])
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+  setattr(call, "reads", reads)  # noqa: B010
   return call
 
 

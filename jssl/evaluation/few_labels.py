@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jssl.evaluation.knn import check_labels
+from jssl.evaluation.selection import check_features, check_labels, standardized
 
 
 def few_label_accuracy(
@@ -46,7 +46,8 @@ def few_label_accuracy(
     the draws; and the `parameters`.
 
   Raises:
-    ValueError: if a class has fewer examples than are asked for, or a number is out of range.
+    ValueError: if a class has fewer examples than are asked for, a number is out of range, or features are not finite or
+      all the same.
   """
   from sklearn.linear_model import LogisticRegression  # pylint: disable=g-import-not-at-top  # a second of every start
 
@@ -64,9 +65,8 @@ def few_label_accuracy(
       f"per_class={counts}, fractions={shares}, draws={draws}, penalty={penalty}: the smallest class has {smallest} "
       "training examples; give 1 to as many of a class, shares in (0, 1], one draw or more, and a penalty above 0."
     )
-  train, test = np.asarray(train, np.float32), np.asarray(test, np.float32)
-  mean, std = train.mean(0), np.maximum(train.std(0), 1e-6)
-  train, test = (train - mean) / std, (test - mean) / std
+  train, test = check_features("few_labels", train, test)
+  train, test = standardized(train, train, test)
   wanted = {f"n{count}": np.full(num_classes, count) for count in counts}
   wanted |= {f"share{share:g}": np.maximum(np.rint(share * sizes), 1).astype(int) for share in shares}
   metrics = {}

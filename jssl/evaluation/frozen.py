@@ -12,8 +12,9 @@ import numpy as np
 from jssl import checkpoint, data, environment, networks, workdirs
 from jssl import config as configs
 from jssl.errors import ConfigError, nearest
-from jssl.evaluation.choice import evaluated_network, evaluated_view, still_networks, trained_config
+from jssl.evaluation.choice import embedding_output, evaluated_network, evaluated_view, still_networks, trained_config
 from jssl.evaluation.devices import on_devices
+from jssl.evaluation.drawn import Drawn, Edit, EditedViews, training_views
 from jssl.evaluation.graph import FrozenGraph, load_graph, Weights
 from jssl.evaluation.model import FeatureModel
 from jssl.evaluation.view import as_batch, check_images, View
@@ -31,6 +32,7 @@ class Frozen(NamedTuple):
     feature: which of its outputs stands for the image.
     name: of the network in its run's config.
     step: of the checkpoint that its weights come from; 0 for the weights before the first step.
+    config: of its run, which says what its projector is and which views it was trained on; None without a run.
   """
 
   module: Any
@@ -39,6 +41,7 @@ class Frozen(NamedTuple):
   feature: str = "features"
   name: str = "network"
   step: int = 0
+  config: Any = None
 
   def about(self) -> dict[str, Any]:
     """What is evaluated, as results carry it."""
@@ -71,6 +74,8 @@ class Frozen(NamedTuple):
     vectors = [key for key, x in shapes.items() if x.ndim == 2]
     if self.feature not in vectors:
       raise ConfigError(f"config.evaluation.feature='{self.feature}': {nearest(self.feature, vectors)}")
+    embedding = embedding_output(self.config, self.name, vectors) if self.config else None
+    outputs = dict(image_features=self.feature, embeddings=embedding)
     has_patches = "patch_tokens" in shapes
     has_blocks = has_patches and any(key.startswith(_BLOCKS) for key in shapes)
     return FeatureModel(
@@ -79,12 +84,30 @@ class Frozen(NamedTuple):
       patch_features=self._extract("patch_tokens") if has_patches else None,
       block_features=self._extract(last_blocks) if has_blocks else None,
       grid=self.module.grid(shape) if has_patches else None,
+      embeddings=self._extract(embedding) if embedding else None,
+      embedding=embedding,
+      embedding_dims=shapes[embedding].shape[-1] if embedding else None,
+      drawn=functools.partial(self._drawn, outputs) if self.config else None,
+      edited=functools.partial(self._edited, outputs),
       view=self.view,
     )
 
   def _extract(self, output: str | Callable) -> Callable[[Any], np.ndarray]:
     """A function from a batch, or images alone, to one of the network's outputs, or to what a function makes of them all."""
     return on_devices(_Look(self.module, self.view, output), self.variables)
+
+  def _drawn(self, outputs: Mapping[str, str | None], kind: str, views: int, *, seed: int):
+    """See `FeatureModel.drawn`."""
+    return self._at_each(training_views(self.config, self.name, views, seed), outputs[kind])
+
+  def _edited(self, outputs: Mapping[str, str | None], kind: str, edits: tuple[Edit, ...], *, seed: int):
+    """See `FeatureModel.edited`."""
+    return self._at_each(EditedViews(self.view, edits, seed), outputs[kind])
+
+  def _at_each(self, drawn: Drawn, output: str | None) -> Callable[[Any], np.ndarray]:
+    if output is None:
+      raise ConfigError(f"'{self.name}' has no projector that its config names")
+    return on_devices(_LookAtEach(self.module, drawn, output), self.variables)
 
 
 def everything(module: Any, variables: Any, images: Any) -> dict[str, jax.Array]:
@@ -119,6 +142,27 @@ class _Look:
 
   def __eq__(self, other):
     return isinstance(other, _Look) and self._key == other._key
+
+  def __hash__(self):
+    return hash(self._key)
+
+
+class _LookAtEach:
+  """The same output for several views of each image, one after the other."""
+
+  def __init__(self, module: Any, drawn: Drawn, output: str):
+    self.module, self.drawn, self.output = module, drawn, output
+    self.reads = drawn.reads
+    self._key = (repr(module), drawn, output)
+
+  def __call__(self, variables, batch):
+    def look(number):
+      return everything(self.module, variables, self.drawn(batch, number))[self.output]
+
+    return jnp.moveaxis(jax.lax.map(look, jnp.arange(self.drawn.views)), 0, 1)
+
+  def __eq__(self, other):
+    return isinstance(other, _LookAtEach) and self._key == other._key
 
   def __hash__(self):
     return hash(self._key)
@@ -196,7 +240,7 @@ def freeze(
     key = environment.name_key(environment.run_key(config.seed), spec.ema_of or name)
     image = jax.ShapeDtypeStruct((1, *view.shape, view.channels), jnp.float32)
     variables, step = networks.initialise(spec.module, key, ((image,), {})), 0
-  return Frozen(spec.module, variables, view, config.evaluation.feature or "features", name, step)
+  return Frozen(spec.module, variables, view, config.evaluation.feature or "features", name, step, config)
 
 
 def saved_weights(workdir: pathlib.Path, step: int) -> Weights:

@@ -16,6 +16,7 @@ import numpy as np
 
 from jssl.arrays import l2_normalize
 from jssl.evaluation.chunks import map_chunks
+from jssl.evaluation.selection import check_features, check_labels
 
 
 @functools.partial(jax.jit, static_argnames=("ks", "temperature", "num_classes", "weighted"))
@@ -61,10 +62,11 @@ def knn_accuracy(
     `metrics`: `k<k>` for each k, the fraction of correct queries; and the `parameters`.
 
   Raises:
-    ValueError: if some k exceeds n, the temperature is not above 0, labels leave their range, or shapes disagree.
+    ValueError: if some k exceeds n, the temperature is not above 0, labels leave their range, or shapes disagree; for
+      features that are not finite, or all the same.
   """
   ks = (k,) if isinstance(k, int) else tuple(k)
-  keys, queries = l2_normalize(jnp.asarray(bank, jnp.float32)), np.asarray(queries, np.float32)
+  bank, queries = check_features("knn", bank, queries)
   if len(bank) != len(bank_labels) or len(queries) != len(labels):
     counts = f"{len(bank)} bank features, {len(bank_labels)} labels; {len(queries)} queries, {len(labels)} labels"
     raise ValueError(f"Every feature needs one label; found {counts}.")
@@ -74,6 +76,7 @@ def knn_accuracy(
     raise ValueError(f"temperature={temperature} must be above 0.")
   bank_labels = check_labels(bank_labels, num_classes, "bank_labels")
   labels = check_labels(labels, num_classes, "labels")
+  keys = l2_normalize(jnp.asarray(bank))
   predict = functools.partial(_predict, ks=ks, temperature=float(temperature), num_classes=num_classes, weighted=weighted)
   predicted = map_chunks(lambda q: predict(q, keys, jnp.asarray(bank_labels)), queries, chunk=min(chunk, len(queries)))
   accuracy = (predicted == labels[:, None]).mean(0)
@@ -82,11 +85,3 @@ def knn_accuracy(
     metrics={f"k{number}": float(value) for number, value in zip(ks, accuracy, strict=True)},
     parameters=dict(k=ks, **votes, similarity="cosine", bank=len(bank), queries=len(queries)),
   )
-
-
-def check_labels(labels: np.ndarray, num_classes: int, name: str) -> np.ndarray:
-  """The labels as an array; ValueError, by name, if one lies outside [0, num_classes)."""
-  labels = np.asarray(labels)
-  if labels.min() < 0 or labels.max() >= num_classes:
-    raise ValueError(f"{name} range over [{labels.min()}, {labels.max()}], not within [0, {num_classes}).")
-  return labels

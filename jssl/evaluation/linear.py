@@ -17,45 +17,57 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jssl.evaluation.knn import check_labels
+from jssl.evaluation.selection import check_features, check_labels, hold_out, over_epochs, standardized
 
 LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-def _fit(learning_rate, key, features, labels, *, num_classes, epochs, batch_size, momentum):
-  """Weights and bias of one probe after SGD over `features [n, dim]`, `labels [n]`."""
-  n, dim = features.shape
-  steps = n // batch_size
-  optimizer = optax.sgd(optax.cosine_decay_schedule(learning_rate, epochs * steps), momentum=momentum)
-  params = dict(kernel=jnp.zeros((dim, num_classes)), bias=jnp.zeros(num_classes))
+@functools.partial(jax.jit, static_argnames=("num_classes", "epochs", "batch_size", "momentum"))
+def fit_rates(learning_rates, key, features, labels, *, num_classes, epochs, batch_size, momentum):
+  """One classifier for each learning rate, after SGD over the same batches.
 
-  def loss(params, index):
-    logits = features[index] @ params["kernel"] + params["bias"]
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels[index]).mean()
+  All rates' kernels stand side by side in one matrix, so that a step is one product with its batch and one back.
+
+  Args:
+    learning_rates: `[rates]`, peak rates; they fall to 0 along half a cosine.
+    key: of the order of the examples.
+    features: `[n, dim]`.
+    labels: `[n]` integers in [0, num_classes).
+    num_classes: number of classes.
+    epochs: passes over the features; an incomplete last batch of each is dropped.
+    batch_size: examples a step, at most n.
+    momentum: of SGD.
+
+  Returns:
+    `kernel [dim, rates, num_classes]` and `bias [rates, num_classes]`, which begin at 0.
+  """
+  n, dim = features.shape
+  rates, steps = len(learning_rates), n // batch_size
+  schedule = optax.cosine_decay_schedule(1.0, epochs * steps)
+  columns = jnp.repeat(learning_rates, num_classes)
 
   def step(carry, index):
-    params, state = carry
-    updates, state = optimizer.update(jax.grad(loss)(params, index), state, params)
-    return (optax.apply_updates(params, updates), state), None
+    params, trace, count = carry
+    x = features[index]
+    logits = (x @ params["kernel"] + params["bias"]).reshape(batch_size, rates, num_classes)
+    error = jax.nn.softmax(logits) - jax.nn.one_hot(labels[index], num_classes)[:, None]  # d loss / d logits
+    error = error.reshape(batch_size, -1) / batch_size
+    gradient = dict(kernel=x.T @ error, bias=error.sum(0))
+    trace = jax.tree.map(lambda m, g: momentum * m + g, trace, gradient)
+    params = jax.tree.map(lambda p, m: p - schedule(count) * columns * m, params, trace)
+    return params, trace, count + 1
 
-  def epoch(carry, key):
-    order = jax.random.permutation(key, n)[: steps * batch_size]
-    return jax.lax.scan(step, carry, order.reshape(steps, batch_size))
-
-  (params, _), _ = jax.lax.scan(epoch, (params, optimizer.init(params)), jax.random.split(key, epochs))
-  return params
-
-
-@functools.partial(jax.jit, static_argnames=("num_classes", "epochs", "batch_size", "momentum"))
-def _fit_grid(learning_rates, key, features, labels, **numbers):
-  return jax.vmap(lambda rate: _fit(rate, key, features, labels, **numbers))(learning_rates)
+  params = dict(kernel=jnp.zeros((dim, rates * num_classes)), bias=jnp.zeros(rates * num_classes))
+  start = (params, params, jnp.zeros((), jnp.int32))
+  params, _, _ = over_epochs(step, start, key, n=n, epochs=epochs, batch_size=batch_size)
+  return jax.tree.map(lambda p: p.reshape(*p.shape[:-1], rates, num_classes), params)
 
 
 @jax.jit
-def _accuracies(params, features, labels):
-  """Accuracy `[rates]` of each probe."""
-  logits = jnp.einsum("nd,rdc->rnc", features, params["kernel"]) + params["bias"][:, None]
-  return (logits.argmax(-1) == labels).mean(-1)
+def rate_accuracies(params, features, labels):
+  """Accuracy `[rates]` of each classifier that `fit_rates` gives."""
+  logits = jnp.einsum("nd,drc->nrc", features, params["kernel"]) + params["bias"]
+  return (logits.argmax(-1) == labels[:, None]).mean(0)
 
 
 def linear_probe(
@@ -93,24 +105,21 @@ def linear_probe(
     `metrics`: `accuracy` (test), `held_out_accuracy`, the chosen `lr`; `by_lr`: rate -> both; and the `parameters`.
 
   Raises:
-    ValueError: if a label leaves its range, or either part of the split is empty.
+    ValueError: if a label leaves its range, features are not finite or all the same, or nothing can be chosen on the
+      held-out part, see `hold_out`.
   """
-  train, test = np.asarray(train, np.float32), np.asarray(test, np.float32)
+  train, test = check_features("linear", train, test)
   train_labels = check_labels(train_labels, num_classes, "train_labels")
   test_labels = check_labels(test_labels, num_classes, "test_labels")
-  count = round(held_out * len(train))
-  if not 0 < count < len(train):
-    raise ValueError(f"held_out={held_out} of {len(train)} examples is {count}; both parts of the split need some.")
-  choose, fit = np.split(np.random.default_rng(seed).permutation(len(train)), [count])
+  choose, fit = hold_out(train_labels, held_out, seed)
   if standardize:
-    mean, std = train[fit].mean(0), train[fit].std(0)
-    train, test = ((x - mean) / np.maximum(std, 1e-6) for x in (train, test))
+    train, test = standardized(train[fit], train, test)
   rates = tuple(sorted(map(float, learning_rates)))
   numbers = dict(epochs=epochs, batch_size=min(batch_size, len(fit)), momentum=momentum)
   key = jax.random.key(seed, impl="threefry2x32")
-  params = _fit_grid(jnp.array(rates), key, train[fit], train_labels[fit], num_classes=num_classes, **numbers)
-  chosen_by = np.asarray(_accuracies(params, train[choose], train_labels[choose]))
-  accuracy = np.asarray(_accuracies(params, test, test_labels))
+  params = fit_rates(jnp.array(rates), key, train[fit], train_labels[fit], num_classes=num_classes, **numbers)
+  chosen_by = np.asarray(rate_accuracies(params, train[choose], train_labels[choose]))
+  accuracy = np.asarray(rate_accuracies(params, test, test_labels))
   best = int(chosen_by.argmax())
   return dict(
     metrics=dict(accuracy=float(accuracy[best]), held_out_accuracy=float(chosen_by[best]), lr=rates[best]),
@@ -122,7 +131,7 @@ def linear_probe(
       schedule="cosine",
       standardize=standardize,
       fitted_on=len(fit),
-      chosen_on=count,
+      chosen_on=len(choose),
       tested_on=len(test),
       seed=seed,
     ),

@@ -23,8 +23,14 @@ class FeatureModel:
       the mean of the patch tokens), then the mean of the last block's patch tokens, all after the final LayerNorm.
     grid: patches (h, w), h * w = N.
     similarity: between patches; see `jssl.evaluation.similarity`.
-    embeddings: `batch -> [n, K]`, the projector's output, which `rankme` and `spectrum` prefer to image_features.
+    embeddings: `batch -> [n, K]`, the projector's output, which `rankme`, `spectrum` and `lidar` score beside
+      image_features.
+    embedding: the name of that output, for results.
+    embedding_dims: K, where it is known before anything is computed.
     logits: `batch -> [n, classes]`, what a classifier says.
+    drawn: `(kind, views, seed) -> (batch -> [n, views, D])`: features of the kind "image_features" or "embeddings" of
+      several views of each image by the run's own augmentation, see `jssl.evaluation.drawn`; the batch has `index [n]`.
+    edited: `(kind, edits, seed) -> (batch -> [n, edits, D])`: the same of edits of what the network is shown.
     view: the part of the images that the patches lie on; None for whole images.
     reads: names of the arrays that its functions read, `index` among them; None for images.
     parameters: of the model, which are added to those of its results.
@@ -37,7 +43,11 @@ class FeatureModel:
   grid: tuple[int, int] | None = None
   similarity: Callable = cosine_similarity
   embeddings: Callable | None = None
+  embedding: str | None = None
+  embedding_dims: int | None = None
   logits: Callable | None = None
+  drawn: Callable | None = None
+  edited: Callable | None = None
   view: View | None = None
   reads: tuple[str, ...] | None = None
   parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)

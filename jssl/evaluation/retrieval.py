@@ -10,6 +10,7 @@ import numpy as np
 from jssl.arrays import l2_normalize
 from jssl.evaluation.chunks import map_chunks
 from jssl.evaluation.ranking import ranking_scores
+from jssl.evaluation.selection import check_features
 
 
 @functools.partial(jax.jit, static_argnames=("ks",))
@@ -53,13 +54,17 @@ def retrieval_scores(features: np.ndarray, labels: np.ndarray, *, k: int | Seque
     `parameters`, with the `map` of a random order as `chance`.
 
   Raises:
-    ValueError: if shapes disagree, k is out of range, or no class has two examples.
+    ValueError: if shapes disagree, k is out of range, there is one class, or no class has two examples; for features that
+      are not finite, or all the same.
   """
   ks = (k,) if isinstance(k, int) else tuple(k)
   labels = np.asarray(labels)
   if len(features) != len(labels) or not ks or not 1 <= min(ks) <= max(ks) < len(features):
     raise ValueError(f"retrieval: {len(features)} features, {len(labels)} labels, k={ks}: k must be below their number")
-  z = l2_normalize(jnp.asarray(features, jnp.float32))
+  if len(np.unique(labels)) < 2:
+    raise ValueError("retrieval: all examples are of one class: there is nothing to tell apart")
+  (features,) = check_features("retrieval", features)
+  z = l2_normalize(jnp.asarray(features))
   score = functools.partial(_scores, keys=z, key_labels=jnp.asarray(labels), ks=ks)
   places = np.arange(len(labels))
   scores, counts = map_chunks(score, np.asarray(z), labels, places, chunk=min(chunk, len(labels)))

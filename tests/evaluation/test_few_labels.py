@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from jssl.evaluation import few_label_accuracy
+from jssl.evaluation import EvaluationData, FeatureModel, few_label_accuracy, parse_protocols, run_protocols
 from jssl.evaluation.few_labels import draw_labelled
 
 RNG = np.random.default_rng(0)
@@ -83,3 +83,21 @@ def test_numbers_that_cannot_be_are_named():
   for numbers in (dict(per_class=31), dict(per_class=()), dict(fractions=1.5), dict(draws=0), dict(penalty=0.0)):
     with pytest.raises(ValueError, match="give 1 to as many of a class"):
       few_label_accuracy(train, labels, train, labels, num_classes=3, **numbers)
+
+
+@pytest.mark.parametrize(
+  "spelling, names",
+  [
+    ("few_labels:per_class=(1,2,5,10,50),draws=10", ["n1", "n2", "n5", "n10", "n50"]),
+    ("few_labels:fractions=(0.01,0.1)", ["n10", "share0.01", "share0.1"]),
+  ],
+)
+def test_how_the_papers_numbers_are_spelled(spelling, names):
+  (train, labels), (test, test_labels) = examples(300), examples(60)
+  image = lambda x: np.clip(x * 4 + 100, 0, 255).astype(np.uint8)[:, None, :, None]
+  data = EvaluationData(dict(image=image(train), label=labels), dict(image=image(test), label=test_labels))
+  model = FeatureModel("mine", lambda batch: batch["image"][:, 0, :, 0].astype(np.float32))
+  numbers = parse_protocols([spelling])
+  found = run_protocols(numbers, model, data, **numbers)["few_labels"]
+  assert list(found["metrics"]) == [part for name in names for part in (name, f"{name}_std")]
+  assert found["parameters"]["draws"] == (10 if "draws" in spelling else 5)

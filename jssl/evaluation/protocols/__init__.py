@@ -5,7 +5,6 @@ on what it means, and `format_table` prints both. A protocol of the user's own i
 """
 
 from collections.abc import Iterable, Mapping
-import functools
 import inspect
 from typing import Any
 
@@ -16,19 +15,10 @@ from jssl.errors import ConfigError, nearest
 from jssl.evaluation.model import FeatureModel
 from jssl.evaluation.protocols import labelled, places, unlabelled
 from jssl.evaluation.protocols.protocol import Protocol
+from jssl.evaluation.split_features import SplitFeatures
 from jssl.evaluation.splits import EvaluationData
-from jssl.evaluation.stream import collect
 
 PROTOCOLS = {**labelled.PROTOCOLS, **places.PROTOCOLS, **unlabelled.PROTOCOLS}
-
-# What is read with the images, of the splits that have it.
-_WITH = dict(
-  image_features=("label",),
-  block_features=("label",),
-  embeddings=("label",),
-  logits=("label",),
-  patch_features=("label", "segments", "segment_label", "extent"),
-)
 
 
 def find_protocol(name: str) -> Protocol:
@@ -128,17 +118,7 @@ def run_protocols(names: Iterable[str], model: FeatureModel, data: EvaluationDat
       raise ConfigError(f"numbers of protocol '{name}', which is not run; {nearest(name, names)}")
   numbers = {name: check_numbers(name, overrides.get(name, {})) for name in names}
 
-  @functools.cache
-  def features(kind, split):
-    if not data.has(split):
-      raise ConfigError(f"the data has no {split}")
-    title = f"{kind.replace('_', ' ')} of '{model.name}'"
-    function = getattr(model, kind)
-    more = _WITH.get(kind, ())
-    found, rest = collect(function, data.source(split), model.view, more=more, title=title, reads=model.reads)
-    data.remember(split, rest)
-    return found
-
+  features = SplitFeatures(model, data)
   return {name: _run(name, model, data, features, numbers[name]) for name in names}
 
 

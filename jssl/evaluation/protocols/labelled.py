@@ -1,4 +1,4 @@
-"""Protocols of one vector an example, with labels."""
+"""Protocols of examples with labels, by one vector each, or by one for each block or patch."""
 
 import functools
 
@@ -6,23 +6,49 @@ import numpy as np
 
 from jssl import logging
 from jssl.errors import ConfigError
+from jssl.evaluation import attentive
+from jssl.evaluation.attentive import attentive_probe
 from jssl.evaluation.clusters import cluster_agreement
 from jssl.evaluation.few_labels import few_label_accuracy
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.linear import LEARNING_RATES, linear_probe
+from jssl.evaluation.linear_recipes import dinov2_linear_probe, DINOV2_RATES, mae_linear_probe
+from jssl.evaluation.logistic import logistic_regression_accuracy, PENALTIES
 from jssl.evaluation.protocols.protocol import Protocol
 from jssl.evaluation.retrieval import retrieval_scores
 from jssl.evaluation.splits import class_numbers
 
 
-def _labelled(data, features):
-  """Features and class numbers of the training and of the test set, and parameters that say what chance is."""
-  parts = [features("image_features", split) for split in ("train", "test")]
-  train, test, classes = class_numbers(*(data.array(split, "label") for split in ("train", "test")))
-  unseen = int(np.sum(~np.isin(test, train)))
+def _labelled(data, features, kind="image_features", images=None):
+  """Features and class numbers of the training and of the test set, and parameters that say what chance is.
+
+  Args:
+    data: the splits.
+    features: of the model.
+    kind: of features.
+    images: so many of each split at most, drawn by the seed 0; None for all.
+
+  Raises:
+    ConfigError: where there is nothing to tell apart, or test has classes that train does not have.
+  """
+  parts = {}
+  for split in ("train", "test"):
+    if images is None:
+      parts[split] = features(kind, split), data.array(split, "label")
+    else:
+      found, arrays = features.some(kind, split, images, 0)
+      parts[split] = found, arrays["label"] if "label" in arrays else data.array(split, "label")
+  train, test, classes = class_numbers(parts["train"][1], parts["test"][1])
+  known = np.unique(train)
+  if len(known) < 2:
+    raise ConfigError("all examples of train are of one class: there is nothing to tell apart")
+  if unseen := int(np.sum(~np.isin(test, known))):
+    raise ConfigError(
+      f"{unseen} of {len(test)} test examples are of classes that train does not have, which nothing can get right; leave "
+      "them out"
+    )
   chance = float(np.bincount(test).max() / len(test))
-  parameters = dict(classes=classes, chance=round(chance, 4)) | (dict(of_classes_not_in_train=unseen) if unseen else {})
-  return (parts[0], train, parts[1], test), classes, parameters
+  return (parts["train"][0], train, parts["test"][0], test), classes, dict(classes=classes, chance=round(chance, 4))
 
 
 def _knn(model, data, features, *, k, **numbers):
@@ -37,9 +63,10 @@ def _knn(model, data, features, *, k, **numbers):
   return result | dict(parameters=result["parameters"] | parameters)
 
 
-def _of_classes(score, model, data, features, **numbers):
+def _of_classes(score, model, data, features, *, kind="image_features", images=None, **numbers):
   """A score of both splits' features and labels, beside what chance is."""
-  labelled, classes, parameters = _labelled(data, features)
+  labelled, classes, parameters = _labelled(data, features, kind, images)
+  parameters |= dict(images=images) if images else {}
   result = score(*labelled, num_classes=classes, **numbers)
   return result | dict(parameters=result["parameters"] | parameters)
 
@@ -84,6 +111,54 @@ PROTOCOLS = dict(
     ("image_features",),
     ("train", "test"),
     "test images that a linear classifier on frozen features gets right; higher is better, chance is below",
+  ),
+  linear_mae=Protocol(
+    functools.partial(_of_classes, mae_linear_probe),
+    dict(base_rate=0.1, epochs=90, warmup_epochs=10, batch_size=512, momentum=0.9, eta=1e-3, seed=0),
+    ("image_features",),
+    ("train", "test"),
+    "MAE's linear probe (BatchNorm, LARS), without its views of the training images; higher is better, chance is below",
+  ),
+  linear_dinov2=Protocol(
+    functools.partial(_of_classes, dinov2_linear_probe, kind="block_features"),
+    dict(
+      learning_rates=DINOV2_RATES,
+      blocks=(1, 4),
+      pools=(False, True),
+      epochs=10,
+      batch_size=128,
+      momentum=0.9,
+      held_out=0.2,
+      seed=0,
+    ),
+    ("block_features",),
+    ("train", "test"),
+    "DINOv2's linear probe: rate, last blocks and pooling chosen on a part of train; higher is better, chance is below",
+  ),
+  logistic_regression=Protocol(
+    functools.partial(_of_classes, logistic_regression_accuracy),
+    dict(penalties=PENALTIES, held_out=0.2, iterations=300, seed=0),
+    ("image_features",),
+    ("train", "test"),
+    "test images that logistic regression, its penalty chosen on a part of train, gets right; higher is better, chance is "
+    "below",
+  ),
+  attentive_probe=Protocol(
+    functools.partial(_of_classes, attentive_probe, kind="patch_features"),
+    dict(
+      images=20000,
+      learning_rates=attentive.LEARNING_RATES,
+      weight_decay=0.1,
+      heads=4,
+      epochs=20,
+      warmup=0.1,
+      batch_size=256,
+      held_out=0.2,
+      seed=0,
+    ),
+    ("image_features", "patch_features"),  # which what knows of positions alone does not have
+    ("train", "test"),
+    "test images that a learnt query over patch tokens and a linear layer get right; higher is better, chance is below",
   ),
   accuracy=Protocol(
     _accuracy,

@@ -9,7 +9,8 @@ class Protocol(NamedTuple):
 
   Attributes:
     run: `run(model, data, features, **numbers) -> dict(metrics=..., parameters=...)`; `features(kind, split)` are those
-      of the model, computed once for all protocols, and `data.array(split, name)` what the examples have beside images.
+      of the model, computed once for all protocols (a `jssl.evaluation.split_features.SplitFeatures`, which also has
+      those of some examples and of drawn views), and `data.array(split, name)` what the examples have beside images.
     defaults: the numbers, all of which can be overridden; others cannot.
     needs: attributes that the model must have.
     splits: splits that the data must have.
