@@ -352,6 +352,18 @@ def words(text: str) -> tuple[str, ...]:
   return tuple(filter(None, text.split(",")))
 
 
+def data_options(text: str) -> dict[str, Any]:
+  """The value of `--options` of the command line: numbers of the data's function by name.
+
+  Raises:
+    ConfigError: if it is none.
+  """
+  options = literal(text, "--options")
+  if not isinstance(options, dict) or "split" in options:
+    raise ConfigError(f"--options {text}: write {{'name': value}}, and the split as --split")
+  return options
+
+
 def literal(text: str, where: str) -> Any:
   """The value that a text of the command line stands for; a string if it stands for no other."""
   try:

@@ -8,7 +8,6 @@ evaluation.
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 import functools
-import json
 import pathlib
 import sys
 from typing import Any
@@ -19,6 +18,7 @@ from jssl.errors import ConfigError, nearest, NonFiniteError
 from jssl.evaluation import Evaluation, EvaluationData, FeatureModel, format_table, parse_protocols, protocols
 from jssl.evaluation.baselines import foreground_model, position_model, raw_pixel_model
 from jssl.evaluation.frozen import Frozen, load_frozen, run_config
+from jssl.evaluation.tables import read_results
 from jssl.files import dump_json, user_path, write_whole
 
 __all__ = ["BASELINES", "evaluate", "Frozen", "load_frozen", "read_results"]
@@ -190,21 +190,6 @@ def _write(workdir, results: Evaluation) -> None:
     write_whole(path, dump_json(_plain({"about": results.about, **results}), indent=2))
   except OSError as error:
     logging.log.warning("%s could not be written: %s", path, error.strerror)
-
-
-def read_results(workdir: str | pathlib.Path) -> Evaluation:
-  """What the last evaluation of a run wrote.
-
-  Raises:
-    ConfigError: if there is none.
-  """
-  path = user_path(workdir) / "evaluation.json"
-  try:
-    found = json.loads(path.read_text())
-  except OSError as error:
-    raise ConfigError(f"{path}: {error.strerror}; evaluate the run first") from error
-  about = found.pop("about", {})
-  return Evaluation(found, about)
 
 
 def _plain(value):

@@ -123,10 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     if out.suffix != ".npz" or out.exists() or not out.parent.is_dir():
       wrong = "it is there already" if out.exists() else "give the name of an .npz file, in a folder that there is"
       raise ConfigError(f"--out {out}: {wrong}")
-    options = configs.literal(arguments.options, "--options")
-    if not isinstance(options, dict) or "split" in options:
-      raise ConfigError(f"--options {arguments.options}: write {{'name': value}}, and the split as --split")
-    source = data.load(arguments.data, split=arguments.split, **options)
+    source = data.load(arguments.data, split=arguments.split, **configs.data_options(arguments.options))
     found: dict[str, Any] = extract(
       arguments.workdir, source, output=arguments.output, step=arguments.step, modules=arguments.modules, overrides=overrides
     )

@@ -1,7 +1,12 @@
 """Tables of results as text: models as rows, one block for each protocol, its parameters below it."""
 
+import json
 import numbers
+import os
 from typing import Any
+
+from jssl.errors import ConfigError
+from jssl.files import user_path
 
 
 def format_value(value: Any) -> str:
@@ -67,6 +72,23 @@ class Evaluation(dict):
   def __init__(self, results: dict | None = None, about: dict | None = None):
     super().__init__(results or {})
     self.about = about or {}
+
+
+def read_results(workdir: str | os.PathLike) -> Evaluation:
+  """What the last evaluation of a run wrote.
+
+  Raises:
+    ConfigError: if there is none, or it is damaged.
+  """
+  path = user_path(workdir) / "evaluation.json"
+  try:
+    found = dict(json.loads(path.read_text()))
+  except OSError as error:
+    raise ConfigError(f"{path}: {error.strerror}; evaluate the run first") from error
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f"{path} is damaged ({error}); evaluate the run again") from error
+  about = found.pop("about", {})
+  return Evaluation(found, about)
 
 
 def about_lines(about: dict) -> list[str]:

@@ -1,4 +1,4 @@
-"""The report of a run: figures as PNG, curves as SVG, and the one HTML file that holds them."""
+"""The report of runs: one HTML file of pictures, curves and results, `python -m jssl.report`; and its figures as PNG."""
 
 from jssl.report.figures import (
   heatmap,
@@ -10,6 +10,7 @@ from jssl.report.figures import (
   similarity_panels,
 )
 from jssl.report.page import write_report
+from jssl.report.run_report import write, write_pictures, write_runs
 
 __all__ = [
   "heatmap",
@@ -19,5 +20,8 @@ __all__ = [
   "reconstruction_grid",
   "similarity_figure",
   "similarity_panels",
+  "write",
+  "write_pictures",
   "write_report",
+  "write_runs",
 ]

@@ -84,12 +84,17 @@ def png_bytes(image: np.ndarray) -> bytes:
 
 
 def image_grid(rows: Sequence[Sequence[np.ndarray]], *, scale: int = 1, gap: int = 4) -> bytes:
-  """PNG of rows of images, each pixel enlarged, on white.
+  """PNG of `grid_image`."""
+  return png_bytes(grid_image(rows, scale=scale, gap=gap))
+
+
+def grid_image(rows: Sequence[Sequence[np.ndarray]], *, scale: int = 1, gap: int = 4) -> np.ndarray:
+  """Rows of images, each pixel enlarged, on white, as one image uint8 `[H, W, 3]`.
 
   Args:
     rows: images as for `to_rgb`; rows may differ in length, images in size (a cell is as large as the largest).
-    scale: side of a pixel of the images, in pixels of the PNG.
-    gap: between the images, in pixels of the PNG.
+    scale: side of a pixel of the images, in pixels of the whole.
+    gap: between the images, in pixels of the whole.
 
   Raises:
     ValueError: if there is no image.
@@ -103,7 +108,7 @@ def image_grid(rows: Sequence[Sequence[np.ndarray]], *, scale: int = 1, gap: int
   for y, row in enumerate(cells):
     for x, image in enumerate(row):
       canvas[y * height : y * height + image.shape[0], x * width : x * width + image.shape[1]] = image
-  return png_bytes(canvas)
+  return canvas
 
 
 def heatmap(values: np.ndarray, *, low: float = -1.0, high: float = 1.0) -> np.ndarray:

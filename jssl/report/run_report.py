@@ -1,50 +1,86 @@
-"""The report of a run in a workdir: what it learnt, what it saw, and where its patches agree."""
+"""The report of runs, from their workdirs alone: what they learnt, what they saw, and where their patches agree."""
 
-from collections.abc import Iterator, Sequence
-import math
+from collections.abc import Callable, Mapping, Sequence
 import pathlib
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jssl import checkpoint, data, logging, workdirs
 from jssl import config as configs
-from jssl.arrays import patch_grid, per_axis, unpatchify
-from jssl.environment import run_key
-from jssl.errors import ConfigError
-from jssl.evaluation.choice import trained_config
+from jssl import data, logging
+from jssl.errors import CheckpointError, ConfigError
 from jssl.evaluation.frozen import load_frozen, run_config
-from jssl.evaluation.scenes import belonging_patches, objects_of
-from jssl.evaluation.similarity import cosine_similarity
-from jssl.evaluation.tables import about_lines, Evaluation
+from jssl.evaluation.model import FeatureModel
+from jssl.evaluation.protocols import PROTOCOLS
+from jssl.evaluation.tables import about_lines, Evaluation, read_results
 from jssl.evaluation.view import read_batch
 from jssl.files import user_path
-from jssl.graph import owner
-from jssl.method import Method
-from jssl.nodes import Loss, Refresh
-from jssl.report.figures import picture, reconstruction_grid, similarity_figure
-from jssl.report.page import write_report
-from jssl.schedules import Horizon
-from jssl.targets import patch_pixels
+from jssl.report import curves, looks, neighbours, patches, results, scenes, seen
+from jssl.report.figures import reconstruction_grid
+from jssl.report.markup import note
+from jssl.report.meanings import loss_meanings
+from jssl.report.page import config_body, Section, write_page
+from jssl.report.scenes import object_middle, similarity_figures
 
-EXAMPLES = 6
+__all__ = ["reconstruction_figures", "similarity_figures", "write", "write_pictures", "write_runs"]
+
+_TOLD = (CheckpointError, ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError)  # what costs a section, not the page
+
+
+class Run(NamedTuple):
+  """A run as the report reads it.
+
+  Attributes:
+    name: in the page.
+    workdir: its folder.
+    config: as it was run.
+    results: of its evaluation; empty without one.
+  """
+
+  name: str
+  workdir: pathlib.Path
+  config: Any
+  results: Evaluation
+
+
+class Parts:
+  """The sections of a page; of one that cannot be made the reason is kept, and the others are made."""
+
+  def __init__(self):
+    self.sections: list[Section] = []
+    self.left_out: list[str] = []
+
+  def attempt(self, title: str, make: Callable[[], Any]) -> Any:
+    """What `make` gives, or None if that cannot be made."""
+    try:
+      return make()
+    except _TOLD as error:
+      reason = " ".join(str(error).split())[:300] or type(error).__name__
+      logging.log.warning("report: no figures of %s: %s", title, reason)
+      self.left_out.append(f"{title}: {reason}")
+      return None
+
+  def add(self, name: str, title: str, make: Callable[[], str]) -> None:
+    """Adds a section."""
+    if body := self.attempt(title[0].lower() + title[1:], make):
+      self.sections.append(Section(name, title, body))
 
 
 def write(
   workdir: str | pathlib.Path,
-  results: Evaluation,
+  results: Evaluation | None = None,
   *,
   step: int | None = None,
   modules: Sequence[str] = (),
   overrides: Sequence[str] = (),
   source: data.Source | None = None,
 ) -> pathlib.Path:
-  """Writes `report.html` into a workdir. A figure that cannot be drawn is left out, with a line in the log.
+  """Writes `report.html` into a workdir. A figure that cannot be drawn is left out, with a line in the log and in the page.
 
   Args:
     workdir: of a run.
-    results: as `jssl.evaluate.evaluate` returns them.
+    results: as `jssl.evaluate.evaluate` returns them; default what the last evaluation wrote.
     step: of the checkpoint that its figures show; default the last.
     modules, overrides: see `jssl.evaluate.evaluate`.
     source: the data of a run that was handed them.
@@ -55,139 +91,208 @@ def write(
   Raises:
     ConfigError: if the run cannot be read, or the report cannot be written.
   """
-  workdir = user_path(workdir)
-  config = run_config(workdir, modules, overrides)
-  settings = dict(step=step, modules=modules, overrides=overrides)
-  images = [
-    *_drawn("reconstructions", reconstruction_figures(workdir, config, step, source)),
-    *_drawn("similarities", similarity_figures(workdir, config, results, **settings)),
-  ]
-  try:
-    return _write(workdir, config, results, images)
-  except OSError as error:
-    raise ConfigError(f"{workdir / 'report.html'} could not be written: {error.strerror}") from error
-
-
-def _drawn(title: str, figures: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-  """The figures up to the first that cannot be drawn."""
-  try:
-    yield from figures
-  except ValueError as error:
-    logging.log.warning("report: no figures of %s: %s", title, " ".join(str(error).split()))
-
-
-def _write(workdir, config, results, images) -> pathlib.Path:
-  return write_report(
-    workdir,
-    title=f"Run {workdir.absolute().name}",
-    about=about_lines(getattr(results, "about", {})),
-    config_text=configs.to_json(config),
-    history=logging.read_metrics(workdir),
-    losses=("loss", *config.losses),
-    table=results,
-    images=images,
+  return write_runs(
+    [workdir], results=[results], step=step, modules=modules, overrides=overrides, source=source, out=user_path(workdir)
   )
+
+
+def write_runs(
+  workdirs: Sequence[str | pathlib.Path],
+  *,
+  out: str | pathlib.Path | None = None,
+  results: Sequence[Evaluation | None] | None = None,
+  step: int | None = None,
+  modules: Sequence[str] = (),
+  overrides: Sequence[str] = (),
+  source: data.Source | None = None,
+  pictures: data.Source | None = None,
+) -> pathlib.Path:
+  """Writes the report of several runs side by side.
+
+  Args:
+    workdirs: of the runs. Pictures are of the first one's data, as all of them see it.
+    out: the page, or its folder; default the first workdir.
+    results: of their evaluations; default what the last evaluations wrote.
+    step, modules, overrides, source: see `write`.
+    pictures: images that take the place of the runs' data, with labels or without.
+
+  Returns:
+    The path of the page.
+
+  Raises:
+    ConfigError: if a run cannot be read, or the page cannot be written.
+  """
+  settings = dict(step=step, modules=modules, overrides=overrides)
+  runs = _runs(workdirs, results or [None] * len(workdirs), modules, overrides)
+  parts = Parts()
+  _add_results(parts, runs)
+  models = parts.attempt("features", lambda: _models(runs, settings))
+  if models:
+    _add_pictures(parts, models, *_sources(parts, runs[0], pictures))
+  if pictures is None:
+    for number, run in enumerate(runs):
+      body = lambda run=run: scenes.clicks_body(run.workdir, run.config, run.results, **settings)
+      parts.add(f"clicks-{number}", _of("Clicks on objects", run, runs), body)
+  for number, run in enumerate(runs):
+    _add_seen(parts, number, run, runs, step, pictures or source)
+  losses = dict(pair for run in runs for pair in loss_meanings(run.config).items())
+  histories = {run.name: logging.read_metrics(run.workdir) for run in runs}
+  parts.add("curves", "Curves", lambda: curves.body(histories, losses=("loss", *losses), words=losses))
+  parts.add("results", "All results", lambda: _table(runs))
+  texts = {run.name: configs.to_json(run.config) for run in runs}
+  parts.add("config", "Config", lambda: config_body(texts))
+  title = f"Run {runs[0].name}" if len(runs) == 1 else f"Runs {', '.join(run.name for run in runs)}"
+  about = [line for run in runs for line in about_lines(getattr(run.results, "about", {}))[:1]]
+  return _written(out if out is not None else runs[0].workdir, title, parts, about)
+
+
+def write_pictures(
+  path: str | pathlib.Path,
+  models: Sequence[FeatureModel],
+  source: data.Source | Mapping[str, np.ndarray],
+  *,
+  bank: data.Source | Mapping[str, np.ndarray] | None = None,
+  title: str = "Features",
+) -> pathlib.Path:
+  """Writes a page of pictures of any models' features, with no run: of public weights, say.
+
+      module = models.vit(variant="S/14", image_size=518, layer_scale=1.0, mask_token=True, position_offset=0.0)
+      view = View(size=518, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), channels=3)
+      dinov2 = Frozen(module, variables, view).feature_model("DINOv2")
+      write_pictures("dinov2.html", [dinov2], data.load("folder:/photos"))
+
+  Args:
+    path: the page, or a folder, which gets a `report.html`.
+    models: the first one's view is how pictures are shown. The same module with `module.init`'s weights is the control.
+    source: the images, or arrays by name, as `data.from_arrays` takes them.
+    bank: images among which neighbours are sought; default those of the source.
+    title: of the page.
+
+  Returns:
+    The path of the page.
+
+  Raises:
+    ConfigError: if there is no model, or the page cannot be written.
+  """
+  if not models:
+    raise ConfigError("models=[]: give at least one FeatureModel")
+  as_source = lambda value: value if isinstance(value, data.Source) else data.from_arrays(**dict[str, Any](value))
+  parts, shown = Parts(), as_source(source)
+  _add_pictures(parts, models, shown, shown, None if bank is None else as_source(bank))
+  return _written(path, title, parts)
+
+
+def _written(out, title: str, parts: Parts, about: Sequence[str] = ()) -> pathlib.Path:
+  parts.sections += [Section("left-out", "Left out", "".join(map(note, parts.left_out)))]
+  try:
+    return write_page(user_path(out), title, parts.sections, about=about)
+  except OSError as error:
+    path = pathlib.Path(out)
+    path = path if path.suffix == ".html" else path / "report.html"
+    raise ConfigError(f"{path} could not be written: {error.strerror}") from error
+
+
+def _runs(folders, results, modules, overrides) -> list[Run]:
+  """The runs, by names that differ."""
+  paths = [user_path(folder).absolute() for folder in folders]
+  parts = 1
+  while len({path.parts[-parts:] for path in paths}) < len(set(paths)):
+    parts += 1
+  return [
+    Run(
+      "/".join(path.parts[-parts:]),
+      user_path(folder),
+      run_config(folder, modules, overrides),
+      found if found is not None else _saved(user_path(folder)),
+    )
+    for path, folder, found in zip(paths, folders, results, strict=True)
+  ]
+
+
+def _saved(workdir: pathlib.Path) -> Evaluation:
+  return read_results(workdir) if (workdir / "evaluation.json").exists() else Evaluation()
+
+
+def _of(title: str, run: Run, runs: Sequence[Run]) -> str:
+  return title if len(runs) == 1 else f"{title}: {run.name}"
+
+
+def _models(runs: Sequence[Run], settings: dict) -> list[FeatureModel]:
+  """What was pretrained, and the first run's network with the weights that it began with."""
+  first = runs[0]
+  names = ["pretrained"] if len(runs) == 1 else [run.name for run in runs]
+  found = [load_frozen(run.workdir, **settings).feature_model(name) for run, name in zip(runs, names, strict=True)]
+  control = "random weights" if len(runs) == 1 else f"{first.name}: random weights"
+  return [*found, load_frozen(first.workdir, random=True, **settings).feature_model(control)]
+
+
+def _sources(parts: Parts, run: Run, pictures: data.Source | None):
+  """The images whose patches are shown, the test images, and those among which neighbours are sought; None without."""
+  if pictures is not None:
+    return pictures, pictures, None
+  load = lambda entry: data.load(entry.name, split=entry.split, **entry.options)
+  entries = run.config.evaluation
+  protocols = {*run.results.get("pretrained", {}), *(str(name).partition(":")[0] for name in entries.protocols)}
+  of_scenes = any(name in PROTOCOLS and "scenes" in PROTOCOLS[name].splits for name in protocols)
+  test, bank = parts.attempt("the test set", lambda: load(entries.test)), None
+  if test is not None:
+    bank = parts.attempt("the training set", lambda: load(entries.train))
+  shown = parts.attempt("the test scenes", lambda: load(entries.test_scenes)) if of_scenes else None
+  return test if shown is None else shown, test, bank
+
+
+def _add_pictures(parts: Parts, models, shown, test, bank) -> None:
+  """The sections on features: of patches of `shown`, and of whole images of `test` beside `bank`."""
+  if shown is not None:
+    made = parts.attempt("patches", lambda: patches.Patches(looks.with_raw_pixels(models, shown), shown))
+    if made is not None:
+      start = parts.attempt("the first click", lambda: _first_click(made))
+      parts.add("similarity", "Click a patch", lambda: patches.similarity_body(made, start))
+      parts.add("components", "What patches say", lambda: patches.principal_body(made))
+      parts.add("attention", "Where the class token looks", lambda: patches.attention_body(made))
+  if test is not None:
+    known = test if bank is None else bank
+    images = parts.attempt("images", lambda: neighbours.Images(looks.with_raw_pixels(models, known), test, bank))
+    if images is not None:
+      parts.add("neighbours", "Nearest neighbours", lambda: neighbours.neighbours_body(images))
+      parts.add("map", "A map of the test images", lambda: neighbours.map_body(images))
+
+
+def _first_click(made: patches.Patches) -> tuple[int, float, float] | None:
+  """The middle of the largest object of the first image, where objects are known."""
+  if not made.models or "segments" not in made.source.element_spec or made.models[0].view is None:
+    return None
+  view, grid = made.models[0].view, made.models[0].grid
+  scene = read_batch(made.source, made.indices[:1], view, ("segments",))
+  row, column = divmod(object_middle(view.segments(scene["segments"], scene.get("extent"))[0], grid), grid[1])
+  return 0, (row + 0.5) / grid[0], (column + 0.5) / grid[1]
+
+
+def _add_seen(parts: Parts, number: int, run: Run, runs, step, source) -> None:
+  """The sections on what a run's networks read in training, and on what they reconstruct."""
+  observed = parts.attempt("what the network sees", lambda: seen.Observed(run.workdir, run.config, step, source))
+  if observed is not None:
+    parts.add(f"views-{number}", _of("What the network sees", run, runs), lambda: seen.views_body(observed))
+    parts.add(f"reconstructions-{number}", _of("Reconstructions", run, runs), lambda: seen.reconstructions_body(observed))
+
+
+def _add_results(parts: Parts, runs: Sequence[Run]) -> None:
+  """The section on what was learnt."""
+  measured = {run.name: run.results for run in runs if run.results}
+  commands = [f"python -m jssl.evaluate --workdir {run.workdir} --baselines --report" for run in runs if not run.results]
+  names = ["pretrained"] if len(measured) == 1 else [*measured]
+  body = lambda: results.headline_body(results.merged(measured) if measured else {}, names, commands)
+  parts.add("learnt", "What was learnt", body)
+
+
+def _table(runs: Sequence[Run]) -> str:
+  measured = {run.name: run.results for run in runs if run.results}
+  about = [line for found in measured.values() for line in about_lines(getattr(found, "about", {}))]
+  return results.body(results.merged(measured), about) if measured else ""
 
 
 def reconstruction_figures(workdir, config, step: int | None = None, source: data.Source | None = None):
-  """What the run's networks make of hidden pixels or samples, for every loss that compares them with `patch_pixels`."""
-  if not any(entry.fn == "patch_pixels" for entry in config.targets.values()):
-    return
-  if source is None:
-    if (workdirs.read_record(workdir).get("data") or {}).get("given"):
-      raise ConfigError("the run was trained on data handed to it, which config.json cannot name; give source=")
-    source = data.load(config.data.name, split=config.data.split, **config.data.options)
-  step = checkpoint.readable_step(workdir, step)
-  config = trained_config(config, step, len(source))
-  batch = source.get(np.arange(min(len(source), max(EXAMPLES, 2))))
-  batch |= dict(source.whole) | {"index": np.arange(len(next(iter(batch.values()))), dtype=np.int32)}
-  horizon = Horizon(configs.total_steps(config, len(source)), max(len(source) // config.batch_size, 1), config.batch_size)
-  method = Method(config, num_examples=len(source), horizon=horizon, whole=source.whole)
-  key = run_key(config.seed)
-  abstract = jax.eval_shape(lambda: method.init(key, batch))
-  if any(isinstance(node, Refresh) for node in method.nodes.values()):
-    return  # What the tables hold belongs to the training set, of which these images are a part.
-  variables = checkpoint.fill(str(workdir), abstract, checkpoint.load_variables(workdir, step))
-  env = jax.jit(lambda v, b: method.environment(v, b, key=key, step=0))(variables, batch)
-  for loss in method.nodes.values():
-    names = list(loss.names()) if isinstance(loss, Loss) else []
-    predictions = [name for name in names if name.endswith("/pixels")]
-    targets = [name for name in names if getattr(method.nodes.get(name), "fn", None) is patch_pixels]
-    for prediction, target in list(zip(predictions, targets, strict=True))[:1]:
-      columns = _displayed(_columns(method, env, names, prediction, method.nodes[target]), method, method.nodes[target])
-      yield f"{loss.name}: clean, as the network sees it, reconstructed", reconstruction_grid(*columns)
-
-
-def _columns(method, env, names, prediction, target):
-  """The clean view, the view with what is hidden in grey, and the prediction put in its place."""
-  clean = env[target.reads[0]]
-  patch = per_axis("patch_pixels", target.numbers["patch"], clean.ndim - 2)
-  grid = patch_grid(clean.shape, patch)
-  guess = env[prediction]
-  if target.numbers.get("normalize"):
-    pixels = patch_pixels(clean, patch=patch)
-    guess = guess * jnp.sqrt(jnp.var(pixels, -1, keepdims=True, ddof=1) + 1e-6) + pixels.mean(-1, keepdims=True)
-  guess = unpatchify(guess, grid=grid, patch=patch)
-  shown = [env[read] for read in method.nodes[owner(prediction, method.nodes)].reads if env[read].shape == clean.shape]
-  mask = next(
-    (
-      env[name]
-      for name in names
-      if env[name].dtype == bool and env[name].shape[:1] == clean.shape[:1] and name.split("/")[-1] == "mask"
-    ),
-    None,
-  )
-  if shown and not np.array_equal(shown[0], clean):
-    return clean, shown[0], guess
-  hidden = unpatchify(jnp.repeat(mask[..., None], math.prod(patch), -1), grid=grid, patch=patch)
-  return clean, jnp.where(hidden, 0.0, clean), jnp.where(hidden, guess, clean)
-
-
-def _displayed(columns, method, target):
-  """Columns of examples of a view as columns of pictures; what the view has normalised is in its own colours again."""
-  numbers = method.nodes[owner(target.reads[0], method.nodes)].numbers
-  mean, std = (np.asarray(numbers.get(key, default), np.float32) for key, default in (("mean", 0.0), ("std", 1.0)))
-  columns = [np.asarray(column[:EXAMPLES], np.float32) * std + mean for column in columns]
-  clean = columns[0]
-  within = clean.min() > -0.01 and clean.max() < 1.01
-  low, high = (0.0, 1.0) if within else (float(clean.min()), float(clean.max()))
-  return [[picture(x, low=low, high=high) for x in column] for column in columns]
-
-
-def similarity_figures(workdir, config, results, **settings):
-  """Similarity to a clicked patch beside the object that was clicked, before and after pretraining."""
-  measured = {
-    model: result["prompt_segmentation"]
-    for model, result in results.items()
-    if result.get("prompt_segmentation", {}).get("metrics")
-  }
-  entry = config.evaluation.test_scenes
-  if not measured:
-    return
-  source = data.load(entry.name, split=entry.split, **entry.options)
-  for model, random in (("pretrained", False), ("random weights", True)):
-    if model in measured:
-      frozen = load_frozen(workdir, random=random, **settings)
-      features = frozen.feature_model(model)
-      chosen = np.arange(min(EXAMPLES, len(source)))
-      scenes = read_batch(source, chosen, frozen.view, ("segments",))
-      patches, grid = features.patch_features(scenes), features.grid
-      segments = frozen.view.segments(scenes["segments"], scenes.get("extent"))
-      images = np.asarray(frozen.view._replace(mean=0.0, std=1.0, grayscale=False)(scenes))
-      clicks = [_click(segment, grid) for segment in segments]
-      maps = [
-        np.asarray(cosine_similarity(p[None, c], p[None]))[0].reshape(grid) for p, c in zip(patches, clicks, strict=True)
-      ]
-      threshold = measured[model]["metrics"]["threshold"]
-      yield (
-        f"{model}: a click, the similarity of every patch to it (-1 to 1), what is above {threshold:g}, the object",
-        similarity_figure(images, maps, segments, clicks, threshold=threshold),
-      )
-
-
-def _click(segments, grid) -> int:
-  """The patch in the middle of the largest object."""
-  found = objects_of(belonging_patches(segments, grid))
-  members = max(found.values(), key=len) if found else np.arange(grid[0] * grid[1])
-  places = np.stack(np.divmod(members, grid[1]), -1)
-  return int(members[np.argmin(np.square(places - places.mean(0)).sum(-1))])
+  """`seen.reconstructions` of a run as PNG files with their captions, one row an example."""
+  if any(entry.fn == "patch_pixels" for entry in config.targets.values()):
+    for name, columns in seen.reconstructions(seen.Observed(workdir, config, step, source)):
+      yield f"{name}: clean, as the network sees it, reconstructed", reconstruction_grid(*columns)
