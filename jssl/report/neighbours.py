@@ -25,26 +25,24 @@ class Images:
 
   Args:
     models: those of them that have one vector an image count.
-    test: up to `TEST` images of it are looked at, at equal distances.
-    bank: up to `BANK`, drawn at random with seed 0; None: the test images themselves.
+    test: images.
+    bank: training images; None: the test images themselves.
 
   Attributes:
     models: that count.
-    test, bank: sources; `test_indices` and `bank_indices` say which examples.
+    test, bank: the images.
     test_features, bank_features: of each model `[n, dim]`, of length 1.
     same: whether the bank is the test images.
   """
 
   def __init__(self, models: Sequence[FeatureModel], test: Source, bank: Source | None = None):
     self.models = [model for model in models if model.image_features is not None]
-    self.test, self.test_indices = test, looks.spread_out(len(test), TEST)
-    self.same, self.bank = bank is None, test if bank is None else bank
-    drawn = np.random.default_rng(0).permutation(len(self.bank))[:BANK]
-    self.bank_indices = self.test_indices if self.same else np.sort(drawn)
-    of = lambda source, indices: [looks.unit(_flat(model, source, indices)) for model in self.models]
-    self.test_features = of(test, self.test_indices)
-    self.bank_features = self.test_features if self.same else of(self.bank, self.bank_indices)
-    self.test_labels, self.bank_labels = looks.labels(test, self.test_indices), looks.labels(self.bank, self.bank_indices)
+    self.test, self.bank, self.same = test, test if bank is None else bank, bank is None
+    vectors = lambda model, source: looks.features(model, "image_features", source).reshape(len(source), -1)
+    of = lambda source: [looks.unit(vectors(model, source)) for model in self.models]
+    self.test_features = of(test)
+    self.bank_features = self.test_features if self.same else of(self.bank)
+    self.test_labels, self.bank_labels = looks.labels(test), looks.labels(self.bank)
 
   def nearest(self, number: int, count: int = NEIGHBOURS) -> np.ndarray:
     """Places `[test, count]` in the bank of the most similar images of each test image, of a model by its number."""
@@ -54,21 +52,17 @@ class Images:
     return np.argsort(-similarity, axis=1, kind="stable")[:, :count]
 
 
-def _flat(model, source, indices) -> np.ndarray:
-  return looks.features(model, "image_features", source, indices).reshape(len(indices), -1)
-
-
 def neighbours_body(images: Images) -> str:
   """HTML of a few test images and, by model, of the training images nearest to them."""
-  if not images.models or len(images.bank_indices) < 2:
+  if not images.models or len(images.bank) < 2:
     return ""
   view, labelled = images.models[0].view, images.test_labels is not None and images.bank_labels is not None
-  places = _chosen(images.test_labels, len(images.test_indices))
+  places = _chosen(images.test_labels, len(images.test))
   nearest = [images.nearest(number) for number in range(len(images.models))]
   needed = np.unique(np.concatenate([found[places].ravel() for found in nearest]))
-  thumbnails = looks.pictures(images.bank, images.bank_indices[needed], view)
+  thumbnails = looks.pictures(images.bank, view, needed)
   shown = {place: picture_uri(x, side=THUMBNAIL) for place, x in zip(needed.tolist(), thumbnails, strict=True)}
-  queries = looks.pictures(images.test, images.test_indices[places], view)
+  queries = looks.pictures(images.test, view, places)
   parts = []
   for query, place in zip(queries, places, strict=True):
     rows = []
@@ -78,10 +72,10 @@ def neighbours_body(images: Images) -> str:
         for rank, i in enumerate(found[place])
       ]
       rows.append(f"<div class='label'>{escape(model.name)}</div><div class='images'>{''.join(pictures)}</div>")
-    label = f"class {int(images.test_labels[place])}" if labelled else f"{int(images.test_indices[place])}"
-    asks = f"<figure>{img(picture_uri(query, side=THUMBNAIL), 'the test image')}<figcaption>{label}</figcaption></figure>"
+    label = f"<figcaption>class {int(images.test_labels[place])}</figcaption>" if labelled else ""
+    asks = f"<figure>{img(picture_uri(query, side=THUMBNAIL), 'the test image')}{label}</figure>"
     parts.append(f"<div class='query'>{asks}<div class='answers'>{''.join(rows)}</div></div>")
-  where = "the other pictures" if images.same else f"{len(images.bank_indices)} training images"
+  where = "the other pictures" if images.same else f"{len(images.bank)} training images"
   border = " Those of the same class have a green frame." if labelled else ""
   look = caption(
     f"Left a picture, right of it the most similar of {where}, nearest first, by each model's features.{border} Look "
@@ -110,7 +104,7 @@ def _agreement(images: Images, nearest: Sequence[np.ndarray]) -> str:
     f"{model.name} {np.mean(images.bank_labels[found] == images.test_labels[:, None]) * 100:.0f} %"
     for model, found in zip(images.models, nearest, strict=True)
   ]
-  words = f"Of the {NEIGHBOURS} nearest of each of {len(images.test_indices)} test images so many share its class: "
+  words = f"Of the {NEIGHBOURS} nearest of each of {len(images.test)} test images so many share its class: "
   classes = np.unique(np.concatenate([images.bank_labels, images.test_labels]))
   of = lambda labels: np.mean(labels[:, None] == classes, axis=0)
   chance = float(of(images.bank_labels) @ of(images.test_labels))
@@ -135,10 +129,10 @@ def places_of(features: np.ndarray) -> np.ndarray:
 
 def map_body(images: Images) -> str:
   """HTML of the test images as points, by model: near are those whose features are near."""
-  if not images.models or len(images.test_indices) < FEWEST:
+  if not images.models or len(images.test) < FEWEST:
     return ""
   labels = images.test_labels
-  numbers = np.zeros(len(images.test_indices), np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
+  numbers = np.zeros(len(images.test), np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
   maps = []
   for model, features in zip(images.models, images.test_features, strict=True):
     points = "".join(
@@ -170,7 +164,7 @@ def map_body(images: Images) -> str:
 
 def _sprite(images: Images) -> dict:
   """All test images in one picture, row by row."""
-  small = [_thumbnail(x) for x in looks.pictures(images.test, images.test_indices, images.models[0].view)]
+  small = [_thumbnail(x) for x in looks.pictures(images.test, images.models[0].view)]
   side = max(max(image.size) for image in small)
   columns = math.ceil(math.sqrt(len(small)))
   sheet = Image.new("RGB", (columns * side, math.ceil(len(small) / columns) * side))

@@ -24,21 +24,21 @@ class Patches:
 
   Args:
     models: those of them that have patches on a grid count.
-    source: of the images.
-    count: of the images.
+    source: the images; of more than `IMAGES` some.
 
   Attributes:
     models: that have patches.
+    source: the images.
     pictures: uint8 images as the first of them sees them.
     features: of each model `[images, patches, dim]`.
   """
 
-  def __init__(self, models: Sequence[FeatureModel], source: Source, count: int = IMAGES):
+  def __init__(self, models: Sequence[FeatureModel], source: Source):
     self.models = [model for model in models if model.patch_features is not None and model.grid is not None]
-    self.indices, self.source = looks.spread_out(len(source), count), source
+    self.source = looks.some(source, IMAGES)
     if self.models:
-      self.pictures = looks.pictures(source, self.indices, self.models[0].view)
-      self.features = [looks.features(model, "patch_features", source, self.indices) for model in self.models]
+      self.pictures = looks.pictures(self.source, self.models[0].view)
+      self.features = [looks.features(model, "patch_features", self.source) for model in self.models]
 
 
 def packed(features: np.ndarray) -> tuple[np.ndarray, float]:
@@ -175,7 +175,7 @@ def attention_body(patches: Patches) -> str:
   for model in patches.models:
     if getattr(model, "attention", None) is None:
       continue
-    found = looks.features(model, "attention", patches.source, patches.indices)  # [images, heads, patches]
+    found = looks.features(model, "attention", patches.source)  # [images, heads, patches]
     shown = [("mean of the heads", found.mean(1))]
     if len(rows) == 1:  # of the first model its heads, too
       shown += [(f"head {head + 1}", found[:, head]) for head in range(min(HEADS, found.shape[1]))]

@@ -244,18 +244,23 @@ def _sources(parts: Parts, run: Run, pictures: data.Source | None):
 def _add_pictures(parts: Parts, models, shown, test, bank) -> None:
   """The sections on features: of patches of `shown`, and of whole images of `test` beside `bank`."""
   if shown is not None:
-    made = parts.attempt("patches", lambda: patches.Patches(looks.with_raw_pixels(models, shown), shown))
+    all_models = lambda: looks.with_raw_pixels(models, looks.some(shown, neighbours.TEST))
+    made = parts.attempt("patches", lambda: patches.Patches(all_models(), shown))
     if made is not None:
       start = parts.attempt("the first click", lambda: _first_click(made))
       parts.add("similarity", "Click a patch", lambda: patches.similarity_body(made, start))
       parts.add("components", "What patches say", lambda: patches.principal_body(made))
       parts.add("attention", "Where the class token looks", lambda: patches.attention_body(made))
   if test is not None:
-    known = test if bank is None else bank
-    images = parts.attempt("images", lambda: neighbours.Images(looks.with_raw_pixels(models, known), test, bank))
+    images = parts.attempt("images", lambda: _images(models, test, bank))
     if images is not None:
       parts.add("neighbours", "Nearest neighbours", lambda: neighbours.neighbours_body(images))
       parts.add("map", "A map of the test images", lambda: neighbours.map_body(images))
+
+
+def _images(models, test: data.Source, bank: data.Source | None) -> neighbours.Images:
+  test, bank = looks.some(test, neighbours.TEST), None if bank is None else looks.drawn(bank, neighbours.BANK)
+  return neighbours.Images(looks.with_raw_pixels(models, test if bank is None else bank), test, bank)
 
 
 def _first_click(made: patches.Patches) -> tuple[int, float, float] | None:
@@ -263,7 +268,7 @@ def _first_click(made: patches.Patches) -> tuple[int, float, float] | None:
   if not made.models or "segments" not in made.source.element_spec or made.models[0].view is None:
     return None
   view, grid = made.models[0].view, made.models[0].grid
-  scene = read_batch(made.source, made.indices[:1], view, ("segments",))
+  scene = read_batch(made.source, np.arange(1), view, ("segments",))
   row, column = divmod(object_middle(view.segments(scene["segments"], scene.get("extent"))[0], grid), grid[1])
   return 0, (row + 0.5) / grid[0], (column + 0.5) / grid[1]
 

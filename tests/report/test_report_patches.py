@@ -51,7 +51,7 @@ def test_the_page_holds_the_features_of_all_models_and_a_still_picture():
   found = json.loads(re.search(r"id='similarity-data'>(.*?)</script>", text)[1])
   assert [model["name"] for model in found["models"]] == ["pretrained", "random weights"] and len(found["images"]) == 6
   data = np.frombuffer(base64.b64decode(found["models"][0]["data"]), np.int8).reshape(6, 16, found["models"][0]["dim"])
-  chosen = source.get(made.indices)
+  chosen = made.source.get(np.arange(6))
   directions = _unit(fake_models.patches(chosen).reshape(-1, 6))
   again = _unit(data.reshape(-1, 6).astype(np.float64))
   np.testing.assert_allclose(again @ again.T, directions @ directions.T, atol=0.02)

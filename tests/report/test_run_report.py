@@ -33,8 +33,10 @@ def test_report_of_a_run(name, tmp_path):
   assert results["pretrained"] != results["random weights"]
   assert (tmp_path / "evaluation.json").exists()
   text = run_report.write(tmp_path, results).read_text()
-  assert text.count("data:image/png") == 3 and "rec: clean, as the network sees it, reconstructed" in text
-  assert "random weights: a click" in text
+  assert "<h3>rec</h3>" in text and "what it puts there" in text and "Left out" not in text
+  assert "pretrained, threshold" in text and "random weights, threshold" in text
+  captions = [caption for caption, _ in run_report.similarity_figures(tmp_path, config, results)]
+  assert len(captions) == 2 and captions[1].startswith("random weights: a click")
 
 
 @pytest.mark.parametrize(
