@@ -1,5 +1,8 @@
 """`python -m jssl.report`: of runs, of a folder of pictures, and of models that no run has."""
 
+import configparser
+import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -10,11 +13,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jssl import evaluate
 from jssl.errors import ConfigError
-from jssl.evaluation import View
 from jssl.report import __main__ as command
-from jssl.report import run_report, seen
+from jssl.report import page, run_report, seen
 from jssl.train import train_and_evaluate
 from tests import methods
 from tests.report import fake_models
@@ -47,33 +48,30 @@ def _titles(text):
   return re.findall(r"<h2[^>]*>(.*?)</h2>", text)
 
 
-def test_a_run_that_was_not_evaluated_says_what_measures_it(run, tmp_path, capsys):
-  out = tmp_path / "page.html"
-  assert command.main(["--workdir", str(run), "--out", str(out)]) == 0
-  assert str(out) in capsys.readouterr().out and not (run / "report.html").exists()
-  text = out.read_text()
-  assert f"python -m jssl.evaluate --workdir {run} --baselines --report" in text
+def test_runs_side_by_side(run, tmp_path):
+  other = shutil.copytree(run, tmp_path / "deep" / "run")
+  knn = dict(knn=dict(metrics=dict(k20=0.5), parameters=dict(chance=0.1), meaning="higher is better"))
+  (other / "evaluation.json").write_text(json.dumps({"pretrained": knn, "random weights": knn}))
+  assert command.main(["--workdir", str(run), "--workdir", str(other)]) == 0
+  text = (run / "report.html").read_text()
+  names = [f"{run.parent.name}/run", "deep/run"]
+  assert f"Runs {', '.join(names)}" in text and text.count("<polyline class='run1'") > 3
   shown = ["What was learnt", "Click a patch", "What patches say", "Nearest neighbours", "A map of the test images"]
-  shown += ["What the network sees", "Reconstructions", "Curves", "Config"]
+  shown += [f"{title}: {name}" for name in names for title in ("What the network sees", "Reconstructions")]
+  shown += ["Curves", "All results", "Config"]
   assert [title for title in _titles(text) if title != "Where the class token looks"] == shown
+  for name in (*names, f"{names[0]}: random weights", "raw pixels"):
+    assert f'"name":"{name}"' in text
+  assert "Near images are of the same class" in text and "About the same as random weights" in text
   assert len(text) < 1_000_000
 
 
-def test_runs_side_by_side(run, tmp_path):
-  other = shutil.copytree(run, tmp_path / "deep" / "run")
-  evaluate.evaluate(other, ["knn:k=3"], baselines=("random weights",))
-  text = run_report.write_runs([run, other], out=tmp_path / "both.html").read_text()
-  names = [f"{run.parent.name}/run", "deep/run"]
-  assert f"Runs {', '.join(names)}" in text and text.count("<polyline class='run1'") > 3
-  for name in names:
-    assert f"What the network sees: {name}" in text and f'"name":"{name}"' in text
-  assert f'"name":"{names[0]}: random weights"' in text and "Near images are of the same class" in text
-
-
-def test_a_folder_of_pictures_takes_the_place_of_the_data(run, photos, tmp_path):
+def test_a_folder_of_pictures_takes_the_place_of_the_data(run, photos, tmp_path, capsys):
   arguments = ["--workdir", str(run), "--data", f"folder:{photos}", "--options", "{'canvas': 48}"]
   assert command.main([*arguments, "--out", str(tmp_path)]) == 0
+  assert f"report: {tmp_path / 'report.html'}" in capsys.readouterr().out
   text = (tmp_path / "report.html").read_text()
+  assert f"python -m jssl.evaluate --workdir {run} --baselines --report" in text  # which was not done yet
   assert {"Click a patch", "Nearest neighbours", "A map of the test images", "What the network sees"} <= set(_titles(text))
   assert "Left out" not in _titles(text) and "the other pictures" in text and "class='legend'" not in text
 
@@ -82,7 +80,7 @@ def test_hidden_patches_are_those_of_the_mask(run):
   observed = seen.Observed(run, run_report.run_config(run))
   body = seen.views_body(observed)
   assert "v: read by e (encoder)" in body and body.count("class='strip'") == 2
-  env = observed.environment()
+  env = observed.environment(seen._part(observed.method.graph, ["v", "m/mask"]))
   node = observed.method.nodes["e"]
   hidden = seen._hidden("ids_keep", env["m/ids_keep"], env["v"], observed.method, node)
   patch = env["v"].shape[1] // observed.method.networks["encoder"].module.grid(env["v"].shape[1:])[0]
@@ -93,11 +91,11 @@ def test_hidden_patches_are_those_of_the_mask(run):
 
 def test_models_without_a_run(tmp_path):
   source = fake_models.images(12)
-  models = [fake_models.model("DINOv2", view=View(size=fake_models.SIDE, channels=3)), fake_models.noise("before")]
+  models = [fake_models.model("DINOv2"), fake_models.noise("before")]
   path = run_report.write_pictures(tmp_path / "public.html", models, dict(source.arrays), title="<public>")
   text = path.read_text()
   assert _titles(text) == ["Click a patch", "What patches say", "Nearest neighbours", "A map of the test images"]
-  assert "<title>&lt;public&gt;</title>" in text and '"name":"raw pixels"' in text
+  assert "<title>&lt;public&gt;</title>" in text and '"name":"before"' in text
   with pytest.raises(ConfigError, match="give at least one FeatureModel"):
     run_report.write_pictures(tmp_path, [], source)
 
@@ -127,12 +125,20 @@ def test_what_is_wrong_is_one_line(arguments, message, run, capsys):
 
 
 def test_evaluate_and_report_do_not_import_each_other():
-  code = "import sys, {}; sys.exit(any(name.startswith('{}') for name in sys.modules))"
-  for one, other in (("jssl.report.__main__", "jssl.evaluate"), ("jssl.evaluate", "jssl.report")):
-    assert subprocess.run([sys.executable, "-c", code.format(one, f"{other}")], check=False).returncode == 0, (one, other)
+  code = """
+import sys, jssl.evaluate
+assert not [name for name in sys.modules if name.startswith("jssl.report")]
+del sys.modules["jssl.evaluate"]
+import jssl.report.__main__
+assert "jssl.evaluate" not in sys.modules
+"""
+  assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_files_of_the_page_are_part_of_the_package():
-  from jssl.report.page import SCRIPTS, static_text  # noqa: PLC0415
-
-  assert all(static_text(name) for name in (*SCRIPTS, "report.css"))
+  parts = configparser.ConfigParser()
+  parts.read(pathlib.Path(__file__).parents[2] / "setup.cfg")
+  patterns = parts["options.package_data"]["jssl.report"].split()
+  folder = pathlib.Path(page.__file__).parent
+  packed = {found.name for pattern in patterns for found in folder.glob(pattern)}
+  assert packed == {path.name for path in (folder / "static").iterdir()} == {*page.SCRIPTS, "report.css"}
