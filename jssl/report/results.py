@@ -69,8 +69,6 @@ def merged(runs: Mapping[str, Mapping]) -> Evaluation:
   Args:
     runs: name -> model -> protocol -> result.
   """
-  if len(runs) == 1:
-    return Evaluation(next(iter(runs.values())))
   rows = {name: results["pretrained"] for name, results in runs.items() if "pretrained" in results}
   controls = dict.fromkeys(model for results in runs.values() for model in results if model != "pretrained")
   for model in controls:
@@ -87,7 +85,7 @@ def headline_body(results: Mapping, runs: Sequence[str], commands: Sequence[str]
   Args:
     results: model -> protocol -> result, see `merged`.
     runs: the models that were pretrained; the others are controls.
-    commands: what measures, if nothing was.
+    commands: what measures the runs that were not measured.
   """
   cards, verdicts = [], {}
   for protocol in dict.fromkeys(name for result in results.values() for name in result):
@@ -101,12 +99,14 @@ def headline_body(results: Mapping, runs: Sequence[str], commands: Sequence[str]
     for run, (kind, _) in verdict.items():
       verdicts.setdefault(run, []).append(kind)
     cards.append(_card(protocol, measure, metric, values, verdict, told))
+  told = "".join(f"<pre>{escape(command)}</pre>" for command in commands)
+  told = f"<p>This measures it, beside what it must beat:</p>{told}" if commands else ""
   if not cards:
-    told = "".join(f"<pre>{escape(command)}</pre>" for command in commands)
-    return f"<p class='verdict'>Nothing was measured yet.</p><p>This measures it, beside what it must beat:</p>{told}"
+    return f"<p class='verdict'>Nothing was measured yet.</p>{told}"
   lines = [f"{run}: {_summary(kinds)}" if len(runs) > 1 else _summary(kinds).capitalize() for run, kinds in verdicts.items()]
   summary = "".join(f"<p class='verdict'>{escape(line)}</p>" for line in lines)
-  return f"{summary}<div class='cards'>{''.join(cards)}</div>"
+  missing = f"<p>Not all of it was measured yet.</p>{told}" if told else ""
+  return f"{summary}<div class='cards'>{''.join(cards)}</div>{missing}"
 
 
 def _summary(verdicts: Sequence[str]) -> str:

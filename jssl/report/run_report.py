@@ -285,15 +285,18 @@ def _add_results(parts: Parts, runs: Sequence[Run]) -> None:
   """The section on what was learnt."""
   measured = {run.name: run.results for run in runs if run.results}
   commands = [f"python -m jssl.evaluate --workdir {run.workdir} --baselines --report" for run in runs if not run.results]
-  names = ["pretrained"] if len(measured) == 1 else [*measured]
-  body = lambda: results.headline_body(results.merged(measured) if measured else {}, names, commands)
-  parts.add("learnt", "What was learnt", body)
+  names = ["pretrained"] if len(runs) == 1 else [*measured]
+  parts.add("learnt", "What was learnt", lambda: results.headline_body(_merged(runs), names, commands))
+
+
+def _merged(runs: Sequence[Run]) -> Evaluation:
+  """The results of all runs."""
+  return runs[0].results if len(runs) == 1 else results.merged({run.name: run.results for run in runs if run.results})
 
 
 def _table(runs: Sequence[Run]) -> str:
-  measured = {run.name: run.results for run in runs if run.results}
-  about = [line for found in measured.values() for line in about_lines(getattr(found, "about", {}))]
-  return results.body(results.merged(measured), about) if measured else ""
+  about = [line for run in runs for line in about_lines(getattr(run.results, "about", {}))]
+  return results.body(_merged(runs), about)
 
 
 def reconstruction_figures(workdir, config, step: int | None = None, source: data.Source | None = None):

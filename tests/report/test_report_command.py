@@ -62,7 +62,11 @@ def test_runs_side_by_side(run, tmp_path):
   assert [title for title in _titles(text) if title != "Where the class token looks"] == shown
   for name in (*names, f"{names[0]}: random weights", "raw pixels"):
     assert f'"name":"{name}"' in text
-  assert "Near images are of the same class" in text and "About the same as random weights" in text
+  assert (
+    "Near images are of the same class" in text
+    and f"--workdir {run} --baselines" in text
+    and "About the same as random weights" in text
+  )
   assert len(text) < 1_000_000
 
 

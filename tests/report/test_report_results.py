@@ -55,6 +55,8 @@ def test_what_cannot_be_compared_is_not():
   text = results.headline_body({"pretrained": broken}, ["pretrained"], ["python -m jssl.evaluate --workdir <a>"])
   assert "Nothing was measured yet" in text and "--workdir &lt;a&gt;" in text
   assert "no labels" in results.body({"pretrained": broken})
+  text = results.headline_body({"a": _knn(0.7), "raw pixels": _knn(0.5)}, ["a"], ["measure b"])
+  assert "Not all of it was measured yet" in text and "<pre>measure b</pre>" in text
 
 
 @pytest.mark.parametrize("meaning, kind", [("higher is better", "better"), ("lower is better", "worse"), ("", "none")])
@@ -73,4 +75,4 @@ def test_runs_side_by_side_share_the_controls_that_agree():
   # The random weights of one run are no control of another.
   assert [kind for kind, _ in said] == ["better", "worse"] and "5.0" not in said[0][1] and "15.0 points" in said[1][1]
   assert verdict[0].startswith("a: ") and "run run1" in text
-  assert results.merged(dict(a=a)) == a
+  assert list(results.merged(dict(a=a))) == ["a", "random weights", "raw pixels"]
