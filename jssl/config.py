@@ -96,6 +96,7 @@ def default_config() -> ml_collections.ConfigDict:
         test=dict(name="objects", split="test", options={}),
         calibration_scenes=dict(name="scenes", split="calibration", options={}),
         test_scenes=dict(name="scenes", split="test", options={}),
+        test_sequences=dict(name="moving_scenes", split="test", options={}),
         # The view; None: that of the largest crop that the network's own passes see.
         size=None,
         mean=None,

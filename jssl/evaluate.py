@@ -25,7 +25,9 @@ __all__ = ["BASELINES", "evaluate", "Frozen", "load_frozen", "read_results"]
 
 _OF_PLACES = {"position only": position_model, "everything foreground": foreground_model}
 BASELINES = ("random weights", "raw pixels", *_OF_PLACES)
-_SPLITS = dict(train="train", test="test", calibration="calibration_scenes", scenes="test_scenes")  # and their config keys
+_SPLITS = dict(  # and their config keys
+  train="train", test="test", calibration="calibration_scenes", scenes="test_scenes", sequences="test_sequences"
+)
 
 Given = data.Source | Mapping[str, Any]
 
@@ -40,6 +42,7 @@ def evaluate(
   test: Given | None = None,
   calibration_scenes: Given | None = None,
   test_scenes: Given | None = None,
+  test_sequences: Given | None = None,
   modules: Sequence[str] = (),
   overrides: Sequence[str] = (),
 ) -> Evaluation:
@@ -52,9 +55,9 @@ def evaluate(
     step: of the checkpoint; default the last.
     baselines: also what stands in `BASELINES`, or some of it: the same network with the weights that it began with, raw
       pixels, patch positions, and all patches alike.
-    train, test, calibration_scenes, test_scenes: data in the place of what `config.evaluation` names: a Source, or arrays
-      by name, as `data.from_arrays` takes them. With any of them given, and no names, protocols that need others are not
-      run.
+    train, test, calibration_scenes, test_scenes, test_sequences: data in the place of what `config.evaluation` names: a
+      Source, or arrays by name, as `data.from_arrays` takes them. With any of them given, and no names, protocols that need
+      others are not run.
     modules: whose functions the run's config may name, see `workdirs.trusted_config`.
     overrides: `--config.evaluation.key=value`, for this evaluation alone.
 
@@ -67,7 +70,7 @@ def evaluate(
   """
   workdir = user_path(workdir)
   config = run_config(workdir, modules, overrides)
-  given = dict(train=train, test=test, calibration=calibration_scenes, scenes=test_scenes)
+  given = dict(zip(_SPLITS, (train, test, calibration_scenes, test_scenes, test_sequences), strict=True))
   given = {split: _source(value, _SPLITS[split]) for split, value in given.items() if value is not None}
   numbers = _asked(config, names, given, modules)
   baselines = _named_baselines(baselines)
@@ -161,7 +164,7 @@ def _baselines(names, workdir, trained, frozen, splits, numbers, modules, overri
       yield raw_pixel_model(splits, frozen.view, trained.grid)
     except ConfigError as error:
       logging.log.warning("raw pixels: %s", error)
-  if trained.grid and splits.has("scenes"):
+  if trained.grid and (splits.has("scenes") or splits.has("sequences")):
     yield from (model(trained.grid, frozen.view) for name, model in _OF_PLACES.items() if name in names)
 
 

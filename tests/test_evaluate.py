@@ -16,14 +16,14 @@ from tests import methods
 
 FEW = tuple(
   f"--config.evaluation.{split}.options.num_examples={n}"
-  for split, n in dict(train=24, test=16, calibration_scenes=6, test_scenes=6).items()
+  for split, n in dict(train=24, test=16, calibration_scenes=6, test_scenes=6, test_sequences=3).items()
 )
 
 
 def _config(**changes):
   config = methods.small("dino", depth=1, total_steps=2, checkpoint_every_steps=1, log_every_steps=1)
   config.evaluation.size = 32
-  for split in ("train", "test", "calibration_scenes", "test_scenes"):
+  for split in ("train", "test", "calibration_scenes", "test_scenes", "test_sequences"):
     config.evaluation[split].options = dict(image_size=32)
   configs.override(config, [*FEW])
   config.update(changes)
@@ -89,6 +89,32 @@ def test_a_run_on_arrays_is_not_scored_on_other_data_without_a_word(run, caplog)
     evaluate.evaluate(run, ["knn"], train=mine)
   with pytest.raises(ConfigError, match="test= must be a data.Source or a dict of arrays, not a ndarray"):
     evaluate.evaluate(run, ["knn"], train=mine, test=np.zeros(3))
+
+
+DENSE = (
+  "linear_segmentation:steps=4,learning_rates=0.01",
+  "neighbour_segmentation:memory=100,k=4",
+  "mask_propagation",
+  "attention_segmentation",
+)
+
+
+def test_dense_protocols_of_an_old_run_are_the_same_on_one_device_and_on_eight(copy, monkeypatch):
+  record = json.loads((copy / "config.json").read_text())
+  del record["config"]["evaluation"]["test_sequences"]  # as a run has it that was trained before there were any
+  (copy / "config.json").write_text(json.dumps(record))
+  more = ["--config.evaluation.test_sequences.options=" + repr(dict(num_examples=3, image_size=32, frames=4))]
+  results = evaluate.evaluate(copy, DENSE, baselines=("random weights", "position only"), overrides=more)
+  assert not [(model, name) for model, found in results.items() for name in found if "error" in found[name]]
+  assert results.about["data"]["sequences"] == dict(name="moving_scenes/test.frames", examples=12)
+  names = {spec.partition(":")[0] for spec in DENSE}
+  assert results["pretrained"].keys() == results["random weights"].keys() == results["position only"].keys() == names
+  everywhere = jax.local_devices
+  monkeypatch.setattr(jax, "local_devices", lambda *args, **kwargs: everywhere(*args, **kwargs)[:1])
+  alone = evaluate.evaluate(copy, DENSE, overrides=more)
+  for name in names:
+    for metric, value in alone["pretrained"][name]["metrics"].items():
+      assert results["pretrained"][name]["metrics"][metric] == pytest.approx(value, abs=2e-3), (name, metric)
 
 
 def test_evaluation_ignores_what_lies_beside_an_image(run):

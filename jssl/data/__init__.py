@@ -9,6 +9,7 @@ from jssl.data import algebra, scenes
 from jssl.data.fingerprint import fingerprint
 from jssl.data.folder import load_folder
 from jssl.data.idx import load_fashion_mnist, read_idx
+from jssl.data.moving_scenes import moving_scenes
 from jssl.data.pipeline import batches
 from jssl.data.sampling import batch_indices, epoch_permutation, steps_per_epoch, wrapped_indices
 from jssl.data.source import DataError, from_arrays, from_iterator, nothing, Source
@@ -84,6 +85,7 @@ def _load_named(where: str, entry: Mapping[str, Any], split: str) -> Source:
 _EMBEDDED: dict[str, Callable[..., Source]] = {
   "scenes": scenes.scenes,
   "objects": scenes.objects,
+  "moving_scenes": moving_scenes,
   "nothing": nothing,
   "derived": derived,
 }
@@ -100,12 +102,12 @@ def load(spec: str | Source, *, split: str = "train", **options) -> Source:
   """Loads data by its name.
 
   Args:
-    spec: "scenes" or "objects" (embedded), "nothing" (examples that have a number only), "derived" (made of other data),
-      "fashion_mnist" or "fashion_mnist:/path" (IDX files), "glyphs" or "glyphs:/path" (of fonts), "tfds:<name>",
-      "folder:/path"; a Source is returned as it is.
+    spec: "scenes", "objects" or "moving_scenes" (embedded), "nothing" (examples that have a number only), "derived" (made
+      of other data), "fashion_mnist" or "fashion_mnist:/path" (IDX files), "glyphs" or "glyphs:/path" (of fonts),
+      "tfds:<name>", "folder:/path"; a Source is returned as it is.
     split: as the kind of data has them.
-    **options: of `scenes.scenes`, `scenes.objects`, `nothing`, `derived`, `load_fashion_mnist`, `load_glyphs`, `load_tfds`
-      or `load_folder`.
+    **options: of `scenes.scenes`, `scenes.objects`, `moving_scenes`, `nothing`, `derived`, `load_fashion_mnist`,
+      `load_glyphs`, `load_tfds` or `load_folder`.
 
   Raises:
     ValueError: (a ConfigError) for a wrong name, split or option, with the nearest valid ones.

@@ -108,13 +108,7 @@ def _make(name: str, split: str, num_examples: int | None, image_size: int, spri
   kind = {"scenes": SCENES, "objects": OBJECTS}[name]
   check_split(name, split)
   count = kind.sizes[split] if num_examples is None else num_examples
-  for key, value, low, high in (
-    ("num_examples", count, 1, 2**24),
-    ("image_size", image_size, 16, 512),
-    ("seed", seed, 0, 2**63),
-  ):
-    if not isinstance(value, (int, np.integer)) or not low <= value <= high:
-      raise ConfigError(f"{name}: {key} is {value!r}; it must be an integer from {low} to {high}")
+  check_integers(name, num_examples=(count, 1, 2**24), image_size=(image_size, 16, 512), seed=(seed, 0, 2**63))
   chosen = load_sprites(sprites, split)
   plan = draw_plan(kind, split, count, image_size, len(chosen.label), seed)
   largest = round(kind.sides[1] * image_size)
@@ -129,6 +123,13 @@ def _make(name: str, split: str, num_examples: int | None, image_size: int, spri
   return in_memory(f"{name}/{split}", arrays, num_classes=10 if name == "objects" else None)
 
 
+def check_integers(name: str, **ranges: tuple[int, int, int]) -> None:
+  """Raises `ConfigError` for an option, `(value, low, high)`, that is no integer from low to high."""
+  for key, (value, low, high) in ranges.items():
+    if not isinstance(value, (int, np.integer)) or not low <= value <= high:
+      raise ConfigError(f"{name}: {key} is {value!r}; it must be an integer from {low} to {high}")
+
+
 def draw_plan(kind: Kind, split: str, count: int, image_size: int, num_sprites: int, seed: int) -> Plan:
   """Draws what `count` images show; the first ones stay the same when `count` grows."""
   k = kind.counts[1]
@@ -139,25 +140,25 @@ def draw_plan(kind: Kind, split: str, count: int, image_size: int, num_sprites: 
   place, tint = np.split(each[:, :, 2:], [2 * _TRIES], axis=2)
   left, right = REGIONS[split]
   height = photographs().shape[1]
-  side = _integers(image[:, 2], *_CROP)
+  side = integers(image[:, 2], *_CROP)
   crop = [
     (image[:, 3] * (height - side + 1)).astype(np.int64),
     left + (image[:, 4] * (right - left - side + 1)).astype(np.int64),
     side,
   ]
   return Plan(
-    count=_integers(image[:, 0], *kind.counts),
-    sprite=_integers(each[:, :, 0], 0, num_sprites - 1),
-    side=_integers(each[:, :, 1], low, high),
+    count=integers(image[:, 0], *kind.counts),
+    sprite=integers(each[:, :, 0], 0, num_sprites - 1),
+    side=integers(each[:, :, 1], low, high),
     place=place.reshape(count, k, _TRIES, 2),
-    tint=_integers(tint, 0, 255).astype(np.uint8).reshape(count, k, _TINTS, 3),
-    photo=_integers(image[:, 1], 0, 1),
+    tint=integers(tint, 0, 255).astype(np.uint8).reshape(count, k, _TINTS, 3),
+    photo=integers(image[:, 1], 0, 1),
     crop=np.stack(crop, 1),
     flip=image[:, 5] < 0.5,
   )
 
 
-def _integers(draws: np.ndarray, low: int, high: int) -> np.ndarray:
+def integers(draws: np.ndarray, low: int, high: int) -> np.ndarray:
   """Integers from `low` to `high`, both included, from numbers in [0, 1)."""
   return low + (draws * (high - low + 1)).astype(np.int64)
 
@@ -197,13 +198,13 @@ def paint(plan: Plan, sprites: Sprites, image_size: int, largest: int) -> Painte
   margin = -(-largest // 16)  # half a pixel of a digit
   for slot in range(k):
     alpha = resize(sprites.alpha[plan.sprite[:, slot]], plan.side[:, slot], largest + 2 * margin, margin)
-    corner, found = _find_place(alpha > SILHOUETTE, plan, slot, silhouettes[:, :slot], margin)
+    corner, found = find_place(alpha > SILHOUETTE, plan, slot, silhouettes[:, :slot], margin)
     rows = np.flatnonzero(found)
-    layer = _shift(alpha[rows], corner[rows], image_size)
+    layer = shift(alpha[rows], corner[rows], image_size)
     inside = layer > SILHOUETTE
     silhouettes[rows, placed[rows]] = inside
-    tint = _choose_tint(plan.tint[rows, slot], image[rows], inside)
-    _blend(image, rows, layer, tint)
+    tint = choose_tint(plan.tint[rows, slot], image[rows], inside)
+    blend(image, rows, layer, tint)
     segments[rows] = np.where(inside, (placed[rows] + 1).astype(np.uint8)[:, None, None], segments[rows])
     label[rows, placed[rows]] = sprites.label[plan.sprite[rows, slot]]
     placed[rows] += 1
@@ -231,7 +232,7 @@ def backgrounds(plan: Plan, image_size: int) -> np.ndarray:
   return np.where(plan.flip[:, None, None, None], image[:, :, ::-1], image)
 
 
-def _find_place(silhouette, plan, slot, silhouettes, margin) -> tuple[np.ndarray, np.ndarray]:
+def find_place(silhouette, plan, slot, silhouettes, margin) -> tuple[np.ndarray, np.ndarray]:
   """The first tried corner at which an object overlaps none before it by too much, and whether there is one."""
   n, image_size = len(silhouette), silhouettes.shape[-1]
   corner, found = np.zeros((n, 2), np.int64), np.zeros(n, bool)
@@ -241,7 +242,7 @@ def _find_place(silhouette, plan, slot, silhouettes, margin) -> tuple[np.ndarray
   for attempt in range(_TRIES):
     free = image_size - plan.side[waiting, slot] - 2 * margin + 1
     tried = (plan.place[waiting, slot, attempt] * free[:, None]).astype(np.int64)
-    layer = _shift(silhouette[waiting], tried, image_size)
+    layer = shift(silhouette[waiting], tried, image_size)
     overlap = (silhouettes[waiting] & layer[:, None]).sum((2, 3), dtype=np.int64)
     smaller = np.minimum(areas[waiting], area[waiting, None])
     # Slots that stayed empty have no area and cannot be overlapped.
@@ -253,7 +254,7 @@ def _find_place(silhouette, plan, slot, silhouettes, margin) -> tuple[np.ndarray
   return corner, found
 
 
-def _shift(patch: np.ndarray, corner: np.ndarray, image_size: int) -> np.ndarray:
+def shift(patch: np.ndarray, corner: np.ndarray, image_size: int) -> np.ndarray:
   """Patches `[n, p, p]` on empty canvases `[n, size, size]`, each with its upper left pixel at its corner `[n, 2]`."""
   n, p = patch.shape[:2]
   canvas = np.zeros((n, image_size + p, image_size + p), patch.dtype)  # a patch's empty margin may stick out
@@ -262,7 +263,7 @@ def _shift(patch: np.ndarray, corner: np.ndarray, image_size: int) -> np.ndarray
   return canvas[:, :image_size, :image_size]
 
 
-def _choose_tint(tints: np.ndarray, image: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def choose_tint(tints: np.ndarray, image: np.ndarray, inside: np.ndarray) -> np.ndarray:
   """The first colour that stands out from what is behind the object, else the farthest: `[n, tints, 3]` -> `[n, 3]`."""
   area = np.maximum(inside.sum((1, 2), dtype=np.int64), 1)
   behind = (image * inside[..., None]).sum((1, 2), dtype=np.int64) // area[:, None]
@@ -271,7 +272,7 @@ def _choose_tint(tints: np.ndarray, image: np.ndarray, inside: np.ndarray) -> np
   return tints[np.arange(len(tints)), chosen]
 
 
-def _blend(image: np.ndarray, rows: np.ndarray, alpha: np.ndarray, tint: np.ndarray) -> None:
+def blend(image: np.ndarray, rows: np.ndarray, alpha: np.ndarray, tint: np.ndarray) -> None:
   """Paints objects into the images `rows`: opaque inside of the silhouette, with a soft edge; alpha shades the tint."""
   which, y, x = np.nonzero(alpha > _EDGE)
   alpha = alpha[which, y, x, None]

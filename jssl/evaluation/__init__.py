@@ -1,5 +1,6 @@
 """Evaluation of frozen features: pure functions of arrays, and the named protocols that put them together."""
 
+from jssl.evaluation.attention_segmentation import attention_iou
 from jssl.evaluation.attentive import attentive_probe
 from jssl.evaluation.baselines import foreground_model, position_model, raw_pixel_model
 from jssl.evaluation.clusters import cluster_agreement
@@ -11,8 +12,11 @@ from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.lidar import alignment, lidar_score
 from jssl.evaluation.linear import linear_probe
 from jssl.evaluation.linear_recipes import dinov2_linear_probe, mae_linear_probe
+from jssl.evaluation.linear_segmentation import linear_segmentation
 from jssl.evaluation.logistic import logistic_regression_accuracy
+from jssl.evaluation.mask_propagation import propagate_masks, propagation_scores
 from jssl.evaluation.model import FeatureModel
+from jssl.evaluation.neighbour_segmentation import neighbour_segmentation
 from jssl.evaluation.object_similarity import object_overlap
 from jssl.evaluation.prompt_segmentation import prompt_iou, prompt_scores
 from jssl.evaluation.protocols import PROTOCOLS, run_protocols, supported_protocols
@@ -43,6 +47,7 @@ __all__ = [
   "alignment",
   "alpha_req",
   "attentive_probe",
+  "attention_iou",
   "channel_statistics",
   "cluster_agreement",
   "collect",
@@ -60,6 +65,8 @@ __all__ = [
   "linear_probe",
   "logistic_regression_accuracy",
   "mae_linear_probe",
+  "linear_segmentation",
+  "neighbour_segmentation",
   "object_overlap",
   "parse_protocols",
   "participation_ratio",
@@ -70,6 +77,8 @@ __all__ = [
   "prompt_iou",
   "prompt_scores",
   "rankme_score",
+  "propagate_masks",
+  "propagation_scores",
   "raw_pixel_model",
   "raw_pixel_patches",
   "raw_pixels",

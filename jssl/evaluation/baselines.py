@@ -58,7 +58,7 @@ class _PixelsOfEach:
 def raw_pixel_model(data: EvaluationData, view: View, grid: tuple[int, int] | None) -> FeatureModel:
   """Baseline: the pixels that the network sees, standardised by channel; patches are the network's own.
 
-  The statistics are those of up to 10,000 images of the training set (of the scenes, without one), at equal distances.
+  The statistics are those of up to 10,000 images of the training set (without one, of what is tested), at equal distances.
   Whole images are halved until the pixels of the largest split take less than 4 GiB; both is said in the parameters.
 
   Args:
@@ -67,7 +67,7 @@ def raw_pixel_model(data: EvaluationData, view: View, grid: tuple[int, int] | No
     grid: of the network's patches, or None.
   """
   view = view._replace(mean=0.0, std=1.0, grayscale=False)
-  split = "train" if data.has("train") else "scenes"
+  split = next(name for name in ("train", "scenes", "sequences", "test", "calibration") if data.has(name))
   size = _affordable(view, [len(data.source(name)) for name in ("train", "test") if data.has(name)])
   mean, std, count = _statistics(data.source(split), view)
   whole, shrunk = on_devices(_Pixels(view, view.shape)), on_devices(_Pixels(view, size))
@@ -107,12 +107,15 @@ def _statistics(source, view: View) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def position_model(grid: tuple[int, int], view: View | None = None) -> FeatureModel:
-  """Baseline: patches are similar if they are near, whatever the image."""
+  """Baseline: patches are similar if they are near, whatever the image; attention falls linearly from the middle outward."""
   positions = patch_positions(grid)
+  distance = np.linalg.norm(positions - positions.mean(0), axis=1)
+  attention = (1.0 - distance)[None]  # the distance of two opposite corners is 1
   return FeatureModel(
     name="position only",
     patch_features=lambda batch: np.broadcast_to(positions, (length(batch), *positions.shape)),
     grid=grid,
+    attention=lambda batch: np.broadcast_to(attention, (length(batch), *attention.shape)),
     similarity=position_similarity,
     view=view,
   )

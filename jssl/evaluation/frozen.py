@@ -89,6 +89,7 @@ class Frozen(NamedTuple):
       embedding_dims=shapes[embedding].shape[-1] if embedding else None,
       drawn=functools.partial(self._drawn, outputs) if self.config else None,
       edited=functools.partial(self._edited, outputs),
+      attention=self._extract(class_attention) if has_patches and "cls" in shapes and _attentions(shapes) else None,
       view=self.view,
     )
 
@@ -124,6 +125,17 @@ def last_blocks(outputs: Mapping[str, jax.Array], count: int = 4) -> jax.Array:
   blocks = [outputs[key] for key in sorted(outputs) if key.startswith(_BLOCKS)][-count:]
   patches = [block[:, -outputs["patch_tokens"].shape[1] :].mean(1) for block in blocks]
   return jnp.stack([*([block[:, 0] for block in blocks] if "cls" in outputs else patches), patches[-1]], 1)
+
+
+def _attentions(outputs: Mapping[str, Any]) -> list[str]:
+  """The paths of the weights of a ViT's attentions, from the first block to the last."""
+  found = [key for key in outputs if key.startswith("backbone/Transformer/encoderblock_") and key.endswith("/weights")]
+  return sorted(found, key=lambda key: (len(key), key))  # so that 9 comes before 10
+
+
+def class_attention(outputs: Mapping[str, jax.Array]) -> jax.Array:
+  """What `FeatureModel.attention` is, of all that a ViT with a class token says."""
+  return outputs[_attentions(outputs)[-1]][:, :, 0, -outputs["patch_tokens"].shape[1] :]
 
 
 class _Look:

@@ -22,6 +22,7 @@ class FeatureModel:
     block_features: `batch -> [n, B + 1, D]`: the class token after each of the last B blocks (of a network without one,
       the mean of the patch tokens), then the mean of the last block's patch tokens, all after the final LayerNorm.
     grid: patches (h, w), h * w = N.
+    attention: `batch -> [n, heads, N]`, of the class token to the patches in the last block; None without class token.
     similarity: between patches; see `jssl.evaluation.similarity`.
     embeddings: `batch -> [n, K]`, the projector's output, which `rankme`, `spectrum` and `lidar` score beside
       image_features.
@@ -41,6 +42,7 @@ class FeatureModel:
   patch_features: Callable | None = None
   block_features: Callable | None = None
   grid: tuple[int, int] | None = None
+  attention: Callable | None = None
   similarity: Callable = cosine_similarity
   embeddings: Callable | None = None
   embedding: str | None = None

@@ -11,12 +11,14 @@ from jssl.evaluation.splits import EvaluationData
 from jssl.evaluation.stream import collect
 
 # What is read with the images, of the splits that have it.
+_SCENE = ("segments", "segment_label", "extent", "frame")
 _WITH = dict(
   image_features=("label",),
   block_features=("label",),
   embeddings=("label",),
   logits=("label",),
-  patch_features=("label", "segments", "segment_label", "extent"),
+  patch_features=("label", *_SCENE),
+  attention=_SCENE,
 )
 
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from jssl.data.source import in_memory, Source
 from jssl.errors import ConfigError
+from jssl.evaluation.frames import frames_of
 
-SPLITS = ("train", "test", "calibration", "scenes")
+SPLITS = ("train", "test", "calibration", "scenes", "sequences")
 Split = Source | Mapping[str, np.ndarray] | Callable[[], Source]
 
 
@@ -16,13 +17,15 @@ class EvaluationData:
 
   Labelled splits have `image` uint8 `[n, H, W, C]` and `label [n]`; scenes have `image` and the instance numbers of the
   pixels, `segments` uint8 `[n, H, W]` with 0 for background, and may have `segment_label [n, instances]`, the class of
-  instance k + 1 in column k, -1 for none.
+  instance k + 1 in column k, -1 for none. Sequences have `clip` uint8 `[n, T, H, W, C]` and `segments [n, T, H, W]`, which
+  are read as frames: see `frames_of`.
 
   Args:
     train: labelled; the bank of kNN, the training set of the probe, the images of RankMe and of spectra.
     test: labelled.
-    calibration: scenes on which a threshold is chosen.
+    calibration: scenes on which a threshold is chosen, or a classifier of patches is fitted.
     scenes: scenes of the test.
+    sequences: clips in which objects move.
   """
 
   def __init__(
@@ -31,8 +34,9 @@ class EvaluationData:
     test: Split | None = None,
     calibration: Split | None = None,
     scenes: Split | None = None,
+    sequences: Split | None = None,
   ):
-    given = dict(zip(SPLITS, (train, test, calibration, scenes), strict=True))
+    given = dict(zip(SPLITS, (train, test, calibration, scenes, sequences), strict=True))
     self._given = {split: value for split, value in given.items() if value is not None}
     self._sources: dict[str, Source] = {}
     self._arrays: dict[tuple[str, str], np.ndarray] = {}
@@ -56,7 +60,8 @@ class EvaluationData:
     if split not in self._sources:
       value = self._given[split]
       value = value() if callable(value) and not isinstance(value, (Source, Mapping)) else value
-      self._sources[split] = value if isinstance(value, Source) else in_memory(split, value)
+      source = value if isinstance(value, Source) else in_memory(split, value)
+      self._sources[split] = frames_of(source) if split == "sequences" else source
     return self._sources[split]
 
   def array(self, split: str, name: str) -> np.ndarray:

@@ -10,6 +10,11 @@ import jax
 _COLLECTION = "inner"
 
 
+def is_asked(module: nn.Module) -> bool:
+  """Whether somebody asks a module that is running for its inner arrays."""
+  return module.is_mutable_collection(_COLLECTION) and not module.is_initializing()
+
+
 def tell(module: nn.Module, name: str, value: Callable[[], jax.Array]) -> None:
   """Tells `inner_outputs` an array of a module that is running; where nobody asks, `value` is not called.
 
@@ -18,7 +23,7 @@ def tell(module: nn.Module, name: str, value: Callable[[], jax.Array]) -> None:
     name: what it is called within the module.
     value: makes it.
   """
-  if module.is_mutable_collection(_COLLECTION) and not module.is_initializing():
+  if is_asked(module):
     module.sow(_COLLECTION, name, value(), init_fn=lambda: None, reduce_fn=lambda before, now: now)
 
 
@@ -32,7 +37,8 @@ def inner_outputs(module: nn.Module, variables: Any, *args, **kwargs) -> tuple[A
 
   Returns:
     The output, and path -> array, the path as that of a parameter: a ViT tells `Transformer/normed01`, ...: the output of
-    each block after the final LayerNorm, `[batch, prefix + patches, dim]`; in a network it stands behind `backbone/`.
+    each block after the final LayerNorm, `[batch, prefix + patches, dim]`, and of each attention the `weights [batch, heads,
+    tokens, keys]`; in a network it stands behind `backbone/`.
   """
   output, told = module.apply(variables, *args, **kwargs, mutable=[_COLLECTION])
   return output, flax.traverse_util.flatten_dict(told.get(_COLLECTION, {}), sep="/")

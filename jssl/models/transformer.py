@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl.models import parts
-from jssl.models.inner import tell
+from jssl.models.inner import is_asked, tell
 
 # For the backward pass Flax's LayerNorm keeps three arrays of its input's size, this one the input.
 LayerNorm = nn.remat(nn.LayerNorm)
@@ -83,6 +83,15 @@ def causal_bias(tokens: int) -> jax.Array:
   return jnp.where(jnp.tri(tokens, dtype=bool), 0.0, _UNSEEN)[None, None]
 
 
+def attention_weights(query: jax.Array, key: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+  """`softmax(query key^T / sqrt(head_dim) + bias)` for each head, to be looked at: `[batch, heads, tokens, keys]` float32.
+
+  Arguments as `attend`, which computes the same on its way and keeps none of it.
+  """
+  logits = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32) / math.sqrt(query.shape[-1])
+  return nn.softmax(logits if bias is None else logits + bias)
+
+
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array | None = None) -> jax.Array:
   """`softmax(query key^T / sqrt(head_dim) + bias) value` for each head; the softmax is float32.
 
@@ -107,7 +116,7 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array |
 
 
 class Attention(nn.Module):
-  """Multi-head attention."""
+  """Multi-head attention; it tells those who ask its `weights [batch, heads, tokens, keys]`, whatever computes it."""
 
   config: BlockConfig
   layer: int
@@ -138,6 +147,7 @@ class Attention(nn.Module):
 
     context = x if context is None else context
     query, key, value = project("query", x), project("key", context), project("value", context)
+    tell(self, "weights", lambda: attention_weights(query, key, bias))
     if gate is not None:
       value = value * gate[:, :, None, None].astype(value.dtype)
     if config.attention == "xla":
@@ -282,7 +292,9 @@ class Transformer(nn.Module):
       bias = valid_bias(valid) if bias is None else valid_bias(valid) + bias
     seen = None if context is None else (context, None if context_valid is None else valid_bias(context_valid))
     first, last = self.drop_path if isinstance(self.drop_path, tuple) else (0.0, self.drop_path)
-    run = self._loop if self.scan and self.depth and not self.is_initializing() else self._unrolled
+    # What a loop's blocks tell does not come out of it.
+    looped = self.scan and self.depth and not self.is_initializing() and not is_asked(self)
+    run = self._loop if looped else self._unrolled
     x, blocks = run(x.astype(jnp.float32), bias, keys, np.linspace(first, last, self.depth), seen)
     norm = nn.LayerNorm(epsilon=self.config.layer_norm_eps, name="encoder_norm") if self.final_norm else lambda y: y
     readout = norm(sum(blocks[i - 1] for i in self.readout) / len(self.readout)) if self.readout else None

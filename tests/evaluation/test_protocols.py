@@ -29,6 +29,8 @@ SMALL = dict(
   few_labels=dict(per_class=2),
   copy_detection=dict(edits="blur"),
   prompt_segmentation=dict(random_prompts=2, thresholds=(0.0, 0.5)),
+  linear_segmentation=dict(steps=10, learning_rates=(0.03,), held_out=0.4),
+  neighbour_segmentation=dict(k=5),
 )
 
 
@@ -44,33 +46,44 @@ def _data():
   labels = rng.integers(0, 3, 60)
   images = _colored(np.broadcast_to((labels + 1)[:, None, None], (60, 8, 8)).astype(np.uint8))
   split = [dict(image=images[part], label=labels[part]) for part in (slice(40), slice(40, 60))]
-  segments = [scenes(3, seed=seed) for seed in (1, 2)]
-  return EvaluationData(*split, *(dict(image=_colored(s), segments=s) for s in segments))
+  segments, label = [scenes(3, seed=seed) for seed in (1, 2)], np.tile([0, 1, 2], (3, 1))
+  clips = np.stack([np.roll(scenes(2), 2 * t, 2) for t in range(4)], 1)
+  return EvaluationData(
+    *split,
+    *(dict(image=_colored(s), segments=s, segment_label=label) for s in segments),
+    dict(clip=_colored(clips), segments=clips.astype(np.int32)),
+  )
 
 
-def test_runs_every_protocol_on_the_pixels_and_the_prompt_protocols_on_the_trivial_baselines():
+def test_runs_every_protocol_on_the_pixels_and_those_of_places_on_the_trivial_baselines():
   data = _data()
   model = raw_pixel_model(data, View(32), (8, 8))
-  # Pixels are no classifier, have no blocks, and were trained on no views.
-  names = [name for name in PROTOCOLS if name not in ("accuracy", "linear_dinov2", "lidar")]
+  # Pixels are no classifier, have no blocks and no class token, and were trained on no views.
+  asking_more = ("accuracy", "linear_dinov2", "lidar", "attention_segmentation")
+  names = [name for name in PROTOCOLS if name not in asking_more]
+  of_places = [name for name in PROTOCOLS if {"calibration", "scenes", "sequences"} & {*PROTOCOLS[name].splits}]
   assert supported_protocols(model, data) == names
-  assert supported_protocols(position_model(GRID), data) == ["prompt_segmentation", "object_similarity"]
+  assert supported_protocols(position_model(GRID), data) == of_places
   results = {model.name: run_protocols(names, model, data, **SMALL)}
   for baseline in (position_model(GRID), foreground_model(GRID)):
     results[baseline.name] = run_protocols(
-      supported_protocols(baseline, data), baseline, data, prompt_segmentation=SMALL["prompt_segmentation"]
+      supported_protocols(baseline, data), baseline, data, **{name: SMALL[name] for name in of_places if name in SMALL}
     )
+  assert not [(model, name) for model, found in results.items() for name in found if "error" in found[name]]
   pixels, position = results["raw pixels"], results["position only"]
   assert pixels["knn"]["metrics"]["k1"] == 1.0 and pixels["linear"]["metrics"]["accuracy"] == 1.0
   assert pixels["few_labels"]["metrics"]["n2"] == 1.0
   iou = lambda result: result["prompt_segmentation"]["metrics"]["miou_random_fixed"]
   assert iou(pixels) > iou(position) > iou(results["everything foreground"])
   assert pixels["object_similarity"]["metrics"]["overlap"] < position["object_similarity"]["metrics"]["overlap"]
+  for protocol, metric in dict(neighbour_segmentation="miou", linear_segmentation="miou", mask_propagation="j").items():
+    everything = results["everything foreground"][protocol]["metrics"][metric]
+    assert pixels[protocol]["metrics"][metric] > max(position[protocol]["metrics"][metric], everything), protocol
   table = format_table(results)
   assert table.startswith("knn: test images whose") and "temperature=0.07" in table
   assert "similarity=position_similarity" in table
   block = table.split("\n\n")[names.index("prompt_segmentation")].splitlines()
-  assert len({len(line) for line in block[3:7]}) == 1, block  # the last columns are aligned
+  assert len({len(line) for line in block[4:8]}) == 1, block  # the last columns are aligned
   assert all(": " in part.splitlines()[0] for part in table.split("\n\n"))  # what every protocol means
 
 
@@ -192,6 +205,24 @@ def test_classes_of_objects_add_scores_by_class():
     "error"
   ]
   assert "segment_label [3, 1] must be [images, instances], of instances up to" in error
+
+
+def test_classes_of_pixels_are_those_of_objects():
+  data, segments = _data(), scenes(3, seed=1)
+
+  def run(label):
+    split = dict(image=_colored(segments), segments=segments) | ({} if label is None else dict(segment_label=label))
+    both = EvaluationData(calibration=data.source("calibration"), scenes=split)
+    return run_protocols(["neighbour_segmentation"], position_model(GRID), both)["neighbour_segmentation"]
+
+  found = run(np.array([[0, 7, -1]] * 3))["parameters"]
+  assert found["classes"] == 5 and found["classes_not_in_calibration"] == 1
+  assert found["constant_pixel_accuracy"] == round((segments == 0).sum() / (segments != 3).sum(), 4)
+  assert "has no 'segment_label' (scenes)" in run(None)["error"]
+  assert "must be [images, instances], of instances up to 3" in run(np.zeros((3, 1), int))["error"]
+  none = dict(image=_colored(segments), segments=segments, segment_label=np.full((3, 3), -1))
+  error = run_protocols(["neighbour_segmentation"], position_model(GRID), EvaluationData(calibration=none, scenes=none))
+  assert "no object has a class" in error["neighbour_segmentation"]["error"]
 
 
 def test_scenes_are_scored_where_the_patches_lie():
