@@ -15,14 +15,16 @@ def _network(**numbers):
   return Network(vit(image_size=8, width=16, depth=3, num_heads=2, patch_size=4, init="mae", **numbers))
 
 
-def test_a_vit_tells_each_block_after_the_final_norm():
+def test_a_vit_tells_each_block_after_the_final_norm_and_its_attention():
   network = _network(registers=1)
   variables = network.init(jax.random.key(0), IMAGES)
   assert [*variables] == ["params"]
   plain = network.apply(variables, IMAGES)
   outputs, told = jax.jit(lambda v, x: inner_outputs(network, v, x))(variables, IMAGES)
   assert sorted(outputs) == sorted(plain)
-  assert sorted(told) == [f"backbone/Transformer/normed{i:02d}" for i in (1, 2, 3)]
+  weights = [f"backbone/Transformer/encoderblock_{i}/MultiHeadDotProductAttention_0/weights" for i in range(3)]
+  assert sorted(told) == [*weights, *(f"backbone/Transformer/normed{i:02d}" for i in (1, 2, 3))]
+  np.testing.assert_allclose(told[weights[0]].sum(-1), np.ones((2, 2, 6)), atol=1e-6)
   np.testing.assert_allclose(told["backbone/Transformer/normed03"], outputs["tokens"], atol=1e-6)
   norm = variables["params"]["backbone"]["Transformer"]["encoder_norm"]
   wanted = nn.LayerNorm(epsilon=1e-6).apply({"params": norm}, outputs["block01"])
