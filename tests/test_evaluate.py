@@ -235,3 +235,23 @@ def test_a_network_that_is_not_square(tmp_path, capsys):
   assert results["position only"]["object_similarity"]["parameters"]["grid"] == [4, 8]
   text = (tmp_path / "report.html").read_text()
   assert "pretrained, threshold" in text and "random weights, threshold" in text and '"grid":[4,8]' in text
+
+
+@pytest.mark.slow
+def test_protocols_of_blocks_of_patches_and_of_drawn_views(copy):
+  """Of a run's own network, projector and augmentation."""
+  names = ["linear_dinov2:epochs=1", "attentive_probe:epochs=1", "logistic_regression", "lidar:images=12,views=2"]
+  names += ["copy_detection:edits=('blur','crop')", "rankme", "spectrum"]
+  results = evaluate.evaluate(copy, names, baselines=["raw pixels"])
+  assert not [result["error"] for found in results.values() for result in found.values() if "error" in result]
+  trained, pixels = results["pretrained"], results["raw pixels"]
+  assert trained["linear_dinov2"]["parameters"]["blocks"] == (1,)  # all that there are
+  for name in ("rankme", "spectrum", "lidar"):
+    assert trained[name]["parameters"]["embedding"] == "logits"
+  assert 1 < trained["lidar"]["metrics"]["embeddings_lidar"] <= 11 and trained["lidar"]["metrics"]["alignment"] > 0
+  assert 0 < trained["copy_detection"]["metrics"]["micro_ap"] <= 1
+  assert {"copy_detection", "attentive_probe"} <= pixels.keys() and not {"lidar", "linear_dinov2"} & pixels.keys()
+  assert json.loads((copy / "evaluation.json").read_text())["pretrained"]["copy_detection"]["by_edit"].keys() == {
+    "blur",
+    "crop",
+  }
