@@ -62,7 +62,10 @@ def _lidar(model, data, features, *, images, views, seed, embedding_dims, **numb
 
 
 def _copy_detection(model, data, features, *, copied, strangers, edits, seed, chunk):
-  """Edited copies of some test images, half of which are taken out of the database."""
+  """Edited copies of some test images, half of which are taken out of the database.
+
+  Where images are files, the copies are made of what the data holds of them in an array, the others of the files.
+  """
   functions, count = edits_by_name(edits), len(data.source("test"))
   copied, strangers = min(copied, count // 3), min(strangers, count // 3)
   if not copied:
