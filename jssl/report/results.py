@@ -30,13 +30,23 @@ class Measure(NamedTuple):
 MEASURES = dict(
   prompt_segmentation=Measure("miou_random_fixed", "A click on a patch finds its object"),
   object_similarity=Measure("overlap", "Patches of one object and of two are mixed up", "lower"),
+  linear_segmentation=Measure("miou", "A linear layer on patches tells the classes of pixels"),
+  neighbour_segmentation=Measure("miou", "Near patches are of the same class"),
+  mask_propagation=Measure("j_and_f", "Similar patches carry masks through a clip"),
+  attention_segmentation=Measure("miou_chosen", "The class token looks at objects"),
   knn=Measure(r"k\d+", "Near images are of the same class"),
   linear=Measure("accuracy", "A linear classifier tells the classes"),
+  linear_mae=Measure("accuracy", "MAE's linear classifier tells the classes"),
+  linear_dinov2=Measure("accuracy", "DINOv2's linear classifier tells the classes"),
+  logistic_regression=Measure("accuracy", "Logistic regression tells the classes"),
+  attentive_probe=Measure("accuracy", "A classifier that attends to patches tells the classes"),
   few_labels=Measure(r"n\d+", "Few labels are enough to tell the classes"),
   accuracy=Measure(r"accuracy \(top 1\)", "The run's own classifier is right"),
-  retrieval=Measure("map|mean_average_precision", "An image finds those of its class"),
+  retrieval=Measure("map", "An image finds those of its class"),
+  copy_detection=Measure("micro_ap", "An edited copy finds its original"),
   clusters=Measure("ari", "Clusters without labels agree with the classes"),
   rankme=Measure("rankme", "Dimensions that the features use", "", False),
+  lidar=Measure("lidar", "Dimensions that tell images from each other", "", False),
   spectrum=Measure("participation_ratio", "Dimensions in which features vary", "", False),
 )
 
@@ -54,7 +64,8 @@ def measure_of(protocol: str, result: Mapping) -> tuple[Measure, str] | None:
   if not metrics:
     return None
   meaning = result.get("meaning", "")
-  better = next((word for word in ("higher", "lower") if f"{word} is better" in meaning), "")
+  ways = dict(higher="higher|more|larger", lower="lower|less|fewer|smaller")
+  better = next((way for way, words in ways.items() if re.search(rf"\b({words})\b[^;]* is better", meaning)), "")
   share = 0.0 <= result["metrics"][metrics[0]] <= 1.0
   return Measure(metrics[0], protocol.replace("_", " ").replace(":", ": ").capitalize(), better, share), metrics[0]
 

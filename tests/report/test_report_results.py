@@ -59,7 +59,15 @@ def test_what_cannot_be_compared_is_not():
   assert "Not all of it was measured yet" in text and "<pre>measure b</pre>" in text
 
 
-@pytest.mark.parametrize("meaning, kind", [("higher is better", "better"), ("lower is better", "worse"), ("", "none")])
+@pytest.mark.parametrize(
+  "meaning, kind",
+  [
+    ("higher is better", "better"),
+    ("a score; more than controls and a constant answer is better", "better"),
+    ("a distance; lower is better", "worse"),
+    ("", "none"),
+  ],
+)
 def test_a_protocol_of_the_users_own_is_read_by_its_meaning(meaning, kind):
   of = lambda value: {"mine:probe": dict(metrics=dict(score=value), parameters={}, meaning=meaning)}
   said, _, text = _said({"pretrained": of(0.9), "raw pixels": of(0.5)})
