@@ -110,7 +110,8 @@ def similarity_body(patches: Patches, start: tuple[int, float, float] | None = N
   )
   look = caption(
     "Click a patch of any picture, or move with the arrow keys: each map shows the cosine of that patch with every patch of "
-    "every picture. Look whether the map keeps to the thing that you clicked, also in other pictures.",
+    "every picture. Colours run from the least to the most similar patch of a picture, the numbers below it say how similar "
+    "they are. Look whether the map keeps to the thing that you clicked, also in other pictures.",
     otherwise="the maps of the pretrained network look like those of random weights, which follow colour and place.",
   )
   exactness = note(f"Features are kept in bytes; the largest error of a cosine: {'; '.join(notes)}.")

@@ -143,6 +143,7 @@ def write_runs(
   parts.add("config", "Config", lambda: config_body(texts))
   title = f"Run {runs[0].name}" if len(runs) == 1 else f"Runs {', '.join(run.name for run in runs)}"
   about = [line for run in runs for line in about_lines(getattr(run.results, "about", {}))[:1]]
+  about = [line.partition(";")[0] for line in about]
   return _written(out if out is not None else runs[0].workdir, title, parts, about)
 
 
