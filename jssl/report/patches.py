@@ -174,7 +174,7 @@ def attention_body(patches: Patches) -> str:
   """HTML of where the class token looks, by head, for the models that tell it."""
   rows, sharp = [("the picture", patches.pictures)] if patches.models else [], [False]
   for model in patches.models:
-    if getattr(model, "attention", None) is None:
+    if model.attention is None:
       continue
     found = looks.features(model, "attention", patches.source)  # [images, heads, patches]
     shown = [("mean of the heads", found.mean(1))]

@@ -62,8 +62,8 @@ def test_attention_is_shown_where_a_model_tells_it():
   source = fake_models.images()
   plain = patches.Patches([fake_models.model("pretrained")], source)
   assert patches.attention_body(plain) == ""
-  attentive = fake_models.model("pretrained")
-  object.__setattr__(attentive, "attention", lambda batch: np.full((len(batch["image"]), 2, 16), 1 / 16, np.float32))
+  evenly = lambda batch: np.full((len(batch["image"]), 2, 16), 1 / 16, np.float32)
+  attentive = fake_models.model("pretrained", attention=evenly)
   text = patches.attention_body(patches.Patches([attentive, fake_models.noise()], source))
   assert text.count("class='strip'") == 4 and "pretrained: head 2" in text and "random weights" not in text
 
