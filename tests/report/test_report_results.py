@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from jssl.evaluation import PROTOCOLS
 from jssl.report import results
 
 KNN = "test images whose k nearest training images vote for their class; higher is better, chance is below"
@@ -84,3 +85,7 @@ def test_runs_side_by_side_share_the_controls_that_agree():
   assert [kind for kind, _ in said] == ["better", "worse"] and "5.0" not in said[0][1] and "15.0 points" in said[1][1]
   assert verdict[0].startswith("a: ") and "run run1" in text
   assert list(results.merged(dict(a=a))) == ["a", "random weights", "raw pixels"]
+
+
+def test_every_measure_is_of_a_protocol():
+  assert results.MEASURES.keys() <= PROTOCOLS.keys()
