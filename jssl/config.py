@@ -42,6 +42,9 @@ LEAST = {
   "data.prefetch": 0,
   "nonfinite.limit": 0,
   "checkpoint.keep": 1,
+  "monitor.train_examples": 1,
+  "monitor.test_examples": 1,
+  "monitor.seed": 0,
 }
 
 
@@ -79,9 +82,10 @@ def default_config() -> ml_collections.ConfigDict:
       nonfinite=dict(policy="stop", limit=10),
       # The newest `keep`; the one with the lowest value of the metric `keep_best`; those of every `keep_every`-th step.
       checkpoint=dict(keep=2, keep_best=None, keep_every=None),
-      parallel=dict(
-        mode="pmap", shard_state=False, compiler_options={}
-      ),  # of XLA, for the step alone: what XLA_FLAGS takes, without the dashes
+      # Protocols on the weights as they are, every so many steps (None: never), and norms in each row: see jssl.monitor.
+      monitor=dict(every_steps=None, protocols=("knn:k=20", "rankme"), train_examples=2048, test_examples=1024, seed=0),
+      # compiler_options are XLA's, for the step alone: what XLA_FLAGS takes, without the dashes
+      parallel=dict(mode="pmap", shard_state=False, compiler_options={}),
       optim=optim.default_optim_config(),
       evaluation=dict(
         network=None,  # None: the EMA teacher that sees images, or else the trained network that does
@@ -190,9 +194,10 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   duration = config.to_dict()[given[0]]
   if not isinstance(duration, numbers.Real) or not 0 < duration < math.inf:
     raise ConfigError(f"config.{given[0]}={duration!r}: it must be a positive number")
-  every, steps = config.checkpoint.keep_every, config.checkpoint_every_steps
-  if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1 or every % steps):
-    raise ConfigError(f"config.checkpoint.keep_every={every!r}: give a multiple of config.checkpoint_every_steps={steps}")
+  for key, unit in (("checkpoint.keep_every", "checkpoint_every_steps"), ("monitor.every_steps", "log_every_steps")):
+    every, steps = flat[key], flat[unit]
+    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1 or every % steps):
+      raise ConfigError(f"config.{key}={every!r}: give a multiple of config.{unit}={steps}")
   if not config.losses:
     raise ConfigError("config.losses: a method needs at least one loss")
   if config.batch_size % config.accumulate:

@@ -15,7 +15,15 @@ class UnknownPresetError(KeyError):
 
 
 class NonFiniteError(RuntimeError):
-  """A run's loss or gradient is no longer finite."""
+  """A run's loss or gradient is no longer finite.
+
+  Attributes:
+    step: at which it was seen.
+  """
+
+  def __init__(self, message: str, step: int = 0):
+    super().__init__(message)
+    self.step = step
 
 
 class CheckpointError(RuntimeError):

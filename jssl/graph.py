@@ -23,6 +23,7 @@ class Graph(NamedTuple):
     engine: what functions are given without a config's doing: `axis_name`, `num_examples`, `batch_size`, `dtype`.
     batch_names: the arrays of the data that the nodes read, with the example as their first axis.
     whole_names: the arrays of the data that they read and that every example sees whole, as it sees tables.
+    watched: whether the run is monitored, and its embeddings are looked at more closely.
   """
 
   nodes: Mapping[str, Node]
@@ -31,6 +32,7 @@ class Graph(NamedTuple):
   engine: Mapping[str, Any]
   batch_names: tuple[str, ...]
   whole_names: tuple[str, ...] = ()
+  watched: bool = False
 
   def is_whole(self, name: str) -> bool:
     """Whether an array is a table or a whole array of the data: it has no axis of examples."""

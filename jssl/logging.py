@@ -96,30 +96,6 @@ def read_metrics(workdir: str | pathlib.Path) -> list[dict[str, float]]:
   return rows
 
 
-class CollapseWatch:
-  """Warns, once for each name, when embeddings point the same way or teachers say the same of everything or nothing.
-
-  Args:
-    first_step: before it nothing is said: an untrained network may well see little difference.
-  """
-
-  def __init__(self, first_step: int):
-    self._first_step, self._said = first_step, set()
-
-  def look(self, step: int, metrics: dict[str, float]) -> None:
-    for name, value in metrics.items():
-      trouble = None
-      if name.startswith("spread/") and value < 0.01:
-        trouble = "all examples have nearly the same embedding"
-      elif name.endswith("teacher_entropy") and value > 0.99:
-        trouble = "the teacher's distribution is uniform, so the loss stays at ln K"
-      elif name.endswith("teacher_entropy") and value < 0.01:
-        trouble = "the teacher puts everything on one prototype"
-      if trouble and step >= self._first_step and name not in self._said:
-        self._said.add(name)
-        log.warning("step %d: collapse? %s is %.4f: %s", step, name, value, trouble)
-
-
 class _CompileClock:
   """The time that this process has spent tracing and compiling, as JAX tells it."""
 
@@ -142,6 +118,11 @@ class _CompileClock:
 _compiling = _CompileClock()
 
 
+def compiling_since(moment: float) -> float:
+  """Seconds that were spent on compiling after `moment` of `time.monotonic`."""
+  return _compiling.since(moment)
+
+
 class Progress:
   """Speed, without what was spent on compiling, and the time that is left, between log steps."""
 
@@ -152,9 +133,13 @@ class Progress:
   def update(self, step: int) -> float:
     """Examples per second since the last call."""
     now = time.monotonic()
-    speed = (step - self._step) * self._batch / max(now - self._time - _compiling.since(self._time), 1e-9)
+    speed = (step - self._step) * self._batch / max(now - self._time - compiling_since(self._time), 1e-9)
     self._step, self._time = step, now
     return speed
+
+  def go_on(self) -> None:
+    """The time since the last update was not spent on training."""
+    self._time = time.monotonic()
 
   def line(self, step: int, loss: float, examples_per_second: float) -> str:
     left = (self._total - step) * self._batch / max(examples_per_second, 1e-9)

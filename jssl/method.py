@@ -52,6 +52,7 @@ class Method:
     axis_name: the mapped axis over which the global batch is split, or None.
     crops_on_host: whether the batch holds crops for the views that begin with one, see `jssl.host_crops`.
     whole: names of arrays of the data that every example sees whole: `source.whole`.
+    watched: whether losses also report in how many dimensions embeddings differ.
 
   Raises:
     ConfigError: for anything in the config that cannot work, by its place.
@@ -76,6 +77,7 @@ class Method:
     axis_name: str | None = None,
     crops_on_host: bool = False,
     whole: Collection[str] = (),
+    watched: bool = False,
   ):
     self.engine = dict(
       axis_name=axis_name, num_examples=num_examples, batch_size=config.get("batch_size"), dtype=config.dtype
@@ -92,7 +94,8 @@ class Method:
     of_data = sorted(name for name in reads if not graph.owner(name, self.nodes))
     self.batch_names = tuple(name for name in of_data if name not in whole)
     self.whole_names = tuple(name for name in of_data if name in whole)
-    self.graph = graph.Graph(self.nodes, self.units, self.networks, self.engine, self.batch_names, self.whole_names)
+    names = self.batch_names, self.whole_names
+    self.graph = graph.Graph(self.nodes, self.units, self.networks, self.engine, *names, watched)
 
   def init(self, key: jax.Array, batch: Mapping[str, Any]) -> Variables:
     """Initialises networks and state.
@@ -131,9 +134,10 @@ class Method:
 
   def environment(self, variables: Variables, batch, *, key, step, positions=None) -> dict[str, jax.Array]:
     """Every named array of one step: for notebooks, reports and `refresh`. Arguments as `loss`."""
-    return self._run(variables, batch, key=key, step=step, positions=positions).arrays
+    return self.run(variables, batch, key=key, step=step, positions=positions).arrays
 
-  def _run(self, variables: Variables, batch, **draw) -> Environment:
+  def run(self, variables: Variables, batch, **draw) -> Environment:
+    """All that there is at the end of a step, losses and metrics too. Arguments as `loss`."""
     self._check_batch(batch)
     return run_graph(self.graph, start(self.graph, variables, batch, **draw))
 
@@ -153,7 +157,7 @@ class Method:
       memory; `params` and `teachers` are as they were.
     """
     variables = variables.replace(params=params)
-    run = self._run(variables, batch, key=key, step=step, positions=positions)
+    run = self.run(variables, batch, key=key, step=step, positions=positions)
     total = sum(weighted for _, weighted in run.losses.values())
     metrics = {name: loss for name, (loss, _) in run.losses.items()} | run.metrics | {"loss": total}
     return total, (variables.replace(stats=run.stats, memory=run.memory), metrics)

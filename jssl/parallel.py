@@ -154,8 +154,12 @@ class Parallel:
     return jax.tree.map(lambda x: jax.device_put(self._on_host(x), self._replicated), tree)
 
   def single_copy(self, tree):
-    """The state's arrays on one device, where a function may mix them with others; in one process."""
-    return jax.tree.map(lambda x: x.addressable_data(0) if x.is_fully_replicated else np.asarray(x), tree)
+    """The state's arrays on one device, where a function may mix them with others.
+
+    In several processes all must ask for what is split over them.
+    """
+    whole = np.asarray if self.process_count == 1 else lambda x: multihost_utils.process_allgather(x, tiled=True)
+    return jax.tree.map(lambda x: x.addressable_data(0) if x.is_fully_replicated else whole(x), tree)
 
   def put_state(self, state):
     """Sends the state to the devices: whole, or split where `shard_state` asks for it."""

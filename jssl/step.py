@@ -44,6 +44,7 @@ def make_train_step(
   accumulate: int = 1,
   skip: bool = False,
   lookahead: Mapping[str, Any] | None = None,
+  watched: bool = False,
 ):
   """One update as a function `(state, arrays, batch) -> (state, metrics)`, to be compiled by `parallel`.
 
@@ -51,15 +52,12 @@ def make_train_step(
   and whole arrays. With `skip` an update whose loss or gradient is not finite leaves everything as it was but the numbers
   of steps: the optimizer's `count`, at which its schedules are read, goes on with `step`, so that the learning rate of a
   step does not depend on how many before it were left out. Adam's own count, of the updates that its moments have seen,
-  stays. `lookahead` is the config's, see `look_ahead`.
+  stays. `lookahead` is the config's, see `look_ahead`. A step that is `watched` reports `norms` too.
   """
 
   def make_update(whole):
-    def loss(params, variables, batch, positions, step, key):
-      return method.loss(params, variables, batch | whole, key=key, step=step, positions=positions)
-
-    differentiate = _accumulated(parallel.value_and_grad(loss), accumulate)
-    update = functools.partial(_update, method, optimizer, differentiate, skip)
+    differentiate = differentiated(method, parallel, whole, accumulate)
+    update = functools.partial(_update, method, optimizer, differentiate, skip, watched)
     return look_ahead(update, method.update_teachers, **lookahead) if lookahead and lookahead["steps"] else update
 
   def train_step(state: TrainState, arrays, batch):
@@ -70,7 +68,23 @@ def make_train_step(
   return train_step
 
 
-def _update(method: Method, optimizer, differentiate, skip: bool, state: TrainState, batch, positions, key):
+def differentiated(method: Method, parallel: Parallel, whole: Mapping[str, jax.Array], accumulate: int):
+  """The method's loss with its gradient, `(params, variables, batch, positions, step, key) -> ((loss, aux), gradients)`.
+
+  Args:
+    method: of the step.
+    parallel: over whose devices the gradient is averaged.
+    whole: what every example sees whole.
+    accumulate: parts of a batch, one after the other.
+  """
+
+  def loss(params, variables, batch, positions, step, key):
+    return method.loss(params, variables, batch | whole, key=key, step=step, positions=positions)
+
+  return _accumulated(parallel.value_and_grad(loss), accumulate)
+
+
+def _update(method: Method, optimizer, differentiate, skip: bool, watched: bool, state: TrainState, batch, positions, key):
   """One update; see `make_train_step`."""
   params = state.variables.params
   (value, (variables, metrics)), gradients = differentiate(params, state.variables, batch, positions, state.step, key)
@@ -78,6 +92,8 @@ def _update(method: Method, optimizer, differentiate, skip: bool, state: TrainSt
   params = optax.apply_updates(params, updates)
   teachers = method.update_teachers(variables.teachers, params, state.step)
   gradient_norm = optax.tree.norm(gradients)
+  if watched:
+    metrics = metrics | norms(method, gradients, updates, params, teachers)
   finite = jnp.isfinite(value) & jnp.isfinite(gradient_norm)
   updated = (variables.replace(params=params, teachers=teachers), opt_state)
   if skip:
@@ -85,6 +101,21 @@ def _update(method: Method, optimizer, differentiate, skip: bool, state: TrainSt
     updated = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, held)
   state = TrainState(state.step + 1, *updated, state.nonfinite + ~finite, state.rollbacks)
   return state, metrics | {"gradient_norm": gradient_norm, "nonfinite": state.nonfinite}
+
+
+def norms(method: Method, gradients, updates, params, teachers) -> dict[str, jax.Array]:
+  """Norms of gradient, update and parameters by network, and of each EMA network its distance from what it follows.
+
+  The distance is that of all parameters as one vector, relative to the norm of those that are followed.
+  """
+  norm, found = optax.tree.norm, {}
+  for kind, trees in dict(gradient=gradients, update=updates, parameter=params).items():
+    found |= {f"{kind}_norm/{name}": norm(tree) for name, tree in trees.items()}
+  for name, network in method.networks.items():
+    if network.ema_of:
+      difference = jax.tree.map(jnp.subtract, teachers[name], params[network.ema_of])
+      found[f"ema_distance/{name}"] = norm(difference) / jnp.maximum(norm(params[network.ema_of]), 1e-12)
+  return found
 
 
 def look_ahead(update, update_teachers, *, steps: int, mode: str, keep_moments: bool, roll_back_teachers: bool):
@@ -120,7 +151,7 @@ def look_ahead(update, update_teachers, *, steps: int, mode: str, keep_moments: 
     return jax.lax.scan(one, state, jnp.arange(1, steps + 1))[0], batch, positions
 
   def wide(state: TrainState, batch, positions, key):
-    parts = jax.tree.map(lambda x: _parts(x, steps + 1), (batch, positions))
+    parts = jax.tree.map(lambda x: split_parts(x, steps + 1), (batch, positions))
 
     def one(carry, part):
       here, total = carry
@@ -148,7 +179,7 @@ def look_ahead(update, update_teachers, *, steps: int, mode: str, keep_moments: 
   return looking
 
 
-def _parts(x, count: int):
+def split_parts(x, count: int):
   """`[batch, ...]` as `[count, batch / count, ...]`; each part takes an equal share of each device's examples."""
   return jnp.moveaxis(x.reshape(-1, count, *x.shape[1:]), 1, 0)
 
@@ -163,7 +194,7 @@ def _accumulated(differentiate, parts: int):
       (value, (_, metrics)), gradients = differentiate(params, variables, *part, step, key)
       return jax.tree.map(jnp.add, total, (value, metrics, gradients)), None
 
-    batch, positions = jax.tree.map(lambda x: _parts(x, parts), (batch, positions))
+    batch, positions = jax.tree.map(lambda x: split_parts(x, parts), (batch, positions))
     first = jax.tree.map(lambda x: x[0], (batch, positions))
     (value, (_, metrics)), gradients = jax.eval_shape(differentiate, params, variables, *first, step, key)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (value, metrics, gradients))

@@ -13,10 +13,11 @@ import sys
 import jax
 import numpy as np
 
-from jssl import checkpoint, data, logging, processes, tables, workdirs
+from jssl import checkpoint, collapse, data, logging, origin, processes, tables, workdirs
 from jssl import config as configs
 from jssl.errors import CheckpointError, ConfigError, NonFiniteError, Stopped
 from jssl.files import user_path
+from jssl.monitor import Monitor
 from jssl.step import TrainState
 from jssl.trainer import Trainer
 
@@ -39,13 +40,14 @@ def train_and_evaluate(
 
   Raises:
     ConfigError: before any training, for what cannot work.
-    NonFiniteError: when the loss or a gradient stops being finite; the last good checkpoint stays.
+    NonFiniteError: when the loss or a gradient stops being finite, with where it did; the last good checkpoint stays.
     CheckpointError: when the last checkpoint cannot be written.
   """
   workdir = user_path(workdir)
   configs.to_json(config)  # what a workdir cannot keep is told before anything is loaded
   trainer = Trainer(config, source, also=also, devices=devices)
   others = {one.name: one.source for one in trainer.inputs[1:]}
+  monitor = Monitor(trainer, given=source is not None)
   with workdirs.claimed(workdir, config, trainer.source, others, given=source is not None):
     saved = checkpoint.Checkpoints(workdir, **config.checkpoint)
     logging.log.info(trainer.optim_info["summary"])
@@ -55,10 +57,10 @@ def train_and_evaluate(
       while True:
         try:
           with contextlib.closing(logging.MetricsWriter(workdir, int(state.step))) as writer:
-            return _loop(trainer, state, saved, writer, interrupt)
+            return _loop(trainer, state, saved, writer, interrupt, monitor)
         except NonFiniteError as error:
           rollbacks += 1
-          state = _roll_back(trainer, saved, error, rollbacks)
+          state = _roll_back(trainer, saved, error, rollbacks, interrupt)
 
 
 def train_to_its_end(config, workdir: str | pathlib.Path, **arguments) -> TrainState:
@@ -76,21 +78,31 @@ def train_to_its_end(config, workdir: str | pathlib.Path, **arguments) -> TrainS
 def _restored(trainer: Trainer, saved) -> TrainState:
   """The state of the last checkpoint, or the first one, for which alone warm starts are read."""
   step = saved.last_whole()
-  if step is None:
-    if lost := logging.read_metrics(saved.directory.parent):
-      logging.log.warning("no checkpoint there: begins anew, though metrics.jsonl goes up to step %d", lost[-1]["step"])
-    return trainer.parallel.as_local(trainer.parallel.as_global(trainer.init_state()))
-  state = trainer.parallel.as_local(saved.restore(trainer.parallel.layout(trainer.step_spec()[0]), step))
-  logging.log.info("going on from step %d", step)
+  state = _state_at(trainer, saved, step)
+  if step is not None:
+    logging.log.info("going on from step %d", step)
+  elif lost := logging.read_metrics(saved.directory.parent):
+    logging.log.warning("no checkpoint there: begins anew, though metrics.jsonl goes up to step %d", lost[-1]["step"])
   return state
 
 
-def _roll_back(trainer: Trainer, saved, error: NonFiniteError, rollbacks: int) -> TrainState:
-  """The state of the last checkpoint, from which the examples come in another order; or the error again."""
+def _state_at(trainer: Trainer, saved, step: int | None, rollbacks: int | None = None) -> TrainState:
+  """The state of a step's checkpoint, or the first one; with another number of rollbacks."""
+  parallel = trainer.parallel
+  if step is None:
+    state = parallel.as_local(parallel.as_global(trainer.init_state()))
+  else:
+    state = parallel.as_local(saved.restore(parallel.layout(trainer.step_spec()[0]), step))
+  return state if rollbacks is None else state.replace(rollbacks=parallel.put_replicated(np.int32(rollbacks)))
+
+
+def _roll_back(trainer: Trainer, saved, error: NonFiniteError, rollbacks: int, interrupt) -> TrainState:
+  """The state of the last checkpoint, from which the examples come in another order; or the error, with its origin."""
   policy = trainer.config.nonfinite
   if policy.policy != "roll_back" or rollbacks > policy.limit:
-    raise error
-  state = _restored(trainer, saved)
+    last = lambda: _state_at(trainer, saved, saved.last_whole(), rollbacks - 1)
+    raise origin.told(trainer, last, error, lambda: trainer.parallel.any(interrupt.requested)) from error
+  state = _state_at(trainer, saved, saved.last_whole(), rollbacks)
   logging.log.warning(
     "%s; going on from step %d with the examples in another order (%d of %d times)",
     error,
@@ -98,14 +110,14 @@ def _roll_back(trainer: Trainer, saved, error: NonFiniteError, rollbacks: int) -
     rollbacks,
     policy.limit,
   )
-  return state.replace(rollbacks=trainer.parallel.put_replicated(np.int32(rollbacks)))
+  return state
 
 
-def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> TrainState:
+def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt, monitor: Monitor) -> TrainState:
   config, total = trainer.config, trainer.horizon.total_steps
   step, rollbacks = int(state.step), int(state.rollbacks)
   progress = logging.Progress(step, total, config.batch_size)
-  watch = logging.CollapseWatch(first_step=total // 10)
+  watch = collapse.CollapseWatch(total, config.log_every_steps, collapse.still_teachers(trainer.method.graph))
   left_out = int(state.nonfinite)
   # What `refresh` functions reported last, also before the checkpoint from which the run goes on.
   reported = {name: x for name, x in saved.metrics(step).items() if tables.is_reported(name, trainer.method)}
@@ -128,8 +140,11 @@ def _loop(trainer: Trainer, state: TrainState, saved, writer, interrupt) -> Trai
         metrics = reported | _fetch(step, metrics, saved, config.nonfinite, left_out)
         left_out = int(metrics["nonfinite"])
       if logged:
+        speed = progress.update(step)
+        metrics |= monitor.look(step, state)
+        progress.go_on()
         watch.look(step, metrics)
-        _log(step, metrics, writer, progress, [one.source for one in trainer.inputs])
+        _log(step, metrics, writer, progress, speed, [one.source for one in trainer.inputs])
       if due:
         _save(step, state, metrics, saved, trainer.parallel)
       if stop:
@@ -153,7 +168,8 @@ def _fetch(step, metrics, saved, policy, left_out: int) -> dict[str, float]:
     bad = [name for name, value in metrics.items() if not np.isfinite(value)]
     raise NonFiniteError(
       f"step {step}: {count} update(s) with a loss or gradient that is not finite"
-      f"{' (now: ' + ', '.join(bad) + ')' if bad else ''}; last good checkpoint: step {saved.latest_step()}"
+      f"{' (now: ' + ', '.join(bad) + ')' if bad else ''}; last good checkpoint: step {saved.latest_step()}",
+      step,
     )
   if count > left_out:
     logging.log.warning(
@@ -162,8 +178,7 @@ def _fetch(step, metrics, saved, policy, left_out: int) -> dict[str, float]:
   return metrics
 
 
-def _log(step, metrics, writer, progress, sources) -> None:
-  speed = progress.update(step)
+def _log(step, metrics, writer, progress, speed: float, sources) -> None:
   row = metrics | {"examples_per_second": speed}
   if unreadable := sum(len(source.unreadable) for source in sources):
     row["unreadable"] = unreadable

@@ -133,6 +133,7 @@ class Trainer:
       axis_name=axis_name,
       crops_on_host=self.crops_on_host,
       whole=self.whole,
+      watched=self.config.monitor.every_steps is not None,
     )
 
   def _check_accumulation(self) -> None:
@@ -186,6 +187,7 @@ class Trainer:
       accumulate=config.accumulate,
       skip=skip,
       lookahead=config.lookahead.to_dict(),
+      watched=config.monitor.every_steps is not None,
     )
 
   def compile_step(self, state: TrainState):

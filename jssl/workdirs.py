@@ -29,6 +29,7 @@ FREE = (
   "checkpoint_every_steps",
   "checkpoint.",
   "evaluation.",
+  "monitor.",
   "data.threads",
   "data.prefetch",
   "data.device_bytes",

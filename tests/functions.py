@@ -35,3 +35,15 @@ def normalized_images(rng, images):
   """Each pixel with the mean and the variance of its batch, as a BatchNorm in training has them."""
   del rng
   return (images - images.mean(0)) / jnp.sqrt(images.var(0) + 1e-5)
+
+
+def spoilt(rng, image, *, scale):
+  """The image, or NaN once `scale` is above 1."""
+  del rng
+  return image * jnp.where(scale > 1, jnp.nan, 1.0)
+
+
+def steep_loss(prediction, target, mask, *, scale):
+  """A squared error whose value is always finite, and whose gradient is not once `scale` is above 1."""
+  error = jnp.mean(mask[..., None] * (prediction - target) ** 2)
+  return error + jnp.sqrt(jnp.where(scale > 1, 0.0, 1.0) * jnp.sum(prediction**2)), {}

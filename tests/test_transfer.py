@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jssl import data, evaluate, logging, transfer
+from jssl import collapse, data, evaluate, transfer
 from jssl.checkpoint import load_variables, named_leaves
 from jssl.environment import run_key
 from jssl.errors import ConfigError, Stopped
@@ -77,7 +77,7 @@ def test_a_network_of_colours_is_shown_grey_images_as_it_was_trained(recipe, tmp
 def test_a_transfer_that_is_stopped_has_no_result_and_goes_on(run, monkeypatch):
   few = ("--config.total_steps=4", *FEW[1:])
   with monkeypatch.context() as patch:
-    patch.setattr(logging.CollapseWatch, "look", lambda self, step, metrics: signal.raise_signal(signal.SIGTERM))
+    patch.setattr(collapse.CollapseWatch, "look", lambda self, step, metrics: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Stopped, match="stopped at step 2"):
       transfer.transfer(run, "linear", overrides=few, name="stopped")
   assert not (run / "transfer/stopped/evaluation.json").exists()
