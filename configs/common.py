@@ -216,15 +216,20 @@ def gmml_reconstruction(
   return dict(targets=targets, losses=dict(rec=loss))
 
 
+# Parameters that are one tensor in the authors' code, told apart by what this finds in their paths.
+JOINT = "/(query|key|value)/|/(cls_position|pos_embedding)$"
+
+
 def dino_optim(config, preset: str, *, lr: float = 5e-4, weight_decay, warmup: dict, end_lr: float = 1e-6) -> None:
   """AdamW as DINO, iBOT, GMML, SiT and MC-SSL use it: lr x batch / 256, every gradient clipped by itself.
 
-  Query, key and value are one tensor there, hence clipped together; in the demos each is by itself.
+  Query, key and value are one tensor there, and the position of the class token is a row of the table of positions; they are
+  clipped together, in the demos each by itself.
   """
   config.optim.update(dict(name="adamw", lr=lr, lr_scale="linear", end_lr=end_lr, **warmup))
   with config.optim.ignore_type():
     config.optim.weight_decay = weight_decay
-    config.optim.clip = dict(per_tensor=3.0) if preset == "demo" else dict(per_tensor=3.0, joint="/(query|key|value)/")
+    config.optim.clip = dict(per_tensor=3.0) if preset == "demo" else dict(per_tensor=3.0, joint=JOINT)
 
 
 def beit_run(config, preset: str, *, lr: float) -> None:

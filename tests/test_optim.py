@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from jssl import optim
+from jssl.configs import common
 from jssl.optim import default_optim_config, layer_factors, make_optimizer
 from jssl.schedules import constant, cosine, linear
 
@@ -122,9 +123,9 @@ def numpy_train(update):
   return params
 
 
-@pytest.mark.parametrize("clipped", [False, True])
-def test_lars_follows_its_equations(clipped):
-  """Weights and vectors have the two rates of Barlow Twins (0.2 and 0.0048)."""
+@pytest.mark.parametrize("clipped, classic", [(False, False), (True, False), (False, True)])
+def test_lars_follows_its_equations(clipped, classic):
+  """Weights and vectors have the two rates of Barlow Twins (0.2 and 0.0048); classic momentum is SimCLR's."""
   lr, eta, wd = lr_by_hand(0.2, 2e-4, 5), 0.02, 1e-2
 
   def update(name, w, g, m, i):
@@ -136,8 +137,9 @@ def test_lars_follows_its_equations(clipped):
       g = g + wd * w
       q = eta * w_norm / (g_norm + wd * w_norm + 1e-8) if clipped else eta * w_norm / np.linalg.norm(g)
       g = (min(q / rate, 1) if clipped and rate else 1 if clipped else q) * g
+    g = rate * g if classic else g
     m = g if m is None else 0.9 * m + g
-    return w - rate * m, m
+    return w - (m if classic else rate * m), m
 
   config = dict(
     name="lars",
@@ -147,6 +149,7 @@ def test_lars_follows_its_equations(clipped):
     weight_decay=wd,
     eta=eta,
     lars_clip=clipped,
+    classic_momentum=classic,
     lr_mults=(("(bias|scale)$", 0.0048 / 0.2),),
   )
   want = numpy_train(update)
@@ -227,16 +230,17 @@ def test_clipping_only_shrinks():
   np.testing.assert_allclose(got["large"] / got["small"], -10.0 / -1.0, rtol=1e-6)
 
 
-def test_query_key_and_value_are_clipped_as_the_one_tensor_that_torch_has():
-  """A norm of 5 in three parts of 3, 4 and 0, none of which is too long by itself; `out` is no part of it."""
+def test_what_is_one_tensor_in_torch_is_clipped_as_one():
+  """A norm of 5 in parts of 3, 4 and 0, none of which is too long by itself; `out` is no part of it."""
   config = dict(name="sgd", momentum=0.0, lr=1.0, lr_schedule="constant")
   attention = lambda x: {
     name: dict(kernel=jnp.array([x * length])) for name, length in dict(query=3.0, key=4.0, value=0.0, out=4.8).items()
   }
   grads = dict(encoderblock_0=dict(MultiHeadDotProductAttention_0=attention(1.0)), encoderblock_1=dict(a=attention(0.1)))
+  grads["backbone"] = dict(cls_position=jnp.array([[3.0]]), pos_embedding=jnp.array([[4.0]]))
   step = lambda **clip: make_optimizer(dict(config, clip=clip), grads, **RUN)[0]
   run = lambda tx: tx.update(grads, tx.init(grads), grads)[0]
-  apart, joint = run(step(per_tensor=4.9)), run(step(per_tensor=4.9, joint="/(query|key|value)/"))
+  apart, joint = run(step(per_tensor=4.9)), run(step(per_tensor=4.9, joint=common.JOINT))
   jax.tree.map(lambda u, g: np.testing.assert_array_equal(u, -g), apart, grads)
   np.testing.assert_array_equal(
     joint["encoderblock_1"]["a"]["query"]["kernel"], -grads["encoderblock_1"]["a"]["query"]["kernel"]
@@ -245,6 +249,8 @@ def test_query_key_and_value_are_clipped_as_the_one_tensor_that_torch_has():
     factor = 1.0 if name == "out" else 4.9 / (5 + 1e-6)
     got = joint["encoderblock_0"]["MultiHeadDotProductAttention_0"][name]["kernel"]
     np.testing.assert_allclose(got, -factor * g["kernel"], rtol=1e-6, err_msg=name)
+  for name, g in grads["backbone"].items():
+    np.testing.assert_allclose(joint["backbone"][name], -4.9 / (5 + 1e-6) * g, rtol=1e-6, err_msg=name)
 
 
 def test_frozen_parameters_do_not_move_and_start_afresh():
@@ -422,6 +428,7 @@ def test_bfloat16_parameters_keep_their_dtype():
     (dict(lr=1.0, lr_schedule="constant", end_lr=0.1), "no end_lr"),
     (dict(lr=1.0, lr_schedule="cosin"), "'cosine'"),
     (dict(lr=1.0, lr_scale="square"), "'sqrt'"),
+    (dict(lr=1.0, classic_momentum=True), "name='adamw' has no such momentum"),
     (dict(lr=cosine(1.0, 0.0), warmup_epochs=1), "whole schedule already"),
     (dict(lr=1.0, constant_lr=("hed",)), "constant_lr: 'hed' picks no parameter"),
     (dict(lr=cosine(1.0, 0.0), constant_lr=("head",)), "names no peak"),

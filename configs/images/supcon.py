@@ -69,6 +69,6 @@ def get_config(preset: str = "demo"):
     )
     config.optim.decay = (".",)
   else:
-    common.lars_run(config, batch_size=6144, epochs=350, lr=0.4, weight_decay=1e-3, warmup_epochs=12)
+    common.lars_run(config, batch_size=6144, epochs=350, lr=0.4, weight_decay=1e-3, warmup_epochs=12, classic_momentum=True)
     config.optim.decay = ("/kernel$", "/dense_.*/bias$")  # all but BatchNorm's
   return config

@@ -17,23 +17,32 @@ from torch.nn import functional as F
 class Block(nn.Module):
   """Pre-norm block with one matrix for query, key and value."""
 
-  def __init__(self, width: int, num_heads: int):
+  def __init__(self, width: int, num_heads: int, layer_scale: float | None = None):
     super().__init__()
     self.num_heads = num_heads
+    self.layer_scale_0 = self.layer_scale_1 = None
+    if layer_scale is not None:
+      self.layer_scale_0, self.layer_scale_1 = (nn.Parameter(torch.full((width,), layer_scale)) for _ in range(2))
     self.norm_0, self.norm_1 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
     self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
     self.dense_0, self.dense_1 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-  def forward(self, x):
+  def forward(self, x, bias=None):
+    """`x [batch, tokens, width]`; `bias` is added to the logits of the attention."""
     batch, tokens, width = x.shape
     qkv = self.qkv(self.norm_0(x)).view(batch, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-    y = F.scaled_dot_product_attention(*qkv.unbind(0))
-    x = x + self.out(y.transpose(1, 2).reshape(batch, tokens, width))
-    return x + self.dense_1(F.gelu(self.dense_0(self.norm_1(x))))
+    y = F.scaled_dot_product_attention(*qkv.unbind(0), attn_mask=bias)
+    y = self.out(y.transpose(1, 2).reshape(batch, tokens, width))
+    x = x + (y if self.layer_scale_0 is None else self.layer_scale_0 * y)
+    y = self.dense_1(F.gelu(self.dense_0(self.norm_1(x))))
+    return x + (y if self.layer_scale_1 is None else self.layer_scale_1 * y)
 
 
 class ViT(nn.Module):
-  """`images [batch, H, W, 3]` to tokens after the final LayerNorm `[batch, 1 + patches, width]`, class token first."""
+  """`images [batch, H, W, 3]` to tokens after the final LayerNorm `[batch, 1 + patches, width]`, class token first.
+
+  `position` is "learned", "sincos2d", or "relative_bias": a bias for each offset of two tokens and each head, as SimMIM's.
+  """
 
   def __init__(
     self,
@@ -44,18 +53,26 @@ class ViT(nn.Module):
     depth: int,
     num_heads: int,
     position: str = "learned",
+    cls_token: bool = True,
+    cls_position: bool = False,
     mask_token: bool = False,
+    layer_scale: float | None = None,
   ):
     super().__init__()
     self.patch, self.side = patch_size, image_size // patch_size
     self.embedding = nn.Linear(3 * patch_size**2, width)
-    self.cls = nn.Parameter(0.02 * torch.randn(1, 1, width))
+    self.cls = nn.Parameter(0.02 * torch.randn(1, 1, width)) if cls_token else None
+    self.cls_position = nn.Parameter(0.02 * torch.randn(1, 1, width)) if cls_position else None
+    self.relative_position_bias = None
     if position == "learned":
       self.pos_embedding = nn.Parameter(0.02 * torch.randn(1, self.side**2, width))
-    else:
+    elif position == "sincos2d":
       self.register_buffer("pos_embedding", sincos2d(self.side, width))
+    else:
+      self.pos_embedding = None
+      self.relative_position_bias = nn.Parameter(torch.zeros((2 * self.side - 1) ** 2 + 3, num_heads))
     self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if mask_token else None
-    self.blocks = nn.ModuleList(Block(width, num_heads) for _ in range(depth))
+    self.blocks = nn.ModuleList(Block(width, num_heads, layer_scale) for _ in range(depth))
     self.norm = nn.LayerNorm(width, eps=1e-6)
 
   def forward(self, images, *, mask=None, ids_keep=None):
@@ -63,12 +80,18 @@ class ViT(nn.Module):
     x = self.embedding(patchify(images, self.patch))
     if mask is not None:
       x = torch.where(mask[:, :, None], self.mask_token.to(x.dtype), x)
-    x = x + self.positions(images.shape[1] // self.patch)
+    if self.pos_embedding is not None:
+      x = x + self.positions(images.shape[1] // self.patch)
     if ids_keep is not None:
       x = take(x, ids_keep)
-    x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1)
+    if self.cls is not None:
+      cls = self.cls if self.cls_position is None else self.cls + self.cls_position
+      x = torch.cat([cls.expand(len(x), -1, -1), x], dim=1)
+    bias = (
+      None if self.relative_position_bias is None else self.relative_position_bias[relative_rows(self.side)].permute(2, 0, 1)
+    )
     for block in self.blocks:
-      x = block(x)
+      x = block(x, bias)
     return self.norm(x)
 
   def positions(self, side: int):
@@ -104,25 +127,31 @@ class MAEDecoder(nn.Module):
 
 
 class MLP(nn.Module):
-  """Linear layers with an activation between, and BatchNorm before it where asked for."""
+  """Linear layers with an activation between, and BatchNorm before it where asked for; a last one has no parameters."""
 
   def __init__(
-    self, widths: Sequence[int], *, activation, batch_norm: bool = False, bias: bool = True, last_bias: bool = True
+    self,
+    widths: Sequence[int],
+    *,
+    activation=F.relu,
+    batch_norm: bool = False,
+    last_batch_norm: bool = False,
+    bias: bool = True,
+    last_bias: bool = True,
   ):
     super().__init__()
-    self.layers, self.activation, self.batch_norm = len(widths) - 1, activation, batch_norm
+    self.layers, self.activation = len(widths) - 1, activation
     for i, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
       last = i == self.layers - 1
       setattr(self, f"dense_{i}", nn.Linear(inputs, outputs, bias=last_bias if last else bias))
-      if batch_norm and not last:
-        setattr(self, f"batch_norm_{i}", nn.BatchNorm1d(outputs))
+      if last_batch_norm if last else batch_norm:
+        setattr(self, f"batch_norm_{i}", nn.BatchNorm1d(outputs, affine=not last))
 
   def forward(self, x):
     for i in range(self.layers):
       x = getattr(self, f"dense_{i}")(x)
-      if i < self.layers - 1:
-        x = getattr(self, f"batch_norm_{i}")(x) if self.batch_norm else x
-        x = self.activation(x)
+      x = getattr(self, f"batch_norm_{i}", nn.Identity())(x)
+      x = self.activation(x) if i < self.layers - 1 else x
     return x
 
 
@@ -223,14 +252,14 @@ class ResidualBlock(nn.Module):
 class ResNet(nn.Module):
   """torchvision's ResNet without its classifier; images `[batch, H, W, 3]` to `[batch, dim]`."""
 
-  def __init__(self, *, depth: int, stem: str = "imagenet"):
+  def __init__(self, *, depth: int, stem: str = "imagenet", width: int = 64):
     super().__init__()
     self.imagenet = stem == "imagenet"
-    self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False) if self.imagenet else nn.Conv2d(3, 64, 3, 1, 1, bias=False)
-    self.bn1, self.names, self.width = nn.BatchNorm2d(64), [], 64
+    self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False) if self.imagenet else nn.Conv2d(3, width, 3, 1, 1, bias=False)
+    self.bn1, self.names, self.width = nn.BatchNorm2d(width), [], width
     for stage, blocks in enumerate(RESNET_BLOCKS[depth]):
       for i in range(blocks):
-        block = ResidualBlock(self.width, 64 * 2**stage, 2 if stage and not i else 1, depth >= 50)
+        block = ResidualBlock(self.width, width * 2**stage, 2 if stage and not i else 1, depth >= 50)
         self.names.append(f"layer{stage + 1}_{i}")
         setattr(self, self.names[-1], block)
         self.width = block.outputs
@@ -271,6 +300,16 @@ def sincos2d(side: int, width: int):
   angles = [np.outer(axis.reshape(-1), frequencies) for axis in (columns, rows)]
   table = np.concatenate([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1)
   return torch.from_numpy(table.astype(np.float32))[None]
+
+
+def relative_rows(side: int):
+  """Row of a table of biases for each pair of tokens, the class token first: offsets row by row, then to, from and of it."""
+  rows, columns = (axis.reshape(-1) for axis in np.indices((side, side)))
+  across = 2 * side - 1
+  table = np.full((side**2 + 1,) * 2, across**2 + 2)
+  table[1:, 1:] = (rows[:, None] - rows + side - 1) * across + columns[:, None] - columns + side - 1
+  table[0, 1:], table[1:, 0] = across**2, across**2 + 1
+  return torch.from_numpy(table)
 
 
 # From jssl's paths to names of parameters here.

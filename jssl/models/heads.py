@@ -59,7 +59,7 @@ class MLPHead(nn.Module):
           affine=not last or self.last_batch_norm == "affine",
           group=self.batch_norm_group,
           batch_size=self.batch_size,
-          dtype="float32" if last else self.dtype,
+          dtype=jnp.promote_types(self.dtype, jnp.float32).name if last else self.dtype,
           name=f"batch_norm_{i}",
         )(x)
       if not last:

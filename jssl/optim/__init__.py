@@ -9,6 +9,9 @@ regular expressions that are searched in it (`re.search`). An expression that pi
     lars    clip -> + wd w -> trust ratio -> momentum -> x lr
     larc    the same with NVIDIA apex's trust ratio, eta |w| / (|g| + wd |w| + 1e-8), as SwAV has it
 
+With `classic_momentum` the last two change places: of a step that was taken at another rate the momentum keeps that rate. So
+has SimCLR's LARS; torch's SGD, and the LARS of Barlow Twins, VICReg and BYOL, have the order above.
+
 Biases and parameters of one dimension (norms, scales) are neither decayed nor adapted by a trust ratio: a parameter
 counts as a bias by its name, since the biases of an attention are `[heads, head_dim]`. This is DINO's rule
 (facebookresearch/dino, utils.py), by which class tokens and position embeddings are decayed; `no_decay` adds to it, and
@@ -17,7 +20,8 @@ it is given one list of parameters.
 
 Known deviations. LAMB leaves undecayed parameters unadapted, like You et al.'s code and unlike `optax.lamb`. Schedules
 move at every step where some official codes move once an epoch, and reach the peak at step `warmup`, one step after
-codes that draw the warm-up with `linspace(0, peak, warmup)`.
+codes that draw the warm-up with `linspace(0, peak, warmup)`. I-JEPA's code reads those of its rates and decay one step
+ahead, SimMIM's its rates one step behind. A global norm is cut without the 1e-6 that torch adds to it.
 
 `groups` gives some of the parameters numbers of their own, and the rest keeps those of `config.optim`:
 

@@ -39,6 +39,7 @@ def default_optim_config() -> dict[str, Any]:
     eps=1e-8,  # adamw, lamb
     momentum=0.9,
     nesterov=False,  # sgd, lars, larc
+    classic_momentum=False,  # sgd, lars, larc: the rate scales what enters the momentum, not what comes out of it
     eta=1e-3,  # lars, larc: of the trust ratio
     lars_clip=False,  # lars, in solo-learn's form: larc, with rates of at most lr
     # dict(global_norm=1.0) or dict(per_tensor=3.0); with joint="/(query|key|value)/", tensors whose paths differ only in
@@ -104,6 +105,10 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     raise ConfigError(f"config.optim.name='{config['name']}' is not known; {nearest(str(config['name']), NAMES)}")
   if config["lr"] is None:
     raise ConfigError("config.optim.lr is missing")
+  if config["classic_momentum"] and config["name"] in ("adamw", "lamb"):
+    raise ConfigError(
+      f"config.optim.classic_momentum: name='{config['name']}' has no such momentum; sgd, lars and larc have"
+    )
   return config
 
 

@@ -21,7 +21,8 @@ def stages(config: Mapping[str, Any], plan: Plan, paths: Mapping[str, int]) -> l
     ),
     plan.decayed,
   )
-  if config["name"] in ("adamw", "lamb"):
+  adaptive = config["name"] in ("adamw", "lamb")
+  if adaptive:
     memory = optax.scale_by_adam(config["b1"], config["b2"], config["eps"])
   else:
     memory = optax.trace(config["momentum"], config["nesterov"]) if config["momentum"] else optax.identity()
@@ -30,15 +31,16 @@ def stages(config: Mapping[str, Any], plan: Plan, paths: Mapping[str, int]) -> l
   body = {
     "adamw": [memory, decay],
     "lamb": [memory, decay, trust(1.0)],
-    "sgd": [decay, memory],
+    "sgd": [decay],
     "lars": [_larc(config["eta"], plan, clip=True)] if config["lars_clip"] else [decay, trust(config["eta"])],
     "larc": [_larc(config["eta"], plan)],
   }[config["name"]]
-  if config["name"] in ("lars", "larc"):
-    body.append(memory)
   frozen = _stage(lambda update, _, count, thaw: _zero_before(thaw, count, update), plan.thaw)
   scale = _stage(lambda update, _, count, rate: update * -rate(count).astype(update.dtype), plan.rates)
-  return [frozen, *_clip(config["clip"], paths), *body, scale, frozen]
+  if not adaptive:
+    body.append(memory)
+  body.insert(len(body) - config["classic_momentum"], scale)
+  return [frozen, *_clip(config["clip"], paths), *body, frozen]
 
 
 def every(inner: optax.GradientTransformationExtraArgs, period: int) -> optax.GradientTransformationExtraArgs:

@@ -32,7 +32,7 @@ def pair(area, filter, numbers=None, b=None):
 
 
 BYOL_PAIR = (BYOL | IMAGENET | dict(blur=1.0), BYOL | IMAGENET | dict(blur=0.1, solarize=0.2))
-LARS = dict(name="lars", eta=1e-3, momentum=0.9, nesterov=False, lars_clip=False)
+LARS = dict(name="lars", eta=1e-3, momentum=0.9, nesterov=False, lars_clip=False, classic_momentum=False)
 SGD = dict(name="sgd", momentum=0.9, nesterov=False)
 CONSTANT = lambda decay: {"optim.weight_decay": (decay, decay)}
 
@@ -53,7 +53,7 @@ FACTS = dict(
     start=ZERO_INIT | {"backbone/.*kernel$": fan_in(1.0), "heads_z/.*kernel$": 0.01} | NORMS,
     **pair((0.08, 1.0), "bicubic", SIMCLR | dict(mean=0.0, std=1.0)),
     schedules={"optim.lr": (0.0, 0.0)} | CONSTANT(1e-6),
-    optim=LARS,
+    optim=LARS | dict(classic_momentum=True),
   ),
   supcon=Facts(
     source="google-research/google-research: supcon/scripts/{supcon_imagenet_resnet50,configs}.sh, "
@@ -62,7 +62,7 @@ FACTS = dict(
     start=ZERO_INIT | {"backbone/.*kernel$": fan_in(1.0), "heads_z/.*kernel$": 0.01} | NORMS,
     **pair((0.08, 1.0), "bilinear", SIMCLR),
     schedules={"optim.lr": (0.0, 0.0)} | CONSTANT(1e-3),
-    optim=LARS,
+    optim=LARS | dict(classic_momentum=True),
   ),
   rotation=Facts(
     source="gidariss/FeatureLearningRotNet: config/ImageNet_RotNet_AlexNet.py, architectures/AlexNet.py; "

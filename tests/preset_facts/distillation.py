@@ -8,7 +8,7 @@ torch = lambda inputs: (3 * inputs) ** -0.5  # uniform within +-1 / sqrt(inputs)
 cosine = lambda start, end, progress: end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 VIT = {"/embedding/": torch(768), "kernel$|/(cls|cls_position|pos_embedding)$": 0.02}
 PROTOTYPES = {"prototypes/direction$": torch(256), "prototypes/gain$": 1.0}
-CLIP = dict(per_tensor=3.0, joint="/(query|key|value)/")  # one parameter in torch
+CLIP = dict(per_tensor=3.0, joint="/(query|key|value)/|/(cls_position|pos_embedding)$")  # parameters of theirs
 
 
 def multi_crop(large, small, count, *, sizes=(224, 96), filter="bicubic", names=("a", "b")):

@@ -106,6 +106,8 @@ FACTS = dict(
     start={"/embedding/": torch(768), "^student/heads_pixels/pixels/": torch(768)} | NORMAL | NORMS,
     crops={v: (224, (0.05, 1.0), "bicubic") for v in ("a", "b")},
     schedules={"optim.lr": (0.0, 1e-6), "optim.weight_decay": COSINE_DECAY},
-    optim=dict(name="adamw", b2=0.999, clip=dict(per_tensor=3.0, joint="/(query|key|value)/")),
+    optim=dict(
+      name="adamw", b2=0.999, clip=dict(per_tensor=3.0, joint="/(query|key|value)/|/(cls_position|pos_embedding)$")
+    ),
   ),
 )
