@@ -45,8 +45,10 @@ SMALL = dict(
   mae_decoder=dict(width=8, depth=1, num_heads=2, patch_size=4),
   jepa_predictor=dict(width=8, depth=1, num_heads=2, grid=(4, 4)),
   resnet=dict(width=2),
+  dino_head=dict(hidden=24, bottleneck=6),
+  shared_trunk_head=dict(hidden=24, bottleneck=6),
 )
-NARROW = dict(hidden=24, output=12, bottleneck=6, prototypes=10, batch_norm_group=4, patch_size=4)
+NARROW = dict(hidden=24, output=12, prototypes=10, batch_norm_group=4, patch_size=4)
 MASKS = dict(multi_block_mask=dict(targets=2, scale=(0.2, 0.3)), block_mask=dict(min_block=1))
 
 
@@ -65,30 +67,32 @@ def small_preset(name: str):
   """The imagenet preset with small networks and views, and a run of eight steps; rules and schedules are the preset's."""
   config = load_config(f"{name}:imagenet")
   convolutional = any(network.get("fn") == "resnet" for network in config.networks.values())
-  for name, view in config.views.items():  # crops alone: colours are no part of what is compared
+  for view_name, view in config.views.items():  # crops alone: colours are no part of what is compared
     size = {224: 16, 96: 8}[view.size] * (2 if convolutional else 1)
     colours = ("jitter", "grayscale", "blur", "solarize")
-    config.views[name] = {key: value for key, value in view.items() if key not in colours} | dict(size=size)
+    config.views[view_name] = {key: value for key, value in view.items() if key not in colours} | dict(size=size)
   for node in (*config.masking.values(), *config.targets.values()):
     node.update(MASKS.get(node.fn, {}) | ({"patch": 4} if "patch" in node else {}))
   for loss in config.losses.values():
     loss.update({"size": 4 * BATCH} if "size" in loss else {})
   with config.networks.ignore_type(), config.networks.unlocked():
     for network in config.networks.values():
-      network.update(SMALL.get(network.get("fn"), {}))
       for module in (network, *network.get("heads", {}).values()):
+        module.update(SMALL.get(module.get("fn"), {}))
         module.update({key: value for key, value in NARROW.items() if key in module})
   for entry in config.optim.get("freeze", ()):
     entry[1].update({"until_steps": 3} if "until_steps" in entry[1] else {})
-  config.update(dict(batch_size=BATCH, total_epochs=TOTAL / EPOCH, dtype="float64"))
   with config.optim.ignore_type():
     config.optim.lr *= BOOST
+    if config.optim.get("lr_scale"):  # an absolute number, of the preset's batch
+      config.optim.warmup_start_lr = config.optim.get("warmup_start_lr", 0.0) * BOOST * BATCH / config.batch_size
     if config.optim.get("warmup_epochs"):
       config.optim.warmup_epochs = WARMUP / EPOCH
     for kind in {"per_tensor", "global_norm"} & {*(config.optim.clip or {})}:
       config.optim.clip[kind] *= CLIP
     if config.optim.get("boundaries_epochs"):
       config.optim.boundaries_epochs = (1,)
+  config.update(dict(batch_size=BATCH, total_epochs=TOTAL / EPOCH, dtype="float64"))
   return config
 
 

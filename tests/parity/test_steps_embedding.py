@@ -194,9 +194,9 @@ class SwAV(TorchMethod):
     (loss / 2).backward()
     if k < self.FROZEN:
       self.networks["prototypes"].zero_grad(set_to_none=True)
-    # Rates of a batch of 4096: 0.3 to 4.8, then to 4.8e-3.
+    # In their run 0.3 to 4.8, then to 4.8e-3.
     peak = learning_rate(0, 0.3, warmup=0)
-    set_numbers(self.optimizer, learning_rate(k, 0.3, start=0.3, end=1e-3 * peak))
+    set_numbers(self.optimizer, learning_rate(k, 0.3, start=peak / 16, end=1e-3 * peak))
     larc(self.optimizer, trust=1e-3, weight_decay=1e-6)
     self.optimizer.step()
 

@@ -60,7 +60,7 @@ class SimMIM(TorchMethod):
     target = models.patchify(arrays["v"], VIT["patch_size"])
     error = (pixels - target).abs() * mask[:, :, None]
     peak = BOOST * 1e-4 * BATCH / 512
-    start = 5e-7 * 2048 / 512  # of the preset, whose batch is 2048
+    start = peak * 5e-7 / 1e-4
     lr = start + (peak - start) * k / 2 if k < 2 else peak if k < EPOCH else 0.1 * peak
     set_numbers(self.optimizer, lr, 0.05)
     # Their normaliser, the hidden pixels plus 1e-5, and their channels.
