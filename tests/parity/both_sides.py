@@ -37,6 +37,7 @@ import torch_models as models  # noqa: E402
 BATCH, EPOCH, TOTAL, WARMUP, STEPS = 8, 4, 8, 2, 5
 BOOST = 32  # of the learning rates: the rule lr x batch / 256 gives so small a batch so little
 CLIP = 1e-2  # of the norms at which gradients are clipped: so small a network seldom reaches them
+DECAY = 1e3  # of the weight decays of SGD and LARS: what they do in five steps would be lost in the tolerance
 TOLERANCE = 1e-6
 VIT = dict(width=16, depth=2, num_heads=2, patch_size=4, image_size=16)
 # Stochastic depth draws in the network, not in a view.
@@ -84,6 +85,8 @@ def small_preset(name: str):
     entry[1].update({"until_steps": 3} if "until_steps" in entry[1] else {})
   with config.optim.ignore_type():
     config.optim.lr *= BOOST
+    if config.optim.name != "adamw":
+      config.optim.weight_decay *= DECAY
     if config.optim.get("lr_scale"):  # an absolute number, of the preset's batch
       config.optim.warmup_start_lr = config.optim.get("warmup_start_lr", 0.0) * BOOST * BATCH / config.batch_size
     if config.optim.get("warmup_epochs"):

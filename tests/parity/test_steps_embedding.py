@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.parity.both_sides import BATCH, compare, models, TorchMethod
+from tests.parity.both_sides import BATCH, compare, DECAY, models, TorchMethod
 from tests.parity.torch_training import average, cosine, frozen, larc, LARS, learning_rate, set_numbers, synchronised
 
 FEATURES, HIDDEN, OUTPUT = 64, 24, 12
@@ -31,7 +31,7 @@ class SimCLR(TorchMethod):
   def __init__(self):
     head = models.MLP([FEATURES, HIDDEN, OUTPUT], batch_norm=True, last_batch_norm=True, bias=False, last_bias=False)
     self.networks = synchronised(nn.ModuleDict(dict(student=resnet(z=head))))
-    self.optimizer = LARS(self.networks.parameters(), weight_decay=1e-6, classic=True)
+    self.optimizer = LARS(self.networks.parameters(), weight_decay=DECAY * 1e-6, classic=True)
 
   def step(self, arrays, k):
     a, b = F.normalize(embed(self.networks["student"], torch.cat([arrays["a"], arrays["b"]]))).chunk(2)
@@ -52,7 +52,7 @@ class MoCo(TorchMethod):
   def __init__(self):
     make = lambda: resnet(z=models.MLP([FEATURES, HIDDEN, OUTPUT]))
     self.networks = synchronised(nn.ModuleDict(dict(student=make(), teacher=frozen(make()))))
-    self.optimizer = torch.optim.SGD(self.networks["student"].parameters(), lr=0.03, momentum=0.9, weight_decay=1e-4)
+    self.optimizer = torch.optim.SGD(self.networks["student"].parameters(), lr=0.03, momentum=0.9, weight_decay=DECAY * 1e-4)
 
   def start(self, memory):
     # jssl's queue has the newest batch first; here a pointer goes round, and begins where the oldest one is.
@@ -89,7 +89,7 @@ class BYOL(TorchMethod):
     )
     self.networks = synchronised(nn.ModuleDict(networks))
     trained = [*self.networks["student"].parameters(), *self.networks["predictor"].parameters()]
-    self.optimizer = LARS(trained, weight_decay=1.5e-6)
+    self.optimizer = LARS(trained, weight_decay=DECAY * 1.5e-6)
 
   def step(self, arrays, k):
     student, teacher, predictor = (self.networks[name] for name in ("student", "teacher", "predictor"))
@@ -112,7 +112,7 @@ class SimSiam(TorchMethod):
     predictor = models.MLP([OUTPUT, HIDDEN, OUTPUT], batch_norm=True, bias=False)
     self.networks = synchronised(nn.ModuleDict(dict(student=resnet(z=projector), predictor=models.Network(predictor))))
     groups = [dict(params=self.networks[name].parameters()) for name in ("student", "predictor")]
-    self.optimizer = torch.optim.SGD(groups, lr=learning_rate(0, 0.05, warmup=0), momentum=0.9, weight_decay=1e-4)
+    self.optimizer = torch.optim.SGD(groups, lr=learning_rate(0, 0.05, warmup=0), momentum=0.9, weight_decay=DECAY * 1e-4)
 
   def step(self, arrays, k):
     student, predictor = self.networks["student"], self.networks["predictor"]
@@ -131,7 +131,7 @@ class BarlowTwins(TorchMethod):
     self.networks = synchronised(nn.ModuleDict(dict(student=resnet(z=head))))
     parameters = list(self.networks.parameters())
     groups = [dict(params=[p for p in parameters if p.ndim > 1]), dict(params=[p for p in parameters if p.ndim == 1])]
-    self.optimizer = LARS(groups, weight_decay=1e-6)
+    self.optimizer = LARS(groups, weight_decay=DECAY * 1e-6)
 
   def step(self, arrays, k):
     a, b = (embed(self.networks["student"], arrays[v]) for v in "ab")
@@ -150,7 +150,7 @@ class VICReg(TorchMethod):
   def __init__(self):
     head = models.MLP([FEATURES, HIDDEN, HIDDEN, OUTPUT], batch_norm=True, last_bias=False)
     self.networks = synchronised(nn.ModuleDict(dict(student=resnet(z=head))))
-    self.optimizer = LARS(self.networks.parameters(), weight_decay=1e-6)
+    self.optimizer = LARS(self.networks.parameters(), weight_decay=DECAY * 1e-6)
 
   def step(self, arrays, k):
     views = [embed(self.networks["student"], arrays[v]) for v in "ab"]
@@ -197,7 +197,7 @@ class SwAV(TorchMethod):
     # In their run 0.3 to 4.8, then to 4.8e-3.
     peak = learning_rate(0, 0.3, warmup=0)
     set_numbers(self.optimizer, learning_rate(k, 0.3, start=peak / 16, end=1e-3 * peak))
-    larc(self.optimizer, trust=1e-3, weight_decay=1e-6)
+    larc(self.optimizer, trust=1e-3, weight_decay=DECAY * 1e-6)
     self.optimizer.step()
 
 
