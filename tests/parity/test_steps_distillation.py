@@ -1,13 +1,11 @@
 """Five optimizer steps of DINO and iBOT beside their authors' codes in form."""
 
 import pytest
-import torch
-from torch import nn
-from torch.nn import functional as F
 
-from tests.parity.both_sides import BATCH, CLIP, compare, EPOCH, models, TorchMethod, VIT
+from tests.parity.both_sides import BATCH, CLIP, compare, EPOCH, models, torch, TorchMethod, VIT
 from tests.parity.torch_training import average, cosine, decayed_and_not, frozen, learning_rate, set_numbers
 
+nn, F = torch.nn, torch.nn.functional
 LARGE = ("a", "b")
 HEAD = dict(hidden=24, bottleneck=6, prototypes=10)
 

@@ -1,13 +1,11 @@
 """Five optimizer steps of methods on a ResNet beside their authors' codes in form."""
 
 import pytest
-import torch
-from torch import nn
-from torch.nn import functional as F
 
-from tests.parity.both_sides import BATCH, compare, DECAY, models, TorchMethod
+from tests.parity.both_sides import BATCH, compare, DECAY, models, torch, TorchMethod
 from tests.parity.torch_training import average, cosine, frozen, larc, LARS, learning_rate, set_numbers, synchronised
 
+nn, F = torch.nn, torch.nn.functional
 FEATURES, HIDDEN, OUTPUT = 64, 24, 12
 
 

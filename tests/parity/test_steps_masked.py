@@ -1,13 +1,11 @@
 """Five optimizer steps of masked methods beside their authors' codes in form."""
 
 import pytest
-import torch
-from torch import nn
-from torch.nn import functional as F
 
-from tests.parity.both_sides import BATCH, BOOST, CLIP, compare, EPOCH, models, TorchMethod, TOTAL, VIT
+from tests.parity.both_sides import BATCH, BOOST, CLIP, compare, EPOCH, models, torch, TorchMethod, TOTAL, VIT
 from tests.parity.torch_training import average, cosine, decayed_and_not, frozen, learning_rate, set_numbers
 
+nn, F = torch.nn, torch.nn.functional
 SIDE = VIT["image_size"] // VIT["patch_size"]
 
 
