@@ -47,6 +47,7 @@ def test_a_student_that_says_nothing_stays_at_ln_k(tmp_path, caplog):
   assert f"dino is {math.log(16):.4f}: the student says the same of all prototypes" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_teacher_without_centring_is_one_hot(tmp_path, caplog):
   config = distilled(temp=1e-4, momentum=1.0)
   config.total_steps = 60
@@ -55,6 +56,7 @@ def test_a_teacher_without_centring_is_one_hot(tmp_path, caplog):
   assert "stronger centring" in caplog.text
 
 
+@pytest.mark.slow
 def test_views_that_show_the_same_of_all_examples_are_constant(tmp_path, caplog):
   config = methods.small("simclr", depth=1, total_steps=10)
   for view in config.views.values():

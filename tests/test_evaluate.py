@@ -99,6 +99,7 @@ DENSE = (
 )
 
 
+@pytest.mark.slow
 def test_dense_protocols_of_an_old_run_are_the_same_on_one_device_and_on_eight(copy, monkeypatch):
   record = json.loads((copy / "config.json").read_text())
   del record["config"]["evaluation"]["test_sequences"]  # as a run has it that was trained before there were any

@@ -69,6 +69,7 @@ def test_eight_devices_see_what_one_sees(watched, tmp_path):
     assert found == pytest.approx(looks(watched)[step], rel=1e-2, abs=0.13)  # one of eight images
 
 
+@pytest.mark.slow
 def test_a_second_look_compiles_nothing(tmp_path):
   trainer = Trainer(small(), methods.source(), devices=jax.devices()[:1])
   seen = Monitor(trainer, given=True)
@@ -86,6 +87,7 @@ def test_a_second_look_compiles_nothing(tmp_path):
   assert first.keys() == second.keys() and first["monitor/rankme/rankme"] != second["monitor/rankme/rankme"]
 
 
+@pytest.mark.slow
 def test_it_follows_phases_and_a_graph_of_its_own(tmp_path):
   config = small("simmim")
   config.phases = dict(late=dict(start_fraction=0.5, override=dict(views=dict(v=dict(size=32)))))
@@ -163,6 +165,7 @@ def test_the_cost_is_told_and_is_no_part_of_the_speed(monkeypatch, caplog):
   assert "config.monitor.every_steps=4 (now 2) would take 3 %" in told[0]
 
 
+@pytest.mark.slow
 def test_norms_are_those_of_the_networks():
   config = methods.small_with_sgd("byol", depth=1)
   config.monitor.every_steps = 10

@@ -33,6 +33,7 @@ def test_a_loss(tmp_path, caplog):
   assert caplog.text.count("replaying from step 3 to find where it arose") == 1 and "going on" not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_view_on_two_devices_before_the_first_checkpoint(tmp_path):
   config = small()
   config.views.spoilt = dict(fn="tests.functions:spoilt", reads=("v",), scale=LATE | dict(boundaries_steps=(1,)))
@@ -42,6 +43,7 @@ def test_a_view_on_two_devices_before_the_first_checkpoint(tmp_path):
   assert "last good checkpoint: step None; it arose in step 2: config.views.spoilt -> spoilt is the first" in message
 
 
+@pytest.mark.slow
 def test_a_pass_whose_weights_have_run_away(tmp_path):
   config = small()
   config.optim.update(dict(name="sgd", lr_scale=None, weight_decay=None, momentum=0.0, warmup_fraction=None, end_lr=None))
@@ -51,7 +53,7 @@ def test_a_pass_whose_weights_have_run_away(tmp_path):
   assert "it arose in step 6: config.passes.e -> e/" in message and message.endswith(" is the first that is not finite")
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_gradient_whose_values_are_finite(accumulate, tmp_path):
   config = small(accumulate=accumulate)
   config.losses.rec.update(dict(fn="tests.functions:steep_loss", scale=LATE))
@@ -60,6 +62,7 @@ def test_a_gradient_whose_values_are_finite(accumulate, tmp_path):
   assert "it arose in step 5: all values are finite, the gradient of config.networks.decoder is not (" in message
 
 
+@pytest.mark.slow
 def test_the_update_that_was_one_too_many_is_in_the_replay_of_a_run_that_skips(tmp_path):
   config = small()
   config.losses.rec.update(dict(fn="tests.functions:exploding_loss", scale=LATE | dict(boundaries_steps=(2,))))
@@ -68,6 +71,7 @@ def test_the_update_that_was_one_too_many_is_in_the_replay_of_a_run_that_skips(t
   assert "step 6: 4 update(s)" in message and "it arose in step 4: config.losses.rec -> rec" in message
 
 
+@pytest.mark.slow
 def test_after_a_rollback_the_replay_takes_the_examples_in_that_order(tmp_path):
   config = small()
   config.log_every_steps = 1

@@ -71,8 +71,3 @@ def labels(source: Source) -> np.ndarray | None:
   if spec is None or spec.shape or np.dtype(spec.dtype).kind not in "iu":
     return None
   return source.get(np.arange(len(source)), ("label",))["label"]
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-  """Vectors `[..., D]` of length 1."""
-  return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

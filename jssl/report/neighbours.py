@@ -8,6 +8,7 @@ from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from jssl.arrays import l2_normalize
 from jssl.data.source import Source
 from jssl.evaluation.model import FeatureModel
 from jssl.report import looks
@@ -39,7 +40,7 @@ class Images:
     self.models = [model for model in models if model.image_features is not None]
     self.test, self.bank, self.same = test, test if bank is None else bank, bank is None
     vectors = lambda model, source: looks.features(model, "image_features", source).reshape(len(source), -1)
-    of = lambda source: [looks.unit(vectors(model, source)) for model in self.models]
+    of = lambda source: [np.asarray(l2_normalize(vectors(model, source))) for model in self.models]
     self.test_features = of(test)
     self.bank_features = self.test_features if self.same else of(self.bank)
     self.test_labels, self.bank_labels = looks.labels(test), looks.labels(self.bank)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jssl.arrays import l2_normalize
 from jssl.data.source import Source
 from jssl.evaluation.model import FeatureModel
 from jssl.report import looks
@@ -52,7 +53,7 @@ def packed(features: np.ndarray) -> tuple[np.ndarray, float]:
     patches with all.
   """
   n, patches, dim = features.shape
-  rows = looks.unit(features.reshape(-1, dim).astype(np.float64))
+  rows = np.asarray(l2_normalize(features.reshape(-1, dim)), np.float64)
   kept = min(dim, MAX_DIM, max(16, NUMBERS // (n * patches)))
   small = rows
   if kept < dim:  # the directions that keep the most of all cosines: Eckart and Young's theorem
@@ -61,7 +62,7 @@ def packed(features: np.ndarray) -> tuple[np.ndarray, float]:
   scale = np.maximum(np.abs(small).max(-1, keepdims=True), 1e-12)
   found = np.rint(small / scale * 127).astype(np.int8)
   some = looks.spread_out(len(rows), 256)
-  again = looks.unit(found.astype(np.float64))
+  again = np.asarray(l2_normalize(found), np.float64)
   error = float(np.abs(rows[some] @ rows.T - again[some] @ again.T).max())
   return found.reshape(n, patches, kept), error
 
@@ -127,7 +128,7 @@ def _still(patches: Patches, image: int, top: float, left: float) -> str:
   """The first click as a picture: the images, and below them each model's map."""
   rows = [[_resized(x) for x in patches.pictures]]
   for model, features in zip(patches.models, patches.features, strict=True):
-    directions, grid = looks.unit(features), model.grid
+    directions, grid = np.asarray(l2_normalize(features)), model.grid
     click = _patch(grid, top, left)
     maps = heatmap((directions @ directions[image, click]).reshape(-1, *grid))
     row = [_enlarged(x) for x in maps]

@@ -73,7 +73,16 @@ def test_what_has_no_mask_is_named():
       head_ious(attention, of, grid=GRID)
 
 
-@pytest.mark.parametrize("numbers", [dict(registers=2), dict(scan=True, remat=True), dict(position="block_relative_bias")])
+@pytest.mark.parametrize(
+  "numbers",
+  [
+    dict(registers=2),
+    *(
+      pytest.param(more, marks=pytest.mark.slow)
+      for more in (dict(scan=True, remat=True), dict(position="block_relative_bias"))
+    ),
+  ],
+)
 def test_a_vit_says_its_attention_where_it_is_asked(numbers):
   network = Network(vit(image_size=16, patch_size=4, width=16, depth=2, num_heads=2, layer_scale=0.5, **numbers))
   images = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))

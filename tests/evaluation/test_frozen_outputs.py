@@ -89,6 +89,7 @@ def test_the_projector_by_name():
 IMAGE = np.random.default_rng(0).integers(0, 256, (5, 20, 24, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_drawn_views_are_those_of_the_runs_config():
   config = methods.small("simclr")
   frozen = _run(config, "student")

@@ -18,6 +18,7 @@ def _shapes(module, image):
   return jax.eval_shape(lambda image: module.init_with_output(key, image, train=False), image)
 
 
+@pytest.mark.slow
 def test_the_evaluated_network_of_every_method_has_patches_on_a_grid():
   for name in methods.NAMES:
     config = methods.small(name)

@@ -10,7 +10,6 @@ jssl is written for float32 and says so by name. Here that name stands for float
 from collections.abc import Callable
 import contextlib
 import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +26,11 @@ from jssl.step import TrainState
 from jssl.trainer import Trainer
 from tests import methods
 
-sys.path.append(str(pathlib.Path(__file__).parents[2] / "experiments/bench"))
-pytest.importorskip("torch")
-import flops  # noqa: E402
-import torch  # noqa: E402
-import torch_models as models  # noqa: E402
+torch = pytest.importorskip("torch")
+with pytest.MonkeyPatch.context() as _patch:  # of the bench these two alone, for the others' names are anybody's
+  _patch.syspath_prepend(str(pathlib.Path(__file__).parents[2] / "experiments/bench"))
+  import flops
+  import torch_models as models
 
 # Eight steps in two epochs, of which the first two warm up. Five are compared: all parts of a schedule are in them.
 BATCH, EPOCH, TOTAL, WARMUP, STEPS = 8, 4, 8, 2, 5

@@ -37,7 +37,7 @@ def browser():
     found.close()
 
 
-@pytest.fixture(params=[1400, 380])
+@pytest.fixture(params=[1400, pytest.param(380, marks=pytest.mark.slow)])
 def page(request, browser, page_file):
   """The page, open; whatever the browser complains of fails the test."""
   context = browser.new_context(viewport=dict(width=request.param, height=900), has_touch=request.param < 500)

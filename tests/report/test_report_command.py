@@ -48,6 +48,7 @@ def _titles(text):
   return re.findall(r"<h2[^>]*>(.*?)</h2>", text)
 
 
+@pytest.mark.slow
 def test_runs_side_by_side(run, tmp_path):
   other = shutil.copytree(run, tmp_path / "deep" / "run")
   knn = dict(knn=dict(metrics=dict(k20=0.5), parameters=dict(chance=0.1), meaning="higher is better"))

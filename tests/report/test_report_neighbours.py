@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from jssl.report import looks, neighbours
+from jssl.arrays import l2_normalize
+from jssl.report import neighbours
 from tests.report import fake_models
 
 
@@ -37,7 +38,7 @@ def test_without_labels_or_a_training_set_nothing_is_said_of_classes():
 
 def test_the_map_keeps_what_is_near_and_is_the_same_each_time():
   rng = np.random.default_rng(0)
-  features = looks.unit(np.eye(3)[np.arange(60) % 3] + 0.05 * rng.standard_normal((60, 3)))
+  features = np.asarray(l2_normalize(np.eye(3))[np.arange(60) % 3] + 0.05 * rng.standard_normal((60, 3)))
   places = neighbours.places_of(features)
   assert places.shape == (60, 2) and places.min() == 0 and places.max() == 1
   distance = np.linalg.norm(places[:, None] - places[None], axis=-1) + 9 * np.eye(60)
