@@ -4,7 +4,6 @@ A config is a python file with `get_config(arg) -> ml_collections.ConfigDict`. I
 every key that the loop knows is there with its default, and a key that it does not know is an error.
 """
 
-import ast
 import contextlib
 import importlib
 import importlib.util
@@ -20,6 +19,7 @@ import ml_collections
 from jssl import optim
 from jssl.errors import ConfigError, nearest, UnknownPresetError
 from jssl.files import user_path
+from jssl.values import literal, tuples
 
 # Stages and tables whose keys are names of the user's own; their contents are checked by `jssl.method`.
 OPEN = ("views", "masking", "networks", "passes", "targets", "losses", "phases", "refresh")
@@ -246,15 +246,6 @@ def total_steps(config, num_examples: int) -> int:
   return max(steps, 1)
 
 
-def tuples(value: Any) -> Any:
-  """Lists become tuples, at every depth: JSON and command lines do not know tuples."""
-  if isinstance(value, dict):
-    return {k: tuples(v) for k, v in value.items()}
-  if isinstance(value, (list, tuple)):
-    return tuple(tuples(v) for v in value)
-  return value
-
-
 def to_json(config: ml_collections.ConfigDict) -> str:
   """The config as JSON, NumPy's numbers as Python's.
 
@@ -347,46 +338,6 @@ def _require_key(place: Any, name: str, where: str) -> None:
   known = place.keys() if hasattr(place, "keys") else ()
   if name not in known:
     raise ConfigError(f"{where}.{name}: unknown key; {nearest(name, known)}")
-
-
-# As YAML and JSON write them; Python's own are literals already.
-_WORDS = {"true": True, "false": False, "none": None, "null": None}
-
-
-def words(text: str) -> tuple[str, ...]:
-  """The words of an argument of the command line that lists them with commas."""
-  return tuple(filter(None, text.split(",")))
-
-
-def data_options(text: str) -> dict[str, Any]:
-  """The value of `--options` of the command line: numbers of the data's function by name.
-
-  Raises:
-    ConfigError: if it is none.
-  """
-  options = literal(text, "--options")
-  if not isinstance(options, dict) or "split" in options:
-    raise ConfigError(f"--options {text}: write {{'name': value}}, and the split as --split")
-  return options
-
-
-def literal(text: str, where: str) -> Any:
-  """The value that a text of the command line stands for; a string if it stands for no other."""
-  try:
-    tree = ast.parse(text.strip(), mode="eval")
-    return tuples(ast.literal_eval(_Words().visit(tree)))
-  except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
-    if text.strip()[:1] in ("(", "[", "{"):
-      raise ConfigError(f"{where}={text}: cannot be read; strings in it, and strings like it, need quotes") from error
-    return text
-
-
-class _Words(ast.NodeTransformer):
-  """Puts constants in the place of `_WORDS`, wherever they stand."""
-
-  def visit_Name(self, node):  # pylint: disable=invalid-name
-    word = node.id.lower()
-    return ast.Constant(_WORDS[word]) if word in _WORDS else node
 
 
 def _assign(place: ml_collections.ConfigDict, key: str, value: Any, where: str, text: str | None = None) -> None:

@@ -12,7 +12,6 @@ import pathlib
 import sys
 from typing import Any
 
-from jssl import config as configs
 from jssl import data, logging, workdirs
 from jssl.errors import ConfigError, nearest, NonFiniteError
 from jssl.evaluation import Evaluation, EvaluationData, FeatureModel, format_table, parse_protocols, protocols
@@ -20,6 +19,7 @@ from jssl.evaluation.baselines import foreground_model, position_model, raw_pixe
 from jssl.evaluation.frozen import Frozen, load_frozen, run_config
 from jssl.evaluation.tables import read_results
 from jssl.files import dump_json, user_path, write_whole
+from jssl.values import words
 
 __all__ = ["BASELINES", "evaluate", "Frozen", "load_frozen", "read_results"]
 
@@ -218,14 +218,14 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument(
     "--baselines",
     nargs="?",
-    type=configs.words,
+    type=words,
     const=BASELINES,
     default=(),
     help=f"also what a run must beat: some of {','.join(BASELINES)}; without a value all",
   )
   parser.add_argument("--report", action="store_true", help="write report.html into the workdir")
   parser.add_argument(
-    "--modules", type=configs.words, default=(), help="modules outside jssl whose functions the run's config may name"
+    "--modules", type=words, default=(), help="modules outside jssl whose functions the run's config may name"
   )
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()

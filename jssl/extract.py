@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from jssl import config as configs
 from jssl import data, logging
 from jssl.errors import CheckpointError, ConfigError, nearest
 from jssl.evaluation import collect, FeatureModel
 from jssl.evaluation.frozen import load_frozen
 from jssl.evaluation.graph import OUTPUTS
 from jssl.files import user_path, whole_file
+from jssl.values import data_options, words
 
 
 def extract(
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--out", required=True, help="the .npz file, which must not be there yet")
   parser.add_argument("--step", type=int, help="of the checkpoint; default the last")
   parser.add_argument(
-    "--modules", type=configs.words, default=(), help="modules outside jssl whose functions the run's config may name"
+    "--modules", type=words, default=(), help="modules outside jssl whose functions the run's config may name"
   )
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     if out.suffix != ".npz" or out.exists() or not out.parent.is_dir():
       wrong = "it is there already" if out.exists() else "give the name of an .npz file, in a folder that there is"
       raise ConfigError(f"--out {out}: {wrong}")
-    source = data.load(arguments.data, split=arguments.split, **configs.data_options(arguments.options))
+    source = data.load(arguments.data, split=arguments.split, **data_options(arguments.options))
     found: dict[str, Any] = extract(
       arguments.workdir, source, output=arguments.output, step=arguments.step, modules=arguments.modules, overrides=overrides
     )

@@ -28,6 +28,7 @@ from jssl.evaluation.frozen import num_examples, run_config, trained_shapes
 from jssl.evaluation.view import View
 from jssl.files import user_path
 from jssl.train import train_to_its_end
+from jssl.values import words
 
 
 class Pretrained(NamedTuple):
@@ -264,7 +265,7 @@ def main(argv: list[str] | None = None) -> int:
   few.add_argument("--labels", type=int, help="training examples a class")
   parser.add_argument("--name", help="of the folder in <workdir>/transfer")
   parser.add_argument(
-    "--modules", type=configs.words, default=(), help="modules outside jssl whose functions the run's config may name"
+    "--modules", type=words, default=(), help="modules outside jssl whose functions the run's config may name"
   )
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()

@@ -21,6 +21,7 @@ from jssl.errors import ConfigError
 from jssl.files import dump_json, user_path, write_whole
 from jssl.schedules import UNITS
 from jssl.stateful import Stateful
+from jssl.values import tuples
 
 # What may differ between the start of a run and its continuation: it changes what is reported, not what is learnt.
 # `config.json` takes the newest.
@@ -157,7 +158,7 @@ def _differs(key: str, before: dict[str, Any], now: dict[str, Any], config) -> b
   """Whether two flat configs differ at a key; one that either lacks counts as what its entry's function takes then."""
   if key in before and key in now:
     return before[key] != now[key]
-  return {**before, **now}[key] != configs.tuples(_default(config.to_dict(), key.split(".")))
+  return {**before, **now}[key] != tuples(_default(config.to_dict(), key.split(".")))
 
 
 def _default(entry: Any, path: list[str]) -> Any:

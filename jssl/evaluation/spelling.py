@@ -4,8 +4,8 @@ from collections.abc import Iterable
 import re
 from typing import Any
 
-from jssl import config as configs
 from jssl.errors import ConfigError
+from jssl.values import literal
 
 _OPEN, _CLOSE = "([{", ")]}"
 
@@ -45,7 +45,7 @@ def parse_protocols(specs: Iterable[str]) -> dict[str, dict[str, Any]]:
       key = key.strip()
       if not key.isidentifier() or not value.strip() or key in found[name]:
         raise ConfigError(f"--protocols {piece}: write {name}:number=value, each number once")
-      found[name][key] = configs.literal(value.strip(), f"--protocols {name}:{key}")
+      found[name][key] = literal(value.strip(), f"--protocols {name}:{key}")
   return found
 
 

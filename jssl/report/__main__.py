@@ -6,10 +6,10 @@ Of runs that were evaluated it shows the results, too; `python -m jssl.evaluate 
 import argparse
 import sys
 
-from jssl import config as configs
 from jssl import data, logging
 from jssl.errors import CheckpointError, ConfigError
 from jssl.report import run_report
+from jssl.values import data_options, words
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,14 +25,14 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--options", default="{}", help="of --data: \"{'image_size': 32}\"")
   parser.add_argument("--step", type=int, help="of the checkpoints; default the last")
   parser.add_argument(
-    "--modules", type=configs.words, default=(), help="modules outside jssl whose functions the runs' configs may name"
+    "--modules", type=words, default=(), help="modules outside jssl whose functions the runs' configs may name"
   )
   arguments, overrides = parser.parse_known_args(argv)
   logging.setup()
   try:
     pictures = None
     if arguments.data:
-      pictures = data.load(arguments.data, split=arguments.split, **configs.data_options(arguments.options))
+      pictures = data.load(arguments.data, split=arguments.split, **data_options(arguments.options))
     path = run_report.write_runs(
       arguments.workdir,
       out=arguments.out,

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import config as configs
 from jssl import views
 from jssl.environment import name_key, run_key
 from jssl.errors import ConfigError
@@ -14,6 +13,7 @@ from jssl.evaluation.drawn import training_views
 from jssl.evaluation.frozen import Frozen
 from jssl.evaluation.view import View
 from jssl.models import Network, vit
+from jssl.values import tuples
 from tests import methods
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
@@ -101,7 +101,7 @@ def test_drawn_views_are_those_of_the_runs_config():
   key = jax.random.fold_in(jax.random.fold_in(run_key(3), 1 << 20), 2)
   image = jnp.asarray(IMAGE[2] / 255, jnp.float32)
   for name in ("object", "b"):  # a crop that both views are made of, and the second view
-    entry = configs.tuples(config.views[name].to_dict())
+    entry = tuples(config.views[name].to_dict())
     image = views.augment(name_key(key, name), image, **{k: v for k, v in entry.items() if k not in ("fn", "reads")})
   wanted = frozen.module.apply(frozen.variables, image[None], train=False)["z"][0]
   np.testing.assert_allclose(found[2, 1], wanted, atol=1e-3)
