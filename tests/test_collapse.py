@@ -11,6 +11,7 @@ import pytest
 
 from jssl import collapse, data, Method
 from jssl.collapse import CollapseWatch, diagnose, dimensions, still_teachers
+from jssl.config import load_config
 from jssl.evaluation import participation_ratio
 from jssl.schedules import Horizon
 from jssl.train import train_and_evaluate
@@ -128,7 +129,8 @@ def test_a_method_as_it_is_raises_no_alarm(name, tmp_path, caplog):
   for view in config.views.values():
     view.update({key: (0.5, 1.0) for key in ("scale",) if key in view and view.get("fn") == "augment"})
   config.monitor.update(dict(every_steps=50, protocols=()))
-  source = data.load("scenes", num_examples=512, image_size=32)
+  kind = "objects" if load_config(name).data.name == "objects" else "scenes"  # what it reads labels of
+  source = data.load(kind, num_examples=512, image_size=32)
   with caplog.at_level("WARNING", logger="jssl"):
     train_and_evaluate(config, tmp_path, source=source, devices=jax.devices()[:1])
   assert "collapse?" not in caplog.text

@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
   root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
   tints = rng.uniform(0.4, 1.0, (CLASSES, 3))
   for i in range(IMAGES):
-    split, label = ("val" if i % 5 == 4 else "train"), i % CLASSES if i % 5 != 4 else (i // 5) % CLASSES
+    split, label = ("val" if i % 5 == 4 else "train"), (i // 5) % CLASSES
     path = root / split / f"n{label:02d}" / f"{i:04d}.JPEG"
     path.parent.mkdir(parents=True, exist_ok=True)
     array = np.asarray(photo(i, int(rng.integers(300, 901)))) * tints[label]
