@@ -115,7 +115,7 @@ class Regime:
       entry |= {key: self.view[key] for key in ("mean", "std") if entry.get(key, 0.0) not in (0.0, 1.0)}
       if isinstance(entry.get("jitter"), tuple):
         entry |= {key: self.view[key] for key in ("jitter", "jitter_prob") if key in self.view and key in entry}
-      entry |= {key: self.view.get(key, 0.0) for key in ("grayscale",) if key in entry}
+      entry |= dict(grayscale=self.view.get("grayscale", 0.0)) if "grayscale" in entry else {}
       entry |= dict(flip=self.view["flip"]) if "flip" in self.view and entry["fn"] == "augment" else {}
     config.views = self.views() | views
     for network in config.networks.values():

@@ -127,7 +127,7 @@ def test_a_method_as_it_is_raises_no_alarm(name, tmp_path, caplog):
   config = methods.small(name, width=32, batch_size=32, total_steps=100, log_every_steps=5, checkpoint_every_steps=100)
   config.optim.update(dict(lr=2e-3, lr_scale=None, end_lr=None))
   for view in config.views.values():
-    view.update({key: (0.5, 1.0) for key in ("scale",) if key in view and view.get("fn") == "augment"})
+    view.update(dict(scale=(0.5, 1.0)) if "scale" in view and view.get("fn") == "augment" else {})
   config.monitor.update(dict(every_steps=50, protocols=()))
   kind = "objects" if load_config(name).data.name == "objects" else "scenes"  # what it reads labels of
   source = data.load(kind, num_examples=512, image_size=32)

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from jssl.evaluation.chunks import map_chunks
-from jssl.evaluation.selection import check_features, check_labels, hold_out, over_epochs
+from jssl.evaluation.selection import check_labelled, hold_out, over_epochs
 
 LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
@@ -125,9 +125,8 @@ def attentive_probe(
     ValueError: if a label leaves its range, heads do not divide dim, features are not finite or all the same, or nothing
       can be chosen on the held-out part.
   """
-  train, test = check_features("attentive_probe", train, test, axes=3)
-  train_labels = check_labels(train_labels, num_classes, "train_labels")
-  test_labels = check_labels(test_labels, num_classes, "test_labels")
+  labelled = check_labelled("attentive_probe", train, train_labels, test, test_labels, num_classes, axes=3)
+  train, train_labels, test, test_labels = labelled
   if train.shape[-1] % heads:
     raise ValueError(f"attentive_probe: heads={heads} must divide the {train.shape[-1]} dimensions of a patch token")
   choose, fit = hold_out(train_labels, held_out, seed)

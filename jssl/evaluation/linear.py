@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jssl.evaluation.selection import check_features, check_labels, hold_out, over_epochs, standardized
+from jssl.evaluation.selection import check_labelled, hold_out, over_epochs, standardized
 
 LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
@@ -108,9 +108,8 @@ def linear_probe(
     ValueError: if a label leaves its range, features are not finite or all the same, or nothing can be chosen on the
       held-out part, see `hold_out`.
   """
-  train, test = check_features("linear", train, test)
-  train_labels = check_labels(train_labels, num_classes, "train_labels")
-  test_labels = check_labels(test_labels, num_classes, "test_labels")
+  labelled = check_labelled("linear", train, train_labels, test, test_labels, num_classes)
+  train, train_labels, test, test_labels = labelled
   choose, fit = hold_out(train_labels, held_out, seed)
   if standardize:
     train, test = standardized(train[fit], train, test)

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from jssl.evaluation.linear import fit_rates, rate_accuracies
-from jssl.evaluation.selection import check_features, check_labels, hold_out, over_epochs
+from jssl.evaluation.selection import check_labelled, hold_out, over_epochs
 from jssl.models import probe_head
 
 
@@ -59,9 +59,8 @@ def mae_linear_probe(
     ValueError: if a label leaves its range, train has one class, the warm-up takes all epochs, or features are not finite or
       all the same.
   """
-  train, test = check_features("linear_mae", train, test)
-  train_labels = check_labels(train_labels, num_classes, "train_labels")
-  test_labels = check_labels(test_labels, num_classes, "test_labels")
+  labelled = check_labelled("linear_mae", train, train_labels, test, test_labels, num_classes)
+  train, train_labels, test, test_labels = labelled
   if len(np.unique(train_labels)) < 2:
     raise ValueError("linear_mae: train has one class: there is nothing to tell apart")
   if warmup_epochs >= epochs:
@@ -157,9 +156,8 @@ def dinov2_linear_probe(
     ValueError: if a label leaves its range, a number of blocks is below 1, features are not finite or all the same, or
       nothing can be chosen on the held-out part.
   """
-  train, test = check_features("linear_dinov2", train, test, axes=3)
-  train_labels = check_labels(train_labels, num_classes, "train_labels")
-  test_labels = check_labels(test_labels, num_classes, "test_labels")
+  labelled = check_labelled("linear_dinov2", train, train_labels, test, test_labels, num_classes, axes=3)
+  train, train_labels, test, test_labels = labelled
   choose, fit = hold_out(train_labels, held_out, seed)
   there = train.shape[1] - 1
   blocks = tuple(dict.fromkeys(min(count, there) for count in blocks))

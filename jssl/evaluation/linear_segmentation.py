@@ -19,6 +19,7 @@ import optax
 from jssl.evaluation.prompt_segmentation import upsample
 from jssl.evaluation.scenes import check_scene_features
 from jssl.evaluation.segmentation import confusion_matrix, predict_pixels, segmentation_scores
+from jssl.evaluation.selection import standardized
 
 
 def pixel_loss(params: dict, features: jax.Array, pixels: jax.Array, grid: tuple[int, int]) -> jax.Array:
@@ -106,8 +107,7 @@ def linear_segmentation(
   rng = np.random.default_rng(seed)
   choose, fit = np.split(rng.permutation(len(train)), [count])
   train, test = np.asarray(train, np.float32), np.asarray(test, np.float32)
-  mean, std = train[fit].mean((0, 1)), np.maximum(train[fit].std((0, 1)), 1e-6)
-  train, test = (train - mean) / std, (test - mean) / std
+  train, test = standardized(train[fit], train, test)
   batch_size = min(batch_size, len(fit))
   epochs = -(-steps * batch_size // len(fit))
   order = np.concatenate([rng.permutation(len(fit)) for _ in range(epochs)])[: steps * batch_size].reshape(steps, batch_size)

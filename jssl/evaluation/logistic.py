@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from jssl.evaluation.selection import check_features, check_labels, hold_out, standardized
+from jssl.evaluation.selection import check_labelled, hold_out, standardized
 
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
 
@@ -52,9 +52,8 @@ def logistic_regression_accuracy(
   from sklearn.exceptions import ConvergenceWarning  # pylint: disable=g-import-not-at-top  # a second of every start
   from sklearn.linear_model import LogisticRegression  # pylint: disable=g-import-not-at-top
 
-  train, test = check_features("logistic_regression", train, test)
-  train_labels = check_labels(train_labels, num_classes, "train_labels")
-  test_labels = check_labels(test_labels, num_classes, "test_labels")
+  labelled = check_labelled("logistic_regression", train, train_labels, test, test_labels, num_classes)
+  train, train_labels, test, test_labels = labelled
   penalties = tuple(sorted(map(float, penalties), reverse=True))
   if not penalties or not penalties[-1] > 0:
     raise ValueError(f"logistic_regression: penalties={penalties}: give numbers above 0")

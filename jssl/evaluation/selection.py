@@ -38,6 +38,22 @@ def check_labels(labels: np.ndarray, num_classes: int, name: str) -> np.ndarray:
   return labels
 
 
+def check_labelled(
+  name: str,
+  train: np.ndarray,
+  train_labels: np.ndarray,
+  test: np.ndarray,
+  test_labels: np.ndarray,
+  num_classes: int,
+  *,
+  axes: int = 2,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+  """Features and labels of a training and of a test set, by `check_features` and `check_labels`, in the same order."""
+  train, test = check_features(name, train, test, axes=axes)
+  train_labels = check_labels(train_labels, num_classes, "train_labels")
+  return train, train_labels, test, check_labels(test_labels, num_classes, "test_labels")
+
+
 def hold_out(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
   """Indices of the part of a training set on which a number is chosen, and of the part that is fitted.
 

@@ -9,6 +9,8 @@ them open. Participation ratio: (sum l)^2 / sum l^2, from 1 to the number of dim
 Spread: what a run watches while it trains, see `jssl.collapse.spread`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +58,13 @@ def participation_ratio(eigenvalues: np.ndarray) -> float:
   return float(np.square(eigenvalues.sum()) / np.square(eigenvalues).sum())
 
 
+@jax.jit
+def _near(mine, *, others, t):
+  """The sums over `others [n, dim]` of exp(-t |z_i - z_j|^2), `[rows]`; all are of length 1."""
+  square = 2.0 - 2.0 * jnp.matmul(mine, others.T, precision="highest")
+  return jnp.exp(-t * jnp.maximum(square, 0.0)).sum(1)
+
+
 def uniformity(features: np.ndarray, *, t: float = 2.0, chunk: int = 256) -> float:
   """log of the mean over pairs of exp(-t |z_i - z_j|^2), z on the unit sphere: 0 in one point, near -2 t at best.
 
@@ -71,12 +80,7 @@ def uniformity(features: np.ndarray, *, t: float = 2.0, chunk: int = 256) -> flo
   if len(features) < 2 or not norms.min() > 0:
     raise ValueError("uniformity: give two features or more, none of which is 0")
   z = l2_normalize(jnp.asarray(features, jnp.float32))
-
-  @jax.jit
-  def row(mine):
-    square = 2.0 - 2.0 * jnp.matmul(mine, z.T, precision="highest")
-    return jnp.exp(-t * jnp.maximum(square, 0.0)).sum(1)
-
+  row = functools.partial(_near, others=z, t=t)
   sums = map_chunks(row, np.asarray(z), chunk=min(chunk, len(z))).astype(np.float64)
   n = len(features)
   return float(np.log((sums.sum() - n) / (n * (n - 1))))  # exp(0) = 1 for each with itself
