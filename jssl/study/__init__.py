@@ -12,8 +12,9 @@
     )
 
 Every (arm, seed) is a run in a process of its own: its memory is measured, and a crash costs one row. A run that is done
-is not run again; one that was stopped goes on. A claim says which arm is better, by which metric and by how much; its
-verdict is "shown", "not shown" or "contrary", by the differences of the runs with the same seed.
+is not run again; one that was stopped goes on. A claim says which arm is better, by which metric and by how much, or, with
+a `margin`, that it is not worse; its verdict is "shown", "not shown" or "contrary", by the differences of the runs with the
+same seed.
 """
 
 from jssl.errors import Stopped

@@ -21,6 +21,7 @@ class Claim(NamedTuple):
     metric: of the better arm's rows, and of the worse arm's.
     at_least: the least difference that bears the sentence out, >= 0, in the metric's units.
     lower: whether smaller numbers are better.
+    margin: by how much the better arm may be the worse one, > 0 where the claim is that it is not worse.
   """
 
   sentence: str
@@ -29,6 +30,7 @@ class Claim(NamedTuple):
   metric: tuple[str, str]
   at_least: float = 0.0
   lower: bool = False
+  margin: float = 0.0
 
 
 class Verdict(NamedTuple):
@@ -49,7 +51,14 @@ class Verdict(NamedTuple):
 
 
 def claim(
-  sentence: str, better: str, worse: str, *, metric: str | tuple[str, str], at_least: float = 0.0, lower: bool = False
+  sentence: str,
+  better: str,
+  worse: str,
+  *,
+  metric: str | tuple[str, str],
+  at_least: float = 0.0,
+  lower: bool = False,
+  margin: float = 0.0,
 ) -> Claim:
   """A claim for `jssl.study.run`.
 
@@ -60,16 +69,23 @@ def claim(
       `("knn/k20", "random weights/knn/k20")`.
     at_least: by how much the better arm is better, in the metric's units.
     lower: whether smaller numbers are better.
+    margin: for a claim that `better` is not worse than `worse`: a difference that does not matter, in the metric's units.
+      Without one the claim is that it is better.
 
   Raises:
-    ConfigError: for an arm that is held against itself, or an `at_least` below 0.
+    ConfigError: for an arm that is held against itself, an `at_least` or a `margin` below 0, or both of them.
   """
   metrics = (metric, metric) if isinstance(metric, str) else tuple(metric)
   if len(metrics) != 2 or better == worse and metrics[0] == metrics[1]:
     raise ConfigError(f"claim {sentence!r}: name two arms, or two metrics of one: metric=('knn/k20', 'raw pixels/knn/k20')")
   if not 0 <= at_least < math.inf:
     raise ConfigError(f"claim {sentence!r}: at_least={at_least}: give a number that is not below 0, or exchange the arms")
-  return Claim(sentence, better, worse, metrics, float(at_least), lower)
+  if not 0 <= margin < math.inf or margin and at_least:
+    raise ConfigError(
+      f"claim {sentence!r}: margin={margin}, at_least={at_least}: give a margin above 0 for what is not worse, or at_least "
+      "for what is better"
+    )
+  return Claim(sentence, better, worse, metrics, float(at_least), lower, float(margin))
 
 
 def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
@@ -101,7 +117,8 @@ def verdict(claim: Claim, rows: Sequence[Mapping[str, Any]], seeds: Sequence[int
   """Whether rows show a claim, by the differences of the two arms with the same seed.
 
   "shown": the whole interval is above 0 and not below `at_least`. "contrary": the whole interval is below 0. Between the
-  two, "not shown". With fewer than three seeds nothing is said.
+  two, "not shown". With fewer than three seeds nothing is said. With a `margin` -margin stands in the place of 0: "shown"
+  is then that the better arm is not worse by so much, and "contrary" that it is.
 
   Args:
     claim: what is to be shown.
@@ -120,5 +137,6 @@ def verdict(claim: Claim, rows: Sequence[Mapping[str, Any]], seeds: Sequence[int
   difference, low, high = paired_interval(list(pairs.values()))
   word = ""
   if len(pairs) >= LEAST_SEEDS:
-    word = "shown" if low > 0 and low >= claim.at_least else "contrary" if high < 0 else "not shown"
+    least = -claim.margin
+    word = "shown" if low > least and low >= claim.at_least - claim.margin else "contrary" if high < least else "not shown"
   return Verdict(word, difference, low, high, tuple(pairs))

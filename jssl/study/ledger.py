@@ -138,7 +138,8 @@ class Ledger:
 
 def _numbers(claim: Claim, seeds: Sequence[int]) -> str:
   return (
-    f"{claim.better} above {claim.worse}, {claim.metric}, at_least={claim.at_least}, lower={claim.lower}, seeds={[*seeds]}"
+    f"{claim.better} above {claim.worse}, {claim.metric}, at_least={claim.at_least}, lower={claim.lower}, "
+    f"margin={claim.margin}, seeds={[*seeds]}"
   )
 
 
@@ -156,7 +157,8 @@ def claims_table(verdicts: Sequence[tuple[Registered, Verdict]]) -> str:
     interval += f" [{found.low:+.4f}, {found.high:+.4f}]" if len(found.seeds) > 1 else ""
     seeds = f"{len(found.seeds)} of {len(entry.seeds)}"
     metric = f"{sides}{', lower is better' if claim.lower else ''}"
-    lines.append(f"| {claim.sentence}{late} | {metric} | {claim.at_least:g} | {interval} | {seeds} | {found.word or '-'} |")
+    least = claim.at_least - claim.margin
+    lines.append(f"| {claim.sentence}{late} | {metric} | {least:g} | {interval} | {seeds} | {found.word or '-'} |")
   return "\n".join(lines)
 
 

@@ -1,5 +1,6 @@
 """Claims and their verdicts."""
 
+import json
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ from scipy import stats
 
 from jssl import study
 from jssl.errors import ConfigError
+from jssl.study import ledger
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
@@ -53,6 +55,14 @@ NEAR_ONE = [6.0, 3.1, 7.9]
     (WORSE, WORSE, {}, "not shown"),  # nothing is no more than nothing
     (NEAR_ONE[:2], WORSE, {}, ""),
     ([6.0, 3.1, None], WORSE, {}, ""),
+    # That it is not worse by a margin: of b less a the interval is from -1.248 to -0.752.
+    (WORSE, NEAR_ONE, dict(margin=1.25), "shown"),
+    (WORSE, NEAR_ONE, dict(margin=1.24), "not shown"),
+    (WORSE, NEAR_ONE, dict(margin=0.75), "contrary"),
+    (NEAR_ONE, WORSE, dict(margin=0.75, lower=True), "contrary"),
+    (WORSE, WORSE, dict(margin=0.01), "shown"),
+    (NEAR_ONE, WORSE, dict(margin=0.01), "shown"),
+    (WORSE[:2], NEAR_ONE, dict(margin=5.0), ""),
   ],
 )
 def test_verdicts(better, worse, numbers, word):
@@ -79,3 +89,24 @@ def test_claims_that_say_nothing_are_refused():
     study.claim("a beats a", "a", "a", metric="score")
   with pytest.raises(ConfigError, match="exchange the arms"):
     study.claim("a beats b", "a", "b", metric="score", at_least=-1.0)
+  for numbers in (dict(margin=-0.1), dict(margin=0.1, at_least=0.1)):
+    with pytest.raises(ConfigError, match="a margin above 0 for what is not worse, or at_least for what is better"):
+      study.claim("a is not below b", "a", "b", metric="score", **numbers)
+
+
+def test_a_claim_of_an_older_study_has_no_margin(tmp_path):
+  entry = dict(sentence="a beats b", better="a", worse="b", metric=["score", "score"], at_least=0.1, lower=False)
+  (tmp_path / "claims.json").write_text(json.dumps(dict(claims=[dict(claim=entry, seeds=[0], commit=None, rows_before=0)])))
+  claim = study.claim("a beats b", "a", "b", metric="score", at_least=0.1)
+  assert [registered.claim for registered in study.Ledger(tmp_path).claims()] == [claim]
+  with pytest.raises(ConfigError, match="margin=0.0, .*now .*margin=0.2"):
+    kept = study.Ledger(tmp_path)
+    kept.append(dict(arm="a", seed=0, metrics={}))
+    kept.register([claim._replace(margin=0.2, at_least=0.0)], [0])
+
+
+def test_a_table_says_what_is_not_below_what():
+  claim = study.claim("a is not below b", "a", "b", metric="score", margin=0.5)
+  entry = ledger.Registered(claim, (0, 1, 2), None)
+  line = ledger.claims_table([(entry, study.verdict(claim, rows(NEAR_ONE, WORSE), range(3)))]).splitlines()[-1]
+  assert line == "| a is not below b | score | -0.5 | +1.0000 [+0.7516, +1.2484] | 3 of 3 | shown |"
