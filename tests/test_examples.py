@@ -39,7 +39,7 @@ def annotated(fn):
   )
 
 
-@pytest.mark.parametrize("room", [evaluation, losses, masking, targets, views])
+@pytest.mark.parametrize("room", [evaluation, evaluation.transferability, losses, masking, targets, views])
 def test_public_functions_are_annotated(room):
   for name in room.__all__:
     fn = getattr(room, name)

@@ -1,5 +1,6 @@
 """Evaluation of frozen features: pure functions of arrays, and the named protocols that put them together."""
 
+from jssl.evaluation import transferability
 from jssl.evaluation.attention_segmentation import attention_iou
 from jssl.evaluation.attentive import attentive_probe
 from jssl.evaluation.baselines import foreground_model, position_model, raw_pixel_model
@@ -86,5 +87,6 @@ __all__ = [
   "run_protocols",
   "spectrum_scores",
   "supported_protocols",
+  "transferability",
   "uniformity",
 ]
