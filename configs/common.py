@@ -303,3 +303,23 @@ def pretext_run(config, preset: str, *, batch_size: int, epochs: int) -> None:
     adamw_run(config, batch_size=512, epochs=400)
   else:
     adamw_run(config, batch_size=batch_size, epochs=epochs)
+
+
+def online_probe(config, *, features: str, classes: int, labels: str = "label", lr: float = 1e-2) -> None:
+  """A linear classifier beside the method, whose weights do not know of it: `online_probe/accuracy` is logged.
+
+  It is the accuracy on what is trained on, through the views of training, and so for watching alone. The cross-entropy is
+  part of the logged loss. BatchNorm without affine parameters stands before the layer, and AdamW without decay moves it.
+
+  Args:
+    config: of the method, changed in place.
+    features: that are classified, `[batch, dim]`, such as `"s_a/features"`.
+    classes: number of labels.
+    labels: their name in the data, integers `[batch]`.
+    lr: the peak of its rate; warm-up and end are those of the method.
+  """
+  config.networks.probe = dict(fn="probe_head", output=classes)
+  config.passes.probe = dict(net="probe", reads=(features,), gradient="params")
+  config.losses.online_probe = dict(fn="softmax_cross_entropy_loss", reads=("probe/features", labels))
+  own = dict(params="^probe/", name="adamw", lr=lr, lr_scale=None, weight_decay=0.0, clip=None)
+  config.optim.groups = {**config.optim.groups, "probe": own}

@@ -313,14 +313,34 @@ def load_variables(workdir: str | pathlib.Path, step: int | None = None) -> dict
   directory = user_path(workdir).absolute() / "checkpoints"
   if damage := find_damage(directory, step):
     raise ConfigError(f"{workdir}: {damage}; known steps: {known_steps(directory)}")
+  return {name: np.asarray(x) for name, x in _variables(_read(directory, step)).items()}
+
+
+def variable_shapes(workdir: str | pathlib.Path, step: int | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes and types of what `load_variables` reads, of which nothing is read.
+
+  Raises:
+    ConfigError: if the workdir holds no such checkpoint.
+  """
+  step = readable_step(workdir, step)
+  with _reader(user_path(workdir).absolute() / "checkpoints") as manager:
+    return _variables(_saved_spec(manager, step))
+
+
+def _variables(leaves: dict[str, Any]) -> dict[str, Any]:
+  """A method's variables among the leaves of a state."""
   prefix = "variables/"
-  return {name[len(prefix) :]: np.asarray(x) for name, x in _read(directory, step).items() if name.startswith(prefix)}
+  return {name[len(prefix) :]: leaf for name, leaf in leaves.items() if name.startswith(prefix)}
+
+
+def _reader(directory: pathlib.Path) -> ocp.CheckpointManager:
+  options = ocp.CheckpointManagerOptions(create=False, read_only=True)
+  return ocp.CheckpointManager(directory, item_handlers=_handlers(), options=options)
 
 
 def _read(directory: pathlib.Path, step: int) -> dict[str, Any]:
   """All arrays of a checkpoint."""
-  options = ocp.CheckpointManagerOptions(create=False, read_only=True)
-  with ocp.CheckpointManager(directory, item_handlers=_handlers(), options=options) as manager:
+  with _reader(directory) as manager:
     target = {name: np.zeros(spec.shape, spec.dtype) for name, spec in _saved_spec(manager, step).items()}
     return dict(manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state)
 
@@ -330,8 +350,8 @@ def nested(arrays: dict[str, Any]) -> dict[str, Any]:
   return traverse_util.unflatten_dict(arrays, sep="/")
 
 
-def network_arrays(variables: dict[str, np.ndarray], network: str) -> tuple[dict, dict]:
-  """Parameters and statistics of one network out of `load_variables`, as flat dicts.
+def network_arrays(variables: dict[str, Any], network: str) -> tuple[dict, dict]:
+  """Parameters and statistics of one network out of `load_variables` or `variable_shapes`, as flat dicts.
 
   Raises:
     ConfigError: if there is no such network.

@@ -6,11 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jssl import checkpoint, data, logging
 from jssl.config import default_config
+from jssl.configs import common
 from jssl.errors import ConfigError
 from jssl.explain import explain
 from jssl.method import Method
 from jssl.schedules import Horizon
+from jssl.train import train_and_evaluate, Trainer
 from tests import methods
 
 KEY = jax.random.key(0, impl="threefry2x32")
@@ -173,9 +176,30 @@ def test_outputs_of_one_dimension_are_not_watched_for_collapse():
 
 
 def test_explain_shows_the_way_of_gradients_and_folds():
-  from jssl.train import Trainer
-
   config = methods.small("mae")
   config.passes.e.gradient = "params"
   text = explain(Trainer(config, methods.source()))
   assert "encoder, gradient to params only" in text
+
+
+def test_online_probe_leaves_the_method_as_it_is(tmp_path):
+  """Weights and their clipping are as without it, and it learns what can be told."""
+  label = (np.arange(64) % 4).astype(np.int32)
+  shade = np.array([20, 90, 160, 230])[label][:, None, None, None] + np.random.default_rng(0).integers(
+    -9, 9, (64, 20, 20, 3)
+  )
+  source = data.from_arrays(image=shade.astype(np.uint8), label=label)
+  found = []
+  for name in ("without", "with"):
+    config = methods.small("mae", total_steps=20)
+    with config.optim.ignore_type():
+      config.optim.clip = dict(global_norm=0.01)
+    if name == "with":
+      common.online_probe(config, features="e/features", classes=4, lr=0.1)
+    found.append(train_and_evaluate(config, tmp_path / name, source=source, devices=jax.devices()[:1]).variables.params)
+  without, beside = map(checkpoint.named_leaves, found)
+  assert {name.split("/")[0] for name in set(beside) - set(without)} == {"probe"}
+  for name, value in without.items():
+    np.testing.assert_allclose(value, beside[name], rtol=1e-4, atol=1e-6, err_msg=name)
+  rows = logging.read_metrics(tmp_path / "with")
+  assert rows[0]["online_probe/accuracy"] < 0.6 and rows[-1]["online_probe/accuracy"] > 0.9

@@ -20,7 +20,7 @@ import shlex
 import sys
 
 from jssl import config as configs
-from jssl import explain, graph, logging, study
+from jssl import explain, graph, study
 from jssl.errors import ConfigError, nearest
 from jssl.nodes import make_node, Pass, STAGES
 from jssl.schedules import Horizon
@@ -122,23 +122,32 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--columns", nargs="+", default=["knn/k20", "linear/accuracy", "rankme/rankme"])
   parser.add_argument("--explain", action="store_true", help="print the combined methods and stop")
   arguments, overrides = parser.parse_known_args(argv)
-  logging.setup()
   given = (cell.partition("=") for cell in arguments.cell)
   cells = CELLS | {name: tuple(shlex.split(pieces)) for name, _, pieces in given}
+  columns = {column: column for column in arguments.columns}
+  arms = lambda: {name: configs.override(combine(pieces, arguments.preset), overrides) for name, pieces in cells.items()}
+  if arguments.explain:
+    return _explain(arms, cells, arguments.only)
+  return study.execute(
+    arguments,
+    lambda: dict(
+      arms=arms(),
+      measure=study.Pretrained(places=study.places(arguments)),
+      table=lambda rows: study.rows_table(rows, columns),
+    ),
+  )
+
+
+def _explain(arms, cells, only) -> int:
+  """Prints what the cells' methods are."""
   try:
-    arms = {name: configs.override(combine(pieces, arguments.preset), overrides) for name, pieces in cells.items()}
-    if arguments.explain:
-      for name in arguments.only or arms:
-        print(f"== {name}: {' '.join(cells[name])}\n{explain.explain(Trainer(arms[name]))}\n")
-      return 0
-    measure = study.Pretrained(places=study.places(arguments))
-    columns = {column: column for column in arguments.columns}
-    ledger = study.run(arms=arms, measure=measure, columns=columns, **study.options(arguments))
+    for name, config in arms().items():
+      if name in (only or cells):
+        print(f"== {name}: {' '.join(cells[name])}\n{explain.explain(Trainer(config))}\n")
   except ConfigError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
-  print(study.rows_table(ledger.rows(), columns))
-  return 1 if any("error" in row for row in ledger.rows()) else 0
+  return 0
 
 
 if __name__ == "__main__":

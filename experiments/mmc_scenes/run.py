@@ -9,8 +9,7 @@ import pathlib
 import sys
 
 from jssl import config as configs
-from jssl import evaluate, logging, study
-from jssl.errors import ConfigError
+from jssl import evaluate, study
 
 METRICS = {"prompt mIoU": "prompt_segmentation/miou_random_fixed", "overlap": "object_similarity/overlap"}
 MODELS = {"MMC": ""} | {name: f"{name}/" for name in evaluate.BASELINES}
@@ -38,26 +37,30 @@ def table(rows: list[dict]) -> str:
   return "\n\n".join(parts)
 
 
+def arms(weights: list[str], overrides: list[str]) -> dict:
+  """The demo, and the demo with other weights of its losses, where some are given."""
+  found = {"mmc": configs.override(configs.load_config("mmc:demo"), overrides)}
+  if weights:
+    pairs = (weight.partition("=") for weight in weights)
+    other = [f"--config.losses.{name}.weight={value}" for name, _, value in pairs]
+    found["_".join(["mmc", *weights])] = configs.override(configs.load_config("mmc:demo"), [*overrides, *other])
+  return found
+
+
 def main(argv: list[str] | None = None) -> int:
   parser = study.parser(__doc__, pathlib.Path(__file__).parent, seeds=(0, 1, 2))
   parser.add_argument("--weights", nargs="*", default=[], help="loss=weight, such as md=0")
   arguments, overrides = parser.parse_known_args(argv)
-  logging.setup()
-  try:
-    arms = {"mmc": configs.override(configs.load_config("mmc:demo"), overrides)}
-    if arguments.weights:
-      weights = [
-        f"--config.losses.{name}.weight={value}" for name, _, value in (w.partition("=") for w in arguments.weights)
-      ]
-      arms["_".join(["mmc", *arguments.weights])] = configs.override(configs.load_config("mmc:demo"), [*overrides, *weights])
-    measure = study.Pretrained(baselines=evaluate.BASELINES, places=study.places(arguments))
-    about = dict(config="mmc")
-    ledger = study.run(arms=arms, measure=measure, claims=claims(), about=about, table=table, **study.options(arguments))
-  except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  print(table(ledger.rows()))
-  return 0
+  return study.execute(
+    arguments,
+    lambda: dict(
+      arms=arms(arguments.weights, overrides),
+      measure=study.Pretrained(baselines=evaluate.BASELINES, places=study.places(arguments)),
+      claims=claims(),
+      about=dict(config="mmc"),
+      table=table,
+    ),
+  )
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ from scipy import stats
 
 from experiments.regimes import REGIMES
 from jssl import config as configs
-from jssl import logging, study
-from jssl.errors import ConfigError
+from jssl import study
 from jssl.study.runner import arm_hash
 
 REGIME = REGIMES["fashion_mnist_shifted"]
@@ -159,22 +158,17 @@ def table(rows) -> str:
 
 def main(argv: list[str] | None = None) -> int:
   arguments = study.parser(__doc__, pathlib.Path(__file__).parent, seeds=(0, 1, 2)).parse_args(argv)
-  logging.setup()
-  try:
-    ledger = study.run(
+  return study.execute(
+    arguments,
+    lambda: dict(
       arms={ARM: {method: {value: arm_hash(one) for value, one in values.items()} for method, values in grids().items()}},
       measure=Grids(places=study.places(arguments)),
       claims=claims(),
       about=dict(paper="RankMe", url="https://arxiv.org/abs/2210.02885"),
       regime=REGIME.folder,
       table=table,
-      **study.options(arguments),
-    )
-  except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  print(table(ledger.rows()))
-  return 0
+    ),
+  )
 
 
 if __name__ == "__main__":

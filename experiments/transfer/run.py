@@ -14,9 +14,8 @@ import sys
 
 from experiments.regimes import REGIMES
 from jssl import config as configs
-from jssl import logging, study, transfer
+from jssl import study, transfer
 from jssl.configs import common
-from jssl.errors import ConfigError
 
 REGIME = REGIMES["fashion_mnist_shifted"]
 LABELS = {"10": 10, "100": 100, "all": None}  # a class; all are 6,000, of which 500 steps of 64 see half
@@ -97,23 +96,17 @@ def table(rows) -> str:
 
 def main(argv: list[str] | None = None) -> int:
   arguments = study.parser(__doc__, pathlib.Path(__file__).parent, seeds=(0, 1, 2)).parse_args(argv)
-  logging.setup()
-  try:
-    measure = FineTuned(baselines=("random weights", "raw pixels"), places=study.places(arguments))
-    ledger = study.run(
+  return study.execute(
+    arguments,
+    lambda: dict(
       arms=arms(),
-      measure=measure,
+      measure=FineTuned(baselines=("random weights", "raw pixels"), places=study.places(arguments)),
       claims=claims(),
       about=dict(config=dict(MAE="mae", SimCLR="simclr")),
       regime=REGIME.folder,
       table=table,
-      **study.options(arguments),
-    )
-  except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  print(table(ledger.rows()))
-  return 0
+    ),
+  )
 
 
 if __name__ == "__main__":

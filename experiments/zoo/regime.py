@@ -12,8 +12,7 @@ import sys
 
 from experiments.regimes import ARM, Regime, REGIMES
 from experiments.zoo.run import METHODS
-from jssl import logging, study
-from jssl.errors import ConfigError
+from jssl import study
 
 OF_COLOURS = ("colorization",)
 RANKME = "rankme/rankme"
@@ -82,23 +81,18 @@ def main(argv: list[str] | None = None) -> int:
   regime = REGIMES[arguments.regime]
   arguments.folder = arguments.folder or here / regime.name
   arguments.workdir = arguments.workdir or pathlib.Path("runs/zoo") / regime.name
-  logging.setup()
   found = arms(regime)
-  try:
-    ledger = study.run(
+  return study.execute(
+    arguments,
+    lambda: dict(
       arms=found,
       measure=study.Pretrained(baselines=("random weights",), places=study.places(arguments)),
       claims=claims(regime),
       about=dict(config={name: name for name in found}),
       regime=regime.folder,
       table=lambda rows: table(regime, rows),
-      **study.options(arguments),
-    )
-  except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  print(table(regime, ledger.rows()))
-  return 0
+    ),
+  )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import sys
 
 from jssl import config as configs
 from jssl import evaluate, logging, study
-from jssl.errors import ConfigError
 
 # What is no method: shared pieces, and the tokenizer that BEiT may read its words from.
 METHODS = sorted(
@@ -79,16 +78,11 @@ def main(argv: list[str] | None = None) -> int:
   parser = study.parser(__doc__, pathlib.Path(__file__).parent)
   parser.add_argument("--preset", default="demo")
   arguments, overrides = parser.parse_known_args(argv)
-  logging.setup()
-  try:
-    arms = {name: configs.override(configs.load_config(f"{name}:{arguments.preset}"), overrides) for name in METHODS}
-    measure = Measured(places=study.places(arguments))
-    ledger = study.run(arms=arms, measure=measure, table=table, **study.options(arguments))
-  except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  print(table(ledger.rows()))
-  return 1 if any("error" in row for row in ledger.rows()) else 0
+  load = lambda name: configs.override(configs.load_config(f"{name}:{arguments.preset}"), overrides)
+  return study.execute(
+    arguments,
+    lambda: dict(arms={name: load(name) for name in METHODS}, measure=Measured(places=study.places(arguments)), table=table),
+  )
 
 
 if __name__ == "__main__":

@@ -295,11 +295,12 @@ def trained_shapes(config, workdir: pathlib.Path, step: int, name: str) -> Sees:
   Raises:
     ConfigError: if it takes no image of the evaluation's size.
   """
-  module, variables = still_networks(config)[name].module, _variables(saved_weights(workdir, step), name)
-  view = evaluated_view(config, name)
+  params, stats = checkpoint.network_arrays(checkpoint.variable_shapes(workdir, step), name)
+  variables = {"params": checkpoint.nested(params), "batch_stats": checkpoint.nested(stats)}
+  module, view = still_networks(config)[name].module, evaluated_view(config, name)
   channels = _channels(module, variables, view)
   image = jax.ShapeDtypeStruct((1, *view.shape, channels), jnp.float32)
-  return Sees(channels, jax.eval_shape(lambda image: module.apply(variables, image, train=False), image))
+  return Sees(channels, jax.eval_shape(lambda *of: module.apply(*of, train=False), variables, image))
 
 
 def _specs(workdir: pathlib.Path, config) -> tuple[dict[str, jax.ShapeDtypeStruct], dict[str, jax.ShapeDtypeStruct]]:

@@ -19,7 +19,7 @@ same seed.
 
 from jssl.errors import Stopped
 from jssl.study.claims import Claim, claim, paired_interval, Verdict, verdict
-from jssl.study.command import options, parser, places
+from jssl.study.command import execute, options, parser, places
 from jssl.study.ledger import controls_table, Ledger, rows_table, spread
 from jssl.study.measures import numbers, placed, Pretrained, train
 from jssl.study.runner import run
@@ -32,6 +32,7 @@ __all__ = [
   "Verdict",
   "claim",
   "controls_table",
+  "execute",
   "numbers",
   "options",
   "paired_interval",

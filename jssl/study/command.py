@@ -1,8 +1,14 @@
 """The command line that studies have in common."""
 
 import argparse
+from collections.abc import Callable, Mapping
 import pathlib
+import sys
 from typing import Any
+
+from jssl import logging
+from jssl.errors import ConfigError
+from jssl.study.runner import run
 
 
 def parser(doc: str, folder: pathlib.Path, seeds: tuple[int, ...] = (0,)) -> argparse.ArgumentParser:
@@ -39,3 +45,24 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
 def places(arguments: argparse.Namespace) -> dict[str, str]:
   """`--at`, as `study.Pretrained` takes it."""
   return dict(pair.split("=", 1) for pair in arguments.at)
+
+
+def execute(arguments: argparse.Namespace, keywords: Callable[[], Mapping[str, Any]]) -> int:
+  """Runs a study as a script does: with a log, the table at its end, and one line for what cannot be run.
+
+  Args:
+    arguments: which `parser` has read.
+    keywords: gives the others of `study.run`, `table` among them.
+
+  Returns:
+    The script's exit status: 2 for what cannot be run, 1 if there are runs that failed, else 0.
+  """
+  logging.setup()
+  try:
+    given = keywords()
+    rows = run(**given, **options(arguments)).rows()
+  except ConfigError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  print(given["table"](rows))
+  return 1 if any("error" in row for row in rows) else 0
