@@ -35,6 +35,7 @@ def distilled(**target):
   return config
 
 
+@pytest.mark.slow
 def test_a_teacher_without_sharpening_is_uniform(tmp_path, caplog):
   assert ("uniform", "dino/teacher_entropy") in warnings_of(distilled(temp=50.0), tmp_path, caplog)
   assert caplog.text.count("uniform: dino/teacher_entropy") == 1 and "try a lower teacher temperature" in caplog.text

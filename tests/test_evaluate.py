@@ -66,6 +66,7 @@ def test_what_was_evaluated_is_written_down(copy, capsys):
   assert evaluate.read_results(copy).about == about
 
 
+@pytest.mark.slow
 def test_the_step_that_is_asked_for_is_evaluated(run):
   steps = [evaluate.load_frozen(run, step=step) for step in (1, 2, None)]
   assert [frozen.step for frozen in steps] == [1, 2, 2]

@@ -35,6 +35,7 @@ def test_a_file_of_features(run, tmp_path, capsys):
   assert [path.name for path in tmp_path.iterdir()] == ["features.npz"]
 
 
+@pytest.mark.slow
 def test_places_and_an_output_that_there_is_not(run):
   arrays = dict(image=methods.source(5).arrays["image"])
   assert extract.extract(run, arrays, output="places")["places"].shape == (5, 256, 16)  # of the evaluation's 64 px

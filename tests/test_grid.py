@@ -79,6 +79,7 @@ def test_an_arm_that_is_not_there_is_named(grid, tmp_path, capsys):
   assert "there is no arm 'baseline'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_appends_a_row_and_is_not_repeated(grid, tmp_path, capsys):
   small = [
     "batch_size=8",

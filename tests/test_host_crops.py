@@ -219,6 +219,7 @@ def test_a_run_goes_on_bit_for_bit_and_says_where_it_crops(tmp_path, caplog):
   assert_identical(whole, train_and_evaluate(config, tmp_path / "run", source=source, devices=jax.devices()[:1]))
 
 
+@pytest.mark.slow
 def test_eight_devices_are_one(tmp_path):
   config, source = small_run(tmp_path)
   losses = []

@@ -128,7 +128,7 @@ def tokens():
 
 MODALITIES = dict(waveforms=waveforms, clips=clips, volumes=volumes, tokens=tokens)
 # Those without padding are of a kind with images.
-EACH = [name if name in ("waveforms", "tokens") else pytest.param(name, marks=pytest.mark.slow) for name in MODALITIES]
+EACH = [name if name == "tokens" else pytest.param(name, marks=pytest.mark.slow) for name in MODALITIES]
 
 
 def learnt(config, source, workdir):
@@ -143,6 +143,7 @@ def learnt(config, source, workdir):
   return {name: np.mean([row[name] for row in rows[-5:]]) for name in rows[-1]}, right
 
 
+@pytest.mark.slow
 def test_hidden_parts_of_a_waveform_are_better_guessed_than_by_the_mean(tmp_path):
   """The mean leaves an error of 0.97, the mean of each place 0.96; kNN finds 55 % of the pitches with random weights."""
   found, right = learnt(*waveforms(), tmp_path)

@@ -55,6 +55,7 @@ def test_it_sees_what_an_evaluation_of_the_checkpoint_sees(watched):
   assert seen[2] != seen[4]
 
 
+@pytest.mark.slow
 def test_after_a_resume_the_rows_are_the_same(watched, tmp_path):
   shutil.copytree(watched, tmp_path / "run")
   shutil.rmtree(tmp_path / "run/checkpoints/4")
@@ -115,6 +116,7 @@ def test_without_data_handed_over_it_looks_at_the_evaluations(tmp_path):
   assert "monitor/knn/k3" in looks(tmp_path)[4]
 
 
+@pytest.mark.slow
 def test_what_has_no_labels_is_left_out_once(tmp_path, caplog):
   run(small(), tmp_path, source=data.from_arrays(image=methods.source().arrays["image"]))
   assert caplog.text.count("monitor: knn left out from now on") == 1 and caplog.text.count("has no 'label'") == 1
@@ -139,6 +141,7 @@ def test_what_cannot_be_watched_is_told_before_the_run(changes, message, tmp_pat
   assert str(error.value).startswith(message) and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_cost_is_told_and_is_no_part_of_the_speed(monkeypatch, caplog):
   trainer = Trainer(small(total_steps=100), methods.source(), devices=jax.devices()[:1])
   seen, clock = Monitor(trainer, given=True), [0.0]

@@ -53,7 +53,8 @@ def test_a_pass_whose_weights_have_run_away(tmp_path):
   assert "it arose in step 6: config.passes.e -> e/" in message and message.endswith(" is the first that is not finite")
 
 
-@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_gradient_whose_values_are_finite(accumulate, tmp_path):
   config = small(accumulate=accumulate)
   config.losses.rec.update(dict(fn="tests.functions:steep_loss", scale=LATE))
@@ -89,6 +90,7 @@ def test_after_a_rollback_the_replay_takes_the_examples_in_that_order(tmp_path):
   assert "step 5: 1 update(s)" in message and "it arose in step 5: config.losses.rec -> rec" in message
 
 
+@pytest.mark.slow
 def test_what_cannot_be_replayed_does_not_hide_the_error(tmp_path, monkeypatch):
   config = small()
   config.losses.rec.update(dict(fn="tests.functions:exploding_loss", scale=LATE))
@@ -97,6 +99,7 @@ def test_what_cannot_be_replayed_does_not_hide_the_error(tmp_path, monkeypatch):
   assert stopped(config, tmp_path).endswith("step 3; where it arose could not be found: no room")
 
 
+@pytest.mark.slow
 def test_a_finite_run_meets_nothing(tmp_path):
   trainer = Trainer(small(), methods.source(), devices=jax.devices()[:1])
   assert origin.find_origin(trainer, trainer.init_state(), 2) == "a replay from step 0 did not meet it again"

@@ -36,7 +36,7 @@ def forget_after(workdir, step):
       shutil.rmtree(path)
 
 
-@pytest.mark.parametrize("name", methods.each_method())
+@pytest.mark.parametrize("name", methods.each_method(quick=("mae",)))
 def test_a_run_goes_on_bit_for_bit(name, tmp_path, monkeypatch, caplog):
   """From the middle of an epoch and of a curriculum's phase, from their end, and from the middle of the next ones."""
   config = methods.small(name, depth=1, total_steps=8, checkpoint_every_steps=2)

@@ -195,6 +195,7 @@ def test_accumulation_where_it_is_exact_and_only_there():
       Trainer(methods.small(name, accumulate=2), methods.source())
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_does_not_need_what_it_started_from(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   monkeypatch.chdir(tmp_path)

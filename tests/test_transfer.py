@@ -55,7 +55,8 @@ def test_a_recipe_is_a_run(run, recipe):
   assert transfer.transfer(run, recipe, overrides=FEW)["pretrained"]["accuracy"]["metrics"] == metrics
 
 
-@pytest.mark.parametrize("recipe", [pytest.param("finetune", marks=pytest.mark.slow), "linear"])
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["finetune", "linear"])
 def test_a_network_of_colours_is_shown_grey_images_as_it_was_trained(recipe, tmp_path):
   """Both in training and in evaluation: with weights that are not trained, the frozen network's features are the same."""
   arrays = methods.source(48).arrays
@@ -74,6 +75,7 @@ def test_a_network_of_colours_is_shown_grey_images_as_it_was_trained(recipe, tmp
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_transfer_that_is_stopped_has_no_result_and_goes_on(run, monkeypatch):
   few = ("--config.total_steps=4", *FEW[1:])
   with monkeypatch.context() as patch:
@@ -280,6 +282,7 @@ def test_checkpoints_of_named_steps_stay(tmp_path):
     Trainer(config, methods.source())
 
 
+@pytest.mark.slow
 def test_an_average_that_no_pass_uses_can_be_evaluated(tmp_path):
   config = methods.small("mae", depth=1, total_steps=2)
   config.networks.average = dict(ema="encoder", decay=0.5)

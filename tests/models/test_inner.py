@@ -31,7 +31,9 @@ def test_a_vit_tells_each_block_after_the_final_norm_and_its_attention():
   np.testing.assert_allclose(told["backbone/Transformer/normed01"], wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("numbers", [dict(scan=True), dict(remat=True), dict(fc_norm=True)])
+@pytest.mark.parametrize(
+  "numbers", [dict(scan=True), dict(fc_norm=True), pytest.param(dict(remat=True), marks=pytest.mark.slow)]
+)
 def test_whatever_way_the_blocks_run(numbers):
   network, plain = _network(**numbers), _network(fc_norm=numbers.get("fc_norm", False))
   variables = plain.init(jax.random.key(0), IMAGES)

@@ -80,6 +80,7 @@ def test_a_click_changes_every_map_and_a_patch_is_like_itself(page):
   assert told == pytest.approx(cosine.mean(), abs=0.02)
 
 
+@pytest.mark.slow
 def test_other_weights_and_other_scales_are_a_choice_away(page):
   before = _map(page, 0)
   page.get_by_text("random weights", exact=True).first.click()

@@ -72,6 +72,7 @@ def test_runs_side_by_side(run, tmp_path):
   assert len(text) < 1_000_000
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_takes_the_place_of_the_data(run, photos, tmp_path, capsys):
   arguments = ["--workdir", str(run), "--data", f"folder:{photos}", "--options", "{'canvas': 48}"]
   assert command.main([*arguments, "--out", str(tmp_path)]) == 0

@@ -39,9 +39,8 @@ def test_report_of_a_run(name, tmp_path):
   assert len(captions) == 2 and captions[1].startswith("random weights: a click")
 
 
-@pytest.mark.parametrize(
-  "name", ["waveforms", pytest.param("clips", marks=pytest.mark.slow), pytest.param("volumes", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["waveforms", "clips", "volumes"])
 def test_report_of_a_run_without_images(name, tmp_path):
   config, source = test_modalities.MODALITIES[name]()
   config.total_steps = 2
