@@ -20,6 +20,7 @@ NAMES = (
   "dino",
   "dinov2",
   "efficient_train",
+  "esvit",
   "gmml",
   "ibot",
   "ijepa",

@@ -112,6 +112,7 @@ RECIPES = dict(
   efficient_train=(2.4e-3, 40, 1600, 312, 0.0, 0.05, 0.05),  # those of MAE
   simmim=(4e-4, 10, 800, 625, 4e-5, 0.05, 0.05),
   dino=(1e-3, 10, 100, 2502, 1e-6, 0.04, 0.4),
+  esvit=(1e-3, 10, 300, 2502, 1e-6, 0.04, 0.4),  # of its command for Swin-T
   ibot=(2e-3, 10, 800, 1251, 1e-6, 0.04, 0.4),
   dinov2=(4e-3 * 2**0.5, 20, 200, 625, 1e-6, 0.04, 0.4),  # 100 "epochs" of 1250 steps
   # Both cosines are as long as 1000 epochs would be.
@@ -186,6 +187,7 @@ SIZES = dict(
     decoder=dense(32, 384) + 3 * BLOCK(384) + 2 * 384 + dense(384, 768),
   ),
   dino=dict(student=VIT_S + 384 + dense(384, 2048, 2048, 256) + 256 * 65536),
+  esvit=dict(student=VIT_S + 384 + 2 * (dense(384, 2048, 2048, 256) + 256 * 65536 + 65536)),
   ibot=dict(student=VIT_S + 384 + 384 + dense(384, 2048, 2048, 256) + 256 * 8192 + 8192),
   dinov2=dict(student=VIT_L + 1024 + 1024 + 24 * 2 * 1024 + dense(1024, 2048, 2048, 256) + 256 * 65536 + 65536),
   msn=dict(student=VIT_S + 384 + dense(384, 2048, 2048, 256) + 2 * 2 * 2048, prototypes=256 * 1024),
@@ -247,7 +249,7 @@ def test_the_learning_rate_of_simsiams_predictor_stays():
   assert config.optim.constant_lr == ("^predictor/",)
 
 
-@pytest.mark.parametrize("name,count", [("swav", 1), ("mc_ssl", 1)])
+@pytest.mark.parametrize("name,count", [("swav", 1), ("mc_ssl", 1), ("esvit", 2)])
 def test_prototypes_are_frozen_at_first(name, count):
   assert built(name, "imagenet")[-1]["frozen_at_first"] == count
 

@@ -5,7 +5,9 @@ from loss_checks import check_loss, finite, log_softmax, normals, uncoupled
 import numpy as np
 import pytest
 
+from jssl.config import load_config
 from jssl.losses import dino_loss, patch_distillation_loss, prototype_loss
+from jssl.targets import match_tokens
 
 
 def softmax(x):
@@ -82,6 +84,45 @@ def test_patches_may_follow_the_class_token():
     np.testing.assert_allclose(got[0], want[0], rtol=1e-6)
     for name in want[1]:
       np.testing.assert_allclose(got[1][name], want[1][name], rtol=1e-5)
+
+
+def test_esvits_losses_over_its_own_pairs():
+  """Half of DINO's loss, and half of that of each region and the teacher's most similar one, as the config reads them."""
+  config, large, views = load_config("esvit:demo"), ("a", "b"), ("a", "b", "l1", "l2")
+  places = [4, 4, 2, 2]  # regions of each view
+  names = [
+    *[(f"s_{v}/logits", (4, 5)) for v in views],
+    *[(f"s_{v}/region", (4, n, 5)) for v, n in zip(views, places, strict=True)],
+    *[(f"s_{v}/patch_tokens", (4, n, 3)) for v, n in zip(views, places, strict=True)],
+    *[(f"t_{v}/patch_tokens", (4, 4, 3)) for v in large],
+    *[(f"y/{u}", (4, 5)) for u in range(2)],
+    *[(f"y_region/{u}", (4, 4, 5)) for u in range(2)],
+  ]
+  arrays = [softmax(x) if name[0] == "y" else x for (name, _), x in zip(names, normals(*[s for _, s in names]), strict=True)]
+  named = lambda arrays: {name: x for (name, _), x in zip(names, arrays, strict=True)}
+  norm = lambda x: x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+  def reference(*arrays):
+    env, losses = named(arrays), []
+    for u, v in [(u, v) for u in range(2) for v in range(4) if u != v]:
+      best = np.einsum("bid,bjd->bij", norm(env[f"s_{views[v]}/patch_tokens"]), norm(env[f"t_{large[u]}/patch_tokens"]))
+      matched = np.stack([env[f"y_region/{u}"][b][best[b].argmax(-1)] for b in range(4)])
+      whole = cross_entropy(env[f"y/{u}"], env[f"s_{views[v]}/logits"], 0.1)
+      losses.append(0.5 * whole.mean() + 0.5 * cross_entropy(matched, env[f"s_{views[v]}/region"], 0.1).mean(-1).mean())
+    return sum(losses) / 6
+
+  def loss(*arrays):
+    env = named(arrays)
+    read = lambda entry: [[env[name] for name in r] if isinstance(r, tuple) else env[r] for r in entry.reads]
+    env |= {name: match_tokens(*read(entry)) for name, entry in config.targets.items() if name.startswith("match_")}
+    whole, regions = config.losses.dino, config.losses.region
+    terms = [
+      whole.weight * dino_loss(*read(whole), student_temp=whole.student_temp)[0],
+      regions.weight * patch_distillation_loss(*read(regions), student_temp=regions.student_temp)[0],
+    ]
+    return sum(terms), {}
+
+  check_loss(uncoupled(loss), reference, arrays, moving=range(8))
 
 
 def test_views_that_share_one_target():

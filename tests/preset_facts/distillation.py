@@ -30,6 +30,20 @@ FACTS = dict(
     },
     optim=dict(name="adamw", b2=0.999, clip=CLIP),
   ),
+  esvit=Facts(
+    source="microsoft/esvit: README.md (the command for Swin-T), main_esvit.py, models/vision_transformer.py, utils.py",
+    decayed="/(kernel|cls|cls_position|pos_embedding|direction|gain)$",
+    start=PROTOTYPES | VIT | NORMS,
+    crops=multi_crop((0.4, 1.0), (0.05, 0.4), 8),
+    schedules={
+      "optim.lr": (0.0, 1e-6),
+      "optim.weight_decay": (0.04, 0.4),
+      "networks.teacher.decay": (0.996, 1.0),
+      "targets.y.temp": (0.04, 0.07),
+      "targets.y_region.temp": (0.04, 0.07),
+    },
+    optim=dict(name="adamw", b2=0.999, clip=CLIP),
+  ),
   ibot=Facts(
     source="bytedance/ibot: README.md (ViT-S/16), main_ibot.py, models/vision_transformer.py, models/head.py, utils.py",
     decayed="/(kernel|cls|cls_position|pos_embedding|mask_token|direction|gain)$",
