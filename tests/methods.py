@@ -26,6 +26,7 @@ NAMES = (
   "ijepa",
   "inpainting",
   "isogclr",
+  "jigsaw",
   "lejepa",
   "mae",
   "maskfeat",

@@ -141,6 +141,7 @@ RECIPES = dict(
   lejepa=(5e-4, 10, 100, 2502, 5e-7, 0.05, 0.05),
   rotation=(0.01, 0, 50, 6672, 1e-5, 5e-4, 5e-4),
   relative_position=(1e-3, 10, 70, 2502, 0.0, 0.05, 0.05),
+  jigsaw=(5e-4, 10, 70, 5004, 0.0, 0.05, 0.05),
   colorization=(2e-3, 10, 100, 1251, 0.0, 0.05, 0.05),
   beit=(1.5e-3, 10, 800, 625, 1e-5, 0.05, 0.05),
   data2vec=(2e-3, 10, 800, 625, 1e-5, 0.05, 0.05),
@@ -224,6 +225,7 @@ SIZES = dict(
   lejepa=dict(student=VIT_L + 1024 + (1 - 3) * 60 * 1024 + dense(1024, 2048, 2048, 512) + 4 * 2048),
   rotation=dict(student=RESNET_50 + dense(2048, 4)),
   relative_position=dict(student=VIT_S - 180 * 384, relation=dense(768, 4096, 8) + 2 * 4096),
+  jigsaw=dict(student=VIT_S - 180 * 384, solver=dense(9 * 384, 4096, 1000) + 2 * 4096),
   colorization=dict(student=VIT_S + dense(384, 16 * 262)),
   inpainting=dict(student=VIT_S + dense(384, 384, 384, 384, 768)),
 )

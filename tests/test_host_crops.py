@@ -42,7 +42,10 @@ PLAIN = dict(fn="augment", reads=IMAGE, mean=0.0, std=1.0)
 def make_method(entries, *, host: bool) -> Method:
   config = default_config()
   config.views = entries
-  reads = tuple(name + {"rotate": "/image", "tile_pair": "/first"}.get(view["fn"], "") for name, view in entries.items())
+  reads = tuple(
+    name + {"rotate": "/image", "tile_pair": "/first", "jigsaw_tiles": "/4"}.get(view["fn"], "")
+    for name, view in entries.items()
+  )
   config.losses = dict(none=dict(fn=no_loss, reads=(reads,)))
   return Method(config, num_examples=8, horizon=Horizon(10), crops_on_host=host)
 
@@ -125,9 +128,10 @@ def test_the_evaluation_view_of_the_original(tmp_path):
     ),
     dict(a=dict(fn="resize_view", reads=("image", "extent"), size=40, resize_to=44, grayscale=True)),
     dict(a=dict(fn="tile_pair", reads=IMAGE, size=16, gap=8, jitter=2)),
+    dict(a=dict(fn="jigsaw_tiles", reads=IMAGE, permutations=6, size=16, gap=8, jitter=2)),
     dict(a=dict(fn="random_resized_crop", reads=IMAGE, size=24, scale=(0.2, 1.0))),
   ],
-  ids=["augment", "resize_view", "tile_pair", "random_resized_crop"],
+  ids=["augment", "resize_view", "tile_pair", "jigsaw_tiles", "random_resized_crop"],
 )
 def test_host_and_device_show_the_same_of_what_fits_the_canvas(tmp_path, entries):
   write_photos(tmp_path, (120, 90, 110), suffix="png")

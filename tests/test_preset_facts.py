@@ -23,6 +23,7 @@ OURS = dict(
   colorization="network, optimizer and views are ours",
   efficient_train="of its variant for MAE no code was published; the base is that of `mae`",
   inpainting="network, optimizer and views are ours",
+  jigsaw="network and optimizer are ours",
   mmc="no code was published",
   relative_position="network, optimizer and views are ours",
   tokenizer="all of it is ours",

@@ -80,7 +80,8 @@ def test_every_method_has_an_arm_on_a_regime(name):
   assert set(of_regime.METHODS) - set(arms) == ({"colorization"} if regime.grey else set())
   for method, config in arms.items():
     check_config(config)
-    seen = [view for view in config.views.values() if view.fn in ("augment", "resize_view", "tile_pair")]
+    first = ("augment", "resize_view", "tile_pair", "jigsaw_tiles")
+    seen = [view for view in config.views.values() if view.fn in first]
     assert seen and all(view.reads == (("rgb", "extent=extent") if regime.grey else common.IMAGE) for view in seen), method
     assert {network.width for network in config.networks.values() if network.get("fn") == "vit"} == {96}, method
     own, demo = config.optim.to_dict(), load_config(method).optim.to_dict()

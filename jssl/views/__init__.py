@@ -37,7 +37,7 @@ from jssl.views.geometry import (
 from jssl.views.lab import rgb_to_lab, split_lab
 from jssl.views.mixing import cutmix, mix_labelled, mix_pairs, mixup
 from jssl.views.pipeline import augment, color_view, resize_view
-from jssl.views.pretext import rotate, tile_pair
+from jssl.views.pretext import hamming_permutations, jigsaw_tiles, rotate, tile_pair
 from jssl.views.randaugment import rand_augment
 from jssl.views.rows import draw_row, take_row
 
@@ -67,7 +67,9 @@ __all__ = [
   "fourier_augment",
   "gaussian_blur",
   "grayscale",
+  "hamming_permutations",
   "horizontal_flip",
+  "jigsaw_tiles",
   "low_frequency_crop",
   "mix_labelled",
   "mix_pairs",

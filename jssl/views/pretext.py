@@ -1,5 +1,8 @@
 """Views of one image that come with a label: what was done to it."""
 
+import functools
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,7 @@ from jssl.views.colour import Levels
 from jssl.views.geometry import Extent
 
 NEIGHBORS = np.array([(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)])  # (row, column), row-major
+TILES = 9
 
 
 def rotate(rng: jax.Array, image: jax.Array, *, turns: int | None = None) -> dict[str, jax.Array]:
@@ -55,7 +59,25 @@ def _tile_crop(
   return crops.random_crop(box_key, extent, size=3 * (size + gap), scale=scale, ratio=ratio, method=interpolation)
 
 
-def _tile_finish(
+def _tile_canvas(
+  rng: jax.Array, canvas: jax.Array, *, function: str, gap: int, jitter: int, grayscale: float, mean: Levels, std: Levels
+) -> jax.Array:
+  """What tiles are cut from: grey or not, and normalised."""
+  if not 0 <= 2 * jitter <= gap:
+    raise ValueError(f"{function}: jitter={jitter} must lie between 0 and half of gap={gap}")
+  if grayscale > 0:
+    canvas = colour.random_grayscale(rng, canvas, prob=grayscale)
+  return colour.normalize(canvas, mean, std)
+
+
+def _cut_tiles(rng: jax.Array, canvas: jax.Array, cells: jax.Array, *, size: int, gap: int, jitter: int) -> list[jax.Array]:
+  """The tiles in some `cells` (row, column) of a canvas of three by three, each moved by up to `jitter` pixels."""
+  shifts = jax.random.randint(rng, cells.shape, -jitter, jitter + 1, jnp.int32)
+  corners = cells * (size + gap) + gap // 2 + shifts
+  return [jax.lax.dynamic_slice(canvas, (*corner, 0), (size, size, canvas.shape[2])) for corner in corners]
+
+
+def _pair_finish(
   rng: jax.Array,
   canvas: jax.Array,
   *,
@@ -66,22 +88,16 @@ def _tile_finish(
   mean: Levels = colour.IMAGENET_MEAN,
   std: Levels = colour.IMAGENET_STD,
 ) -> dict[str, jax.Array]:
-  if not 0 <= 2 * jitter <= gap:
-    raise ValueError(f"tile_pair: jitter={jitter} must lie between 0 and half of gap={gap}")
   _, label_key, jitter_key, grey_key = jax.random.split(rng, 4)
-  cell = size + gap
-  if grayscale > 0:
-    canvas = colour.random_grayscale(grey_key, canvas, prob=grayscale)
-  canvas = colour.normalize(canvas, mean, std)
+  colours = dict(grayscale=grayscale, mean=mean, std=std)
+  canvas = _tile_canvas(grey_key, canvas, function="tile_pair", gap=gap, jitter=jitter, **colours)
   label = jax.random.randint(label_key, (), 0, len(NEIGHBORS), jnp.int32)
   cells = jnp.stack([jnp.ones(2, jnp.int32), 1 + jnp.asarray(NEIGHBORS, jnp.int32)[label]])
-  shifts = jax.random.randint(jitter_key, (2, 2), -jitter, jitter + 1, jnp.int32)
-  corners = cells * cell + gap // 2 + shifts
-  first, second = (jax.lax.dynamic_slice(canvas, (*corner, 0), (size, size, canvas.shape[2])) for corner in corners)
+  first, second = _cut_tiles(jitter_key, canvas, cells, size=size, gap=gap, jitter=jitter)
   return dict(first=first, second=second, label=label)
 
 
-@crops.in_halves(_tile_crop, _tile_finish)
+@crops.in_halves(_tile_crop, _pair_finish)
 def tile_pair(
   rng: jax.Array,
   image: jax.Array,
@@ -130,4 +146,115 @@ def tile_pair(
   whole = crops.extent_of(image, extent)
   crop = _tile_crop(rng, whole, size=size, gap=gap, scale=scale, ratio=ratio, interpolation=interpolation)
   canvas = crop.cut(image, extent)
-  return _tile_finish(rng, canvas, size=size, gap=gap, jitter=jitter, grayscale=grayscale, mean=mean, std=std)
+  return _pair_finish(rng, canvas, size=size, gap=gap, jitter=jitter, grayscale=grayscale, mean=mean, std=std)
+
+
+@functools.cache
+def hamming_permutations(count: int, tiles: int = TILES) -> np.ndarray:
+  """Permutations that differ from each other at as many places as can be, always the same ones.
+
+  The first is the identity; each of the others differs from those before it at the most places in sum, of several such the
+  one whose nearest is farthest, and then the first in lexicographic order. The first nine of nine tiles are a Latin square.
+
+  Args:
+    count: how many, at most the factorial of `tiles`.
+    tiles: how many things are permuted; all their permutations are looked through.
+
+  Returns:
+    int32 `[count, tiles]`: row k says which tile stands at each place.
+
+  Raises:
+    ValueError: for more permutations than there are.
+
+  References:
+    Noroozi, Favaro 2016, arXiv 1603.09246, algorithm 1, whose first permutation is random, and which leaves open what is
+    taken of several; facebookresearch/vissl, extra_scripts/generate_jigsaw_permutations.py.
+
+  Example:
+
+    >>> hamming_permutations(3, 3).tolist()
+    [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
+  """
+  everything = np.array([*itertools.permutations(range(tiles))], np.int8).T
+  if not 1 <= count <= everything.shape[1]:
+    raise ValueError(f"hamming_permutations: count={count} must lie between 1 and {everything.shape[1]}")
+  total = np.zeros(everything.shape[1], np.int32)
+  nearest = np.full(everything.shape[1], tiles, np.int8)
+  chosen = [0]
+  for _ in range(count - 1):
+    distance = np.zeros_like(nearest)
+    for row in everything:
+      distance += row != row[chosen[-1]]
+    total += distance
+    np.minimum(nearest, distance, out=nearest)
+    rank = total * (tiles + 1) + nearest
+    rank[chosen] = -1
+    chosen.append(int(rank.argmax()))
+  return everything[:, chosen].T.astype(np.int32)
+
+
+def _jigsaw_finish(
+  rng: jax.Array,
+  canvas: jax.Array,
+  *,
+  permutations: int,
+  size: int,
+  gap: int,
+  jitter: int = 0,
+  grayscale: float = 0.0,
+  mean: Levels = colour.IMAGENET_MEAN,
+  std: Levels = colour.IMAGENET_STD,
+) -> dict[str, jax.Array]:
+  _, label_key, jitter_key, grey_key = jax.random.split(rng, 4)
+  colours = dict(grayscale=grayscale, mean=mean, std=std)
+  canvas = _tile_canvas(grey_key, canvas, function="jigsaw_tiles", gap=gap, jitter=jitter, **colours)
+  label = jax.random.randint(label_key, (), 0, permutations, jnp.int32)
+  shown = jnp.asarray(hamming_permutations(permutations))[label]
+  tiles = _cut_tiles(jitter_key, canvas, jnp.stack([shown // 3, shown % 3], axis=-1), size=size, gap=gap, jitter=jitter)
+  return {str(i): tile for i, tile in enumerate(tiles)} | dict(label=label)
+
+
+@crops.in_halves(_tile_crop, _jigsaw_finish)
+def jigsaw_tiles(
+  rng: jax.Array,
+  image: jax.Array,
+  extent: Extent | None = None,
+  *,
+  permutations: int,
+  size: int,
+  gap: int,
+  jitter: int = 0,
+  scale: Range = (0.3, 1.0),
+  ratio: Range = (3 / 4, 4 / 3),
+  grayscale: float = 0.0,
+  interpolation: str = "bicubic",
+  mean: Levels = colour.IMAGENET_MEAN,
+  std: Levels = colour.IMAGENET_STD,
+) -> dict[str, jax.Array]:
+  """The nine tiles of an image in one of several orders, and which order it is.
+
+  Tiles are cut as in `tile_pair`, where gap, jitter and grey are explained, too.
+
+  Args:
+    rng: a key.
+    image: [height, width, 3] float32 in [0, 1].
+    extent: [2] ints, the valid (height, width) at the top left of the image; None where all of it is.
+    permutations: number of orders, those of `hamming_permutations`, drawn uniformly.
+    size, gap, jitter, scale, ratio, grayscale, interpolation, mean, std: as in `tile_pair`.
+
+  Returns:
+    A dict of `0` to `8` [size, size, 3], the tiles as they are shown, normalised, and `label`, int32 in [0, permutations).
+
+  Raises:
+    ValueError: for a jitter above half of the gap, or more permutations than there are.
+
+  References:
+    Noroozi, Favaro 2016, arXiv 1603.09246: tiles of 64 px in cells of 75, each standardised by itself, an order of 1000.
+    Cells of 85 px and grey (0.66) in the place of standardised tiles: facebookresearch/vissl,
+    configs/config/pretrain/jigsaw/jigsaw_8gpu_resnet.yaml.
+  """
+  whole = crops.extent_of(image, extent)
+  crop = _tile_crop(rng, whole, size=size, gap=gap, scale=scale, ratio=ratio, interpolation=interpolation)
+  canvas = crop.cut(image, extent)
+  numbers = dict(size=size, gap=gap, jitter=jitter, grayscale=grayscale, mean=mean, std=std)
+  return _jigsaw_finish(rng, canvas, permutations=permutations, **numbers)

@@ -1,6 +1,7 @@
 """Views with a label: turns, pairs of tiles, grey and colour, and mixtures of two views."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +62,42 @@ def test_both_tiles_are_grey_or_neither_is():
   first, second = (np.ptp(out[name], axis=-1).max((1, 2)) < 1e-6 for name in ("first", "second"))
   np.testing.assert_array_equal(first, second)
   assert abs(first.mean() - 0.66) < 0.08
+
+
+def test_orders_by_brute_force():
+  """Each is, of those that are left, the first of those whose distances to the ones before are largest: sum, then least."""
+  found = [tuple(row) for row in views.hamming_permutations(24, 4)]
+  assert found[0] == (0, 1, 2, 3) and len(set(found)) == 24
+  for i in range(1, 24):
+    distances = lambda p, before=found[:i]: [sum(a != b for a, b in zip(p, q, strict=True)) for q in before]
+    left = [p for p in itertools.permutations(range(4)) if p not in found[:i]]
+    assert found[i] == max(left, key=lambda p: (sum(distances(p)), min(distances(p))))  # the first of equals
+  with pytest.raises(ValueError, match="count=25 must lie between 1 and 24"):
+    views.hamming_permutations(25, 4)
+
+
+def test_orders_of_nine_tiles():
+  found = views.hamming_permutations(100)
+  assert all(sorted(column) == list(range(9)) for column in found[:9].T)  # a Latin square: nowhere the same
+  counts = [np.bincount(column, minlength=9) for column in found.T]
+  assert np.min(counts) >= 10 and np.max(counts) <= 13  # of 100 / 9: each tile everywhere as often as any other
+
+
+def test_a_puzzle_is_the_image_when_its_tiles_are_put_back():
+  rows, columns = jnp.mgrid[:24, :24] / 32.0
+  image = jnp.stack([rows, columns, jnp.zeros_like(rows)], axis=-1)  # each pixel says where it is
+  numbers = dict(permutations=12, size=4, gap=4, jitter=2, scale=(1.0, 1.0), ratio=(1.0, 1.0), mean=0.0, std=1.0)
+  out = jax.jit(jax.vmap(lambda key: views.jigsaw_tiles(key, image, **numbers)))(KEYS)
+  assert np.bincount(out["label"], minlength=12).min() > 15 and out["label"].max() == 11  # of 400; 33 are expected
+  orders = views.hamming_permutations(12)[out["label"]]
+  for place in range(9):
+    corner = np.round(32 * out[str(place)][:, 0, 0, :2]).astype(int)
+    shown = orders[:, place]
+    moved = corner - 8 * np.stack([shown // 3, shown % 3], axis=-1) - 2
+    assert moved.min() == -2 and moved.max() == 2
+    np.testing.assert_allclose(32 * (out[str(place)][:, 3, 3, :2] - out[str(place)][:, 0, 0, :2]), 3, atol=1e-3)
+  with pytest.raises(ValueError, match="jigsaw_tiles: jitter=3 must lie between 0 and half of gap=4"):
+    views.jigsaw_tiles(KEYS[0], image, **numbers | dict(jitter=3))
 
 
 # The usual values, as in scikit-image; the last is dark enough to lie on the straight parts of both curves.
