@@ -128,7 +128,9 @@ def test_the_evaluation_view_of_the_original(tmp_path):
     ),
     dict(a=dict(fn="resize_view", reads=("image", "extent"), size=40, resize_to=44, grayscale=True)),
     dict(a=dict(fn="tile_pair", reads=IMAGE, size=16, gap=8, jitter=2)),
-    dict(a=dict(fn="jigsaw_tiles", reads=IMAGE, permutations=6, size=16, gap=8, jitter=2)),
+    pytest.param(
+      dict(a=dict(fn="jigsaw_tiles", reads=IMAGE, permutations=6, size=16, gap=8, jitter=2)), marks=pytest.mark.slow
+    ),
     dict(a=dict(fn="random_resized_crop", reads=IMAGE, size=24, scale=(0.2, 1.0))),
   ],
   ids=["augment", "resize_view", "tile_pair", "jigsaw_tiles", "random_resized_crop"],

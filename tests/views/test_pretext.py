@@ -87,8 +87,8 @@ def test_a_puzzle_is_the_image_when_its_tiles_are_put_back():
   rows, columns = jnp.mgrid[:24, :24] / 32.0
   image = jnp.stack([rows, columns, jnp.zeros_like(rows)], axis=-1)  # each pixel says where it is
   numbers = dict(permutations=12, size=4, gap=4, jitter=2, scale=(1.0, 1.0), ratio=(1.0, 1.0), mean=0.0, std=1.0)
-  out = jax.jit(jax.vmap(lambda key: views.jigsaw_tiles(key, image, **numbers)))(KEYS)
-  assert np.bincount(out["label"], minlength=12).min() > 15 and out["label"].max() == 11  # of 400; 33 are expected
+  out = jax.jit(jax.vmap(lambda key: views.jigsaw_tiles(key, image, **numbers)))(KEYS[:200])
+  assert np.bincount(out["label"], minlength=12).min() > 5 and out["label"].max() == 11  # of 200; 17 are expected
   orders = views.hamming_permutations(12)[out["label"]]
   for place in range(9):
     corner = np.round(32 * out[str(place)][:, 0, 0, :2]).astype(int)
