@@ -31,6 +31,7 @@ NAMES = (
   "mae",
   "maskfeat",
   "mc_ssl",
+  "mff",
   "mixed_barlow_twins",
   "mixmim",
   "mmc",

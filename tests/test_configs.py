@@ -109,6 +109,7 @@ def test_a_presets_numbers_are_named():
 # Peak lr, warm-up epochs, epochs, steps of an epoch, lr at the end, weight decay at both ends: the papers' ImageNet runs.
 RECIPES = dict(
   mae=(2.4e-3, 40, 1600, 312, 0.0, 0.05, 0.05),
+  mff=(2.4e-3, 40, 800, 312, 0.0, 0.05, 0.05),
   efficient_train=(2.4e-3, 40, 1600, 312, 0.0, 0.05, 0.05),  # those of MAE
   simmim=(4e-4, 10, 800, 625, 4e-5, 0.05, 0.05),
   dino=(1e-3, 10, 100, 2502, 1e-6, 0.04, 0.4),
@@ -231,6 +232,7 @@ SIZES = dict(
 )
 
 SIZES["efficient_train"] = SIZES["mae"]
+SIZES["mff"] = SIZES["mae"] | dict(encoder=SIZES["mae"]["encoder"] + 5 * dense(768, 768) + 6)
 SIZES["mixed_barlow_twins"] = SIZES["barlow_twins"]
 
 

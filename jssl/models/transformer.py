@@ -240,6 +240,7 @@ class Transformer(nn.Module):
     config: what the blocks share.
     drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first; or both rates.
     readout: 1-based numbers of blocks, for a second output.
+    readout_fusion: "mean" of these blocks, or "learned" weights of learned projections of them, see `vit`.
     remat: recompute each block in the backward pass instead of keeping its activations; see `parts.remat`.
     scan: run the blocks as a loop, `jax.lax.scan` over their parameters, which are stacked for it.
     final_norm: whether there is a LayerNorm after the last block.
@@ -252,6 +253,7 @@ class Transformer(nn.Module):
   remat: bool | str = False
   scan: bool = False
   final_norm: bool = True
+  readout_fusion: str = "mean"
 
   @nn.compact
   def __call__(
@@ -278,7 +280,7 @@ class Transformer(nn.Module):
 
     Returns:
       `(tokens, blocks, readout)`: the last block's output after the final LayerNorm, the output of every block before
-      it, and that LayerNorm of the mean of the `readout` blocks (None if there are none), all float32 of `x`'s shape.
+      it, and that LayerNorm of what the `readout` blocks are together (None if there are none), all float32 of `x`'s shape.
       Without a final LayerNorm nothing stands in its place.
 
     Raises:
@@ -297,11 +299,20 @@ class Transformer(nn.Module):
     run = self._loop if looped else self._unrolled
     x, blocks = run(x.astype(jnp.float32), bias, keys, np.linspace(first, last, self.depth), seen)
     norm = nn.LayerNorm(epsilon=self.config.layer_norm_eps, name="encoder_norm") if self.final_norm else lambda y: y
-    readout = norm(sum(blocks[i - 1] for i in self.readout) / len(self.readout)) if self.readout else None
+    readout = norm(self._fused([blocks[i - 1] for i in self.readout])) if self.readout else None
     for i, block in enumerate(blocks, start=1):
       tell(self, f"normed{i:02d}", lambda block=block: norm(block))
     outputs = norm(x), blocks, readout
     return outputs if valid is None else jax.tree.map(lambda y: jnp.where(valid[:, :, None], y, 0.0), outputs)
+
+  def _fused(self, blocks):
+    if self.readout_fusion == "mean":
+      return sum(blocks) / len(blocks)
+    shares = jax.nn.softmax(self.param("readout_weights", nn.initializers.ones, (len(blocks),)))
+    width, init = blocks[-1].shape[-1], parts.kernel_init(self.config.init)
+    project = lambda i: parts.Projection((width,), (width,), init, dtype=self.config.dtype, name=f"readout_{i}")
+    projected = [project(i)(block).astype(jnp.float32) for i, block in zip(self.readout, blocks[:-1], strict=False)]
+    return sum(share * block for share, block in zip(shares, [*projected, blocks[-1]], strict=True))
 
   def _unrolled(self, x, bias, keys, rates, context):
     block, blocks = parts.remat(EncoderBlock, self.remat), []

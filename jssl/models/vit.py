@@ -37,6 +37,7 @@ class ViT(nn.Module):
   fc_norm: bool = False
   remat: bool | str = False
   scan: bool = False
+  readout_fusion: str = "mean"
 
   @nn.nowrap
   def grid(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -83,7 +84,7 @@ class ViT(nn.Module):
         dim]` where they exist, `patch_tokens [batch, patches, dim]`;
       - `register01 [batch, dim]`, ...: the registers one by one;
       - `mean [batch, dim]` of the patch tokens that hold data, after a LayerNorm of its own with `fc_norm`;
-      - `readout [batch, patches, dim]` where asked for;
+      - `readout_tokens [batch, prefix + patches, dim]` where asked for, and its part `readout [batch, patches, dim]`;
       - `block01 [batch, prefix + patches, dim]`, ...: the residual stream after each block.
 
     Raises:
@@ -108,7 +109,15 @@ class ViT(nn.Module):
       valid = None if valid is None else jnp.take_along_axis(valid, ids_keep, axis=1)
     prefix = self._prefix(x.shape[0])
     x, blocks, readout = Transformer(
-      self.depth, self.block, self.drop_path, self.readout, self.remat, self.scan, not self.fc_norm, name="Transformer"
+      self.depth,
+      self.block,
+      self.drop_path,
+      self.readout,
+      self.remat,
+      self.scan,
+      not self.fc_norm,
+      self.readout_fusion,
+      name="Transformer",
     )(jnp.concatenate([*prefix.values(), x], axis=1), bias=self._bias(grid, ids_keep), keys=keys, valid=valid)
 
     out, start = dict(tokens=x), 0
@@ -123,7 +132,7 @@ class ViT(nn.Module):
     if self.cls_token:
       out["cls"] = out["cls"][:, 0]
     if readout is not None:
-      out["readout"] = readout[:, start:]
+      out |= dict(readout_tokens=readout, readout=readout[:, start:])
     out |= {f"block{i + 1:02d}": block for i, block in enumerate(blocks)}
     return out["cls"] if self.cls_token and not self.fc_norm else out["mean"], out
 
@@ -213,6 +222,7 @@ def vit(
   gelu: str = "exact",
   layer_norm_eps: float = 1e-6,
   readout: tuple[int, ...] = (),
+  readout_fusion: str = "mean",
   fc_norm: bool = False,
   init: str = "dino",
   attention: str = "xla",
@@ -262,8 +272,10 @@ def vit(
     qkv_bias: biases on query, key and value.
     gelu: "exact" or "tanh".
     layer_norm_eps: epsilon of every LayerNorm.
-    readout: 1-based numbers of blocks; `out["readout"]` is the final LayerNorm of the mean of their patch tokens (GMML,
-      arXiv 2205.14986: 6, 8, 10, 12).
+    readout: 1-based numbers of blocks; `out["readout_tokens"]` is the final LayerNorm of their tokens together, and
+      `out["readout"]` its patches (GMML, arXiv 2205.14986: 6, 8, 10, 12; MFF, arXiv 2308.00261: 1, 3, 5, 7, 9, 12).
+    readout_fusion: what they are together. "mean": GMML's. "learned": MFF's, `sum_i softmax(w)_i P_i(block_i)` with w =
+      1 at first and a linear P_i for each but the last named block, which is added as it is.
     fc_norm: have no final LayerNorm on the tokens, but one on the mean of the patch tokens, which is then the features
       (MAE and BEiT are fine-tuned so).
     init: whose code the parameters start as in. Where nothing else is said, linear kernels, tokens and learned
@@ -311,7 +323,7 @@ def vit(
   axes = given[0] if given else 2
   image_size = per_axis("vit", image_size, axes, "image_size")
   patch_size = per_axis("vit", patch_size, axes, "patch_size")
-  _check(depth, position, tuple(readout))
+  _check(depth, position, tuple(readout), readout_fusion)
   _check_axes(axes, position, stem)
   if cls_position and not cls_token:
     raise ValueError("cls_position=True needs a class token, cls_token=True")
@@ -350,18 +362,23 @@ def vit(
     fc_norm,
     remat,
     scan,
+    readout_fusion,
   )
   module.grid((*image_size, 1))
   return module
 
 
-def _check(depth: int, position: str, readout: tuple[int, ...]) -> None:
+def _check(depth: int, position: str, readout: tuple[int, ...], readout_fusion: str) -> None:
   """Raises ValueError where numbers of a ViT contradict each other."""
   known = ("learned", "sincos", "sincos2d", "relative_bias", "block_relative_bias", "none")
   if position not in known:
     raise ValueError(f"position must be one of {', '.join(known)}, not {position!r}")
   if any(not 1 <= i <= depth for i in readout):
     raise ValueError(f"readout {readout} names blocks outside 1..{depth}")
+  if readout_fusion not in ("mean", "learned"):
+    raise ValueError(f"readout_fusion must be 'mean' or 'learned', not {readout_fusion!r}")
+  if len(set(readout)) < len(readout):
+    raise ValueError(f"readout {readout} names a block twice")
 
 
 def _check_axes(axes: int, position: str, stem: tuple[int, ...]) -> None:

@@ -129,6 +129,44 @@ def test_readout_is_the_final_norm_of_the_mean_of_blocks():
   np.testing.assert_array_equal(last["readout"], last["patch_tokens"])
 
 
+def test_learned_fusion_is_the_final_norm_of_weighted_projections():
+  """MFF's; with the gradients of a sum of it to the weights and to a projection, by the complex step."""
+  module = small(readout=(1, 2), readout_fusion="learned", registers=1)
+  variables = initialise(module)
+  transformer = variables["params"]["Transformer"]
+  names = set(transformer) - set(initialise(small(registers=1))["params"]["Transformer"])
+  assert names == {"readout_weights", "readout_1"} and np.all(transformer["readout_weights"] == 1)
+  transformer["readout_weights"], moved = jnp.array([0.3, -0.5]), ("readout_weights", "readout_1")
+  out = run(module, variables)[1]
+  first, last = (np.float64(out[name]) for name in ("block01", "block02"))
+  direction = np.random.default_rng(0).normal(size=last.shape)
+  norm, bias = transformer["encoder_norm"], np.float64(transformer["readout_1"]["bias"])
+
+  def reference(weights, kernel):
+    share = np.exp(weights) / np.exp(weights).sum()
+    x = share[0] * (first @ kernel + bias) + share[1] * last
+    x = x - x.mean(-1, keepdims=True)
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6) * norm["scale"] + norm["bias"]
+
+  weights, kernel = np.float64(transformer["readout_weights"]), np.float64(transformer["readout_1"]["kernel"])
+  np.testing.assert_allclose(out["readout_tokens"], reference(weights, kernel), atol=1e-5)
+  np.testing.assert_array_equal(out["readout"], out["readout_tokens"][:, 2:])
+
+  def loss(leaves):
+    params = variables["params"] | dict(Transformer=transformer | leaves)
+    return jnp.sum(module.apply(dict(params=params), IMAGES)[1]["readout_tokens"] * direction)
+
+  gradient = jax.jit(jax.grad(loss))({name: transformer[name] for name in moved})
+  slope = lambda *moved: (reference(*moved) * direction).sum().imag / 1e-30
+  want = [slope(weights + 1e-30j * np.eye(2)[i], kernel) for i in range(2)]
+  np.testing.assert_allclose(gradient["readout_weights"], want, rtol=1e-4, atol=1e-4)
+  at = np.zeros_like(kernel)
+  at[3, 5] = 1
+  np.testing.assert_allclose(
+    gradient["readout_1"]["kernel"][3, 5], slope(weights, kernel + 1e-30j * at), rtol=1e-4, atol=1e-4
+  )
+
+
 def test_numbers_override_a_variant():
   module = vit(variant="S/16", num_heads=12, patch_size=8, image_size=32)
   assert (module.width, module.depth, module.block.num_heads, module.patch_size) == (384, 12, 12, (8, 8))
@@ -143,6 +181,8 @@ def test_numbers_override_a_variant():
     (dict(variant="S/16", num_heads=7), "not divisible by num_heads"),
     (dict(variant="S/16", position="rope"), "position must be"),
     (dict(variant="S/16", readout=(0,)), "outside 1..12"),
+    (dict(variant="S/16", readout=(3, 3)), "names a block twice"),
+    (dict(variant="S/16", readout=(3, 12), readout_fusion="sum"), "'mean' or 'learned', not 'sum'"),
     (dict(variant="S/15"), "image size 224x224 is not divisible by the patch size 15"),
   ],
 )

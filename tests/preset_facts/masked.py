@@ -49,6 +49,16 @@ FACTS = dict(
     schedules={"optim.lr": (0.0, 0.0), "optim.weight_decay": (0.05, 0.05)},
     optim=dict(name="adamw", b1=0.9, b2=0.95, clip=None),
   ),
+  mff=Facts(
+    source="open-mmlab/mmpretrain: configs/mff/mff_vit-base-p16_8xb512-amp-coslr-800e_in1k.py and what it is made of, "
+    "mmpretrain/models/selfsup/{mff,mae}.py; the crops are MAE's",
+    decayed="/(kernel|readout_weights)$",
+    start={"/readout_weights$": 1.0, "/readout_[0-9]+/kernel$": xavier(768, 768)} | mae_start(),
+    crops=dict(v=(224, (0.2, 1.0), "bicubic")),
+    schedules={"optim.lr": (0.0, 0.0), "optim.weight_decay": (0.05, 0.05)},
+    optim=dict(name="adamw", b1=0.9, b2=0.95, clip=None),
+    networks={"encoder.readout": (1, 3, 5, 7, 9, 12)},
+  ),
   simmim=Facts(
     source="microsoft/SimMIM: configs/vit_base__800ep, config.py, main_simmim.py, optimizer.py, data/data_simmim.py, "
     "models/{simmim,vision_transformer}.py",
