@@ -232,6 +232,20 @@ def dino_optim(config, preset: str, *, lr: float = 5e-4, weight_decay, warmup: d
     config.optim.clip = dict(per_tensor=3.0) if preset == "demo" else dict(per_tensor=3.0, joint=JOINT)
 
 
+def mae_run(config, preset: str) -> None:
+  """MAE's run: on ImageNet 1600 epochs at batch 4096, and ours for the other presets."""
+  config.optim.update(dict(name="adamw", b2=0.95, weight_decay=0.05, lr_scale="linear"))
+  if preset == "demo":
+    config.update(dict(batch_size=64, total_steps=1000))
+    config.optim.update(dict(lr=6e-3, warmup_fraction=0.1))
+  elif preset == "cifar10":
+    config.update(dict(batch_size=512, total_epochs=400.0))
+    config.optim.update(dict(lr=2.5e-4, warmup_epochs=10))
+  else:
+    config.update(dict(batch_size=4096, total_epochs=1600.0))
+    config.optim.update(dict(lr=1.5e-4, warmup_epochs=40))
+
+
 def beit_run(config, preset: str, *, lr: float) -> None:
   """BEiT's and data2vec's run on ImageNet, 800 epochs at batch 2048 with a peak `lr` that no rule scales, or ours."""
   if preset == "demo":

@@ -13,6 +13,7 @@ NAMES = (
   "beit",
   "bss_simclr",
   "byol",
+  "cmae",
   "colorization",
   "data2vec",
   "deepcluster_v2",
@@ -128,6 +129,8 @@ def small(name: str, *, size: int = 16, width: int = 16, depth: int = 1, batch_s
         module.stem = (8,)
       if "output" in module and "hidden" in module:  # an embedding, where a linear head's width is that of its target
         module.output = batch_size // 2 if whitened else 32
+      elif "output" in module and "depth" in module:  # a decoder of features, as wide as an encoder's
+        module.output = width
   for node in (*config.targets.values(), *config.losses.values(), *config.refresh.values()):
     sizes = dict(length=2 * batch_size, size=2 * batch_size, clusters=6, subbatch=batch_size)
     node.update({key: value for key, value in sizes.items() if key in node})

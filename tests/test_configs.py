@@ -109,6 +109,7 @@ def test_a_presets_numbers_are_named():
 # Peak lr, warm-up epochs, epochs, steps of an epoch, lr at the end, weight decay at both ends: the papers' ImageNet runs.
 RECIPES = dict(
   mae=(2.4e-3, 40, 1600, 312, 0.0, 0.05, 0.05),
+  cmae=(2.4e-3, 40, 1600, 312, 0.0, 0.05, 0.05),
   mff=(2.4e-3, 40, 800, 312, 0.0, 0.05, 0.05),
   efficient_train=(2.4e-3, 40, 1600, 312, 0.0, 0.05, 0.05),  # those of MAE
   simmim=(4e-4, 10, 800, 625, 4e-5, 0.05, 0.05),
@@ -232,6 +233,13 @@ SIZES = dict(
 )
 
 SIZES["efficient_train"] = SIZES["mae"]
+SIZES["cmae"] = dict(
+  student=SIZES["mae"]["encoder"],
+  decoder=SIZES["mae"]["decoder"],
+  features=SIZES["mae"]["decoder"] - 6 * BLOCK(512),
+  projector=dense(768, 1536) + dense(1536, 256, bias=False) + 2 * 1536,
+  predictor=dense(256, 1536) + dense(1536, 256, bias=False) + 2 * 1536,
+)
 SIZES["mff"] = SIZES["mae"] | dict(encoder=SIZES["mae"]["encoder"] + 5 * dense(768, 768) + 6)
 SIZES["mixed_barlow_twins"] = SIZES["barlow_twins"]
 

@@ -36,6 +36,7 @@ def write_photos(folder, sides, suffix="jpg", **options):
 
 
 IMAGE = ("image", "extent=extent")
+slow = lambda **entries: pytest.param(entries, marks=pytest.mark.slow)
 PLAIN = dict(fn="augment", reads=IMAGE, mean=0.0, std=1.0)
 
 
@@ -43,7 +44,7 @@ def make_method(entries, *, host: bool) -> Method:
   config = default_config()
   config.views = entries
   reads = tuple(
-    name + {"rotate": "/image", "tile_pair": "/first", "jigsaw_tiles": "/4"}.get(view["fn"], "")
+    name + {"rotate": "/image", "tile_pair": "/first", "jigsaw_tiles": "/4", "shifted_pair": "/second"}.get(view["fn"], "")
     for name, view in entries.items()
   )
   config.losses = dict(none=dict(fn=no_loss, reads=(reads,)))
@@ -128,12 +129,11 @@ def test_the_evaluation_view_of_the_original(tmp_path):
     ),
     dict(a=dict(fn="resize_view", reads=("image", "extent"), size=40, resize_to=44, grayscale=True)),
     dict(a=dict(fn="tile_pair", reads=IMAGE, size=16, gap=8, jitter=2)),
-    pytest.param(
-      dict(a=dict(fn="jigsaw_tiles", reads=IMAGE, permutations=6, size=16, gap=8, jitter=2)), marks=pytest.mark.slow
-    ),
+    slow(a=dict(fn="jigsaw_tiles", reads=IMAGE, permutations=6, size=16, gap=8, jitter=2)),
+    slow(a=dict(fn="shifted_pair", reads=IMAGE, size=40, shift=4)),
     dict(a=dict(fn="random_resized_crop", reads=IMAGE, size=24, scale=(0.2, 1.0))),
   ],
-  ids=["augment", "resize_view", "tile_pair", "jigsaw_tiles", "random_resized_crop"],
+  ids=["augment", "resize_view", "tile_pair", "jigsaw_tiles", "shifted_pair", "random_resized_crop"],
 )
 def test_host_and_device_show_the_same_of_what_fits_the_canvas(tmp_path, entries):
   write_photos(tmp_path, (120, 90, 110), suffix="png")

@@ -80,7 +80,7 @@ def test_every_method_has_an_arm_on_a_regime(name):
   assert set(of_regime.METHODS) - set(arms) == ({"colorization"} if regime.grey else set())
   for method, config in arms.items():
     check_config(config)
-    first = ("augment", "resize_view", "tile_pair", "jigsaw_tiles")
+    first = ("augment", "resize_view", "tile_pair", "jigsaw_tiles", "shifted_pair")
     seen = [view for view in config.views.values() if view.fn in first]
     assert seen and all(view.reads == (("rgb", "extent=extent") if regime.grey else common.IMAGE) for view in seen), method
     assert {network.width for network in config.networks.values() if network.get("fn") == "vit"} == {96}, method

@@ -33,14 +33,5 @@ def get_config(preset: str = "demo"):
   config.targets = dict(y=dict(fn="patch_pixels", reads=("v",), patch=p.patch, normalize=True))
   config.losses = dict(rec=dict(fn="mae_loss", reads=("d/pixels", "y", "m/mask")))
 
-  config.optim.update(dict(name="adamw", b2=0.95, weight_decay=0.05, lr_scale="linear"))
-  if preset == "demo":
-    config.update(dict(batch_size=64, total_steps=1000))
-    config.optim.update(dict(lr=6e-3, warmup_fraction=0.1))
-  elif preset == "cifar10":
-    config.update(dict(batch_size=512, total_epochs=400.0))
-    config.optim.update(dict(lr=2.5e-4, warmup_epochs=10))
-  else:
-    config.update(dict(batch_size=4096, total_epochs=1600.0))
-    config.optim.update(dict(lr=1.5e-4, warmup_epochs=40))
+  common.mae_run(config, preset)
   return config

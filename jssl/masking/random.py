@@ -66,7 +66,7 @@ def cell_mask(rng: jax.Array, grid: Sequence[int], *, cell: int, ratio: float) -
     ratio: static share of cells to hide.
 
   Returns:
-    A dict of `mask` [tokens] bool.
+    A dict of `mask` [tokens] bool, `ids_keep` and `ids_restore` as of `random_patch_mask`; visible tokens are in order.
 
   Raises:
     ValueError: if the cell does not divide the grid, or nothing or everything would be hidden.
@@ -88,7 +88,8 @@ def cell_mask(rng: jax.Array, grid: Sequence[int], *, cell: int, ratio: float) -
   mask = keep_lowest(noise, noise.size - hidden)["mask"].reshape(cells)
   for axis in range(len(cells)):
     mask = jnp.repeat(mask, cell, axis=axis)
-  return dict(mask=mask.reshape(-1))
+  mask = mask.reshape(-1)
+  return keep_lowest(mask, mask.size - hidden * cell ** len(cells)) | dict(mask=mask)
 
 
 def keep_lowest(scores: jax.Array, kept: int) -> dict[str, jax.Array]:

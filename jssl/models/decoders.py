@@ -24,6 +24,7 @@ class MAEDecoder(nn.Module):
   grid: tuple[int, ...] | None = None
   remat: bool | str = False
   scan: bool = False
+  output: int | None = None
 
   @nn.compact
   def __call__(
@@ -48,8 +49,9 @@ class MAEDecoder(nn.Module):
       train: accepted and ignored.
 
     Returns:
-      `pixels [batch, patches, P * P * channels]` (in a patch in the order of its axes: row, column, channel) and `tokens
-      [batch, patches, width]`, the patch tokens after the final LayerNorm; both float32.
+      `pixels [batch, patches, P * P * channels]` (in a patch in the order of its axes: row, column, channel; or
+      `[batch, patches, output]`), their `mean [batch, ...]` over the patches that hold data, and `tokens [batch, patches,
+      width]`, the patch tokens after the final LayerNorm; all float32.
 
     Raises:
       ValueError: the number of patches is no square (cube) and no grid was given, or differs from the grid's.
@@ -70,10 +72,9 @@ class MAEDecoder(nn.Module):
       jnp.concatenate([prefix, x], axis=1), valid=valid
     )
     x = x[:, self.prefix :]
-    pixels = parts.Projection(
-      (self.width,), (math.prod(self.patch_size) * self.channels,), init, dtype=self.block.dtype, name="head"
-    )(x)
-    return dict(pixels=pixels.astype(jnp.float32), tokens=x)
+    output = self.output or math.prod(self.patch_size) * self.channels
+    pixels = parts.Projection((self.width,), (output,), init, dtype=self.block.dtype, name="head")(x).astype(jnp.float32)
+    return dict(pixels=pixels, mean=parts.mean_of_valid(pixels, valid), tokens=x)
 
   def _hide(self, x, ids_restore, mask):
     """The tokens of all patches, with the mask token where there is none or where it may not be seen."""
@@ -94,6 +95,7 @@ def mae_decoder(
   num_heads: int = 16,
   mlp_ratio: float = 4.0,
   channels: int = 3,
+  output: int | None = None,
   prefix: int = 1,
   grid: Sequence[int] | None = None,
   gelu: str = "exact",
@@ -113,6 +115,7 @@ def mae_decoder(
     num_heads: heads of the attention.
     mlp_ratio: hidden width of the MLP over `width`.
     channels: of the image.
+    output: numbers that are predicted of each patch in the place of its pixels, such as the encoder's width for features.
     prefix: number of tokens before the patches (class token and registers of the encoder); they pass through the
       blocks without a position and are cut off.
     grid: rows and columns of patches, where they do not form a square; or the number of patches along each axis of a
@@ -142,7 +145,7 @@ def mae_decoder(
   grid = None if grid is None else tuple(grid)
   axes = len(grid or (patch_size if isinstance(patch_size, (tuple, list)) else (patch_size,) * 2))
   patch_size = per_axis("mae_decoder", patch_size, axes, "patch_size")
-  return MAEDecoder(width, depth, block, patch_size, channels, prefix, grid, remat, scan)
+  return MAEDecoder(width, depth, block, patch_size, channels, prefix, grid, remat, scan, output)
 
 
 class QueryDecoder(nn.Module):

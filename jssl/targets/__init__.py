@@ -9,10 +9,11 @@ from jssl.targets.neighbors import match_tokens, nearest_neighbors
 from jssl.targets.pixels import patch_pixels, patchify_mask
 from jssl.targets.sinkhorn import sinkhorn, sinkhorn_codes
 from jssl.targets.tables import feature_queue, take_rows
-from jssl.targets.tokens import average_blocks, layer_norm_tokens, same, take_tokens
+from jssl.targets.tokens import average_blocks, average_tokens, layer_norm_tokens, same, take_tokens
 
 __all__ = [
   "average_blocks",
+  "average_tokens",
   "centered_softmax",
   "color_bins",
   "color_grid",

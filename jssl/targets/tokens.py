@@ -89,3 +89,23 @@ def average_blocks(blocks: Sequence[jax.Array], *, prefix: int = 1, eps: Number 
   check_values("average_blocks", prefix=(prefix, "int [0, inf)"))
   normed = [layer_norm_tokens(block[:, prefix:], eps=eps) for block in blocks]
   return layer_norm_tokens(functools.reduce(operator.add, normed) / len(normed), eps=eps)
+
+
+def average_tokens(tokens: jax.Array, *, prefix: int = 1) -> jax.Array:
+  """The mean of the patches' tokens.
+
+  Args:
+    tokens: `[batch, prefix + patches, dim]`, such as the output of a ViT's block.
+    prefix: number of tokens before the patches, which are left out.
+
+  Returns:
+    float32 `[batch, dim]`.
+
+  Example:
+
+    >>> average_tokens(jnp.array([[[9.0], [1.0], [2.0]]])).tolist()
+    [[1.5]]
+  """
+  check_arrays("average_tokens", tokens=(tokens, "float [batch, tokens, dim]"))
+  check_values("average_tokens", prefix=(prefix, f"int [0, {tokens.shape[1] - 1}]"))
+  return jnp.mean(precise(tokens)[:, prefix:], axis=1)

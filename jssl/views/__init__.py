@@ -36,7 +36,7 @@ from jssl.views.geometry import (
 )
 from jssl.views.lab import rgb_to_lab, split_lab
 from jssl.views.mixing import cutmix, mix_labelled, mix_pairs, mixup
-from jssl.views.pipeline import augment, color_view, resize_view
+from jssl.views.pipeline import augment, color_view, resize_view, shifted_pair
 from jssl.views.pretext import hamming_permutations, jigsaw_tiles, rotate, tile_pair
 from jssl.views.randaugment import rand_augment
 from jssl.views.rows import draw_row, take_row
@@ -90,6 +90,7 @@ __all__ = [
   "resized_crop",
   "rgb_to_lab",
   "rotate",
+  "shifted_pair",
   "solarize",
   "split_lab",
   "standardize_styles",

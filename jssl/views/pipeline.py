@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 
-from jssl.checks import Number, Range
+from jssl.checks import check_values, Number, Range
 from jssl.views import colour, crops, geometry
 from jssl.views.colour import IMAGENET_MEAN, IMAGENET_STD, Levels
 from jssl.views.crops import Crop
@@ -112,6 +113,72 @@ def augment(
     mean=mean,
     std=std,
   )
+
+
+def _shift_crop(
+  rng: jax.Array,
+  extent: Extent,
+  *,
+  size: int,
+  shift: int,
+  scale: Range = (0.2, 1.0),
+  ratio: Range = (3 / 4, 4 / 3),
+  interpolation: str = "bicubic",
+) -> Crop:
+  box_key, *_ = jax.random.split(rng, 3)
+  return crops.random_crop(box_key, extent, size=size + shift, scale=scale, ratio=ratio, method=interpolation)
+
+
+def _shift_finish(rng: jax.Array, image: jax.Array, *, size: int, shift: int, flip: float = 0.5) -> dict[str, jax.Array]:
+  _check_probabilities(flip=flip)
+  _, flip_key, shift_key = jax.random.split(rng, 3)
+  image = geometry.random_horizontal_flip(flip_key, image, prob=flip)
+  corner = jax.random.randint(shift_key, (2,), 0, shift + 1, jnp.int32)
+  second = jax.lax.dynamic_slice(image, (*corner, 0), (size, size, image.shape[2]))
+  return dict(first=image[:size, :size], second=second)
+
+
+@crops.in_halves(_shift_crop, _shift_finish)
+def shifted_pair(
+  rng: jax.Array,
+  image: jax.Array,
+  extent: Extent | None = None,
+  *,
+  size: int,
+  shift: int,
+  scale: Range = (0.2, 1.0),
+  ratio: Range = (3 / 4, 4 / 3),
+  interpolation: str = "bicubic",
+  flip: float = 0.5,
+) -> dict[str, jax.Array]:
+  """Two windows of one random crop, the second a few pixels off the first: what CMAE's networks see.
+
+  A random box of the image is resized to `size + shift` pixels and flipped or not; the first window is its upper left
+  corner, the second one lies up to `shift` pixels lower and further right. Colours are for `color_view`.
+
+  Args:
+    rng: the image's key.
+    image: [height, width, channels] float32 in [0, 1].
+    extent: [2] ints, the valid (height, width) at the top left of the image; None where all of it is.
+    size: side of a window in pixels.
+    shift: the most pixels between them along each axis, drawn uniformly from 0.
+    scale, ratio, interpolation, flip: as in `augment`.
+
+  Returns:
+    A dict of `first` and `second` [size, size, channels] float32 in [0, 1].
+
+  Raises:
+    ValueError: for a size below 1, a negative shift, and a flip that is no probability.
+
+  References:
+    Huang, Jin, Lu, Hou, Cheng, Fu, Shen, Feng 2022 (CMAE), arXiv 2207.13532; ZhichengHuang/CMAE,
+    cmae/datasets/cmae_dataset.py, with windows of 224 px, shifts of up to 31 and a crop of 256 px, of which none shows the
+    last row and column.
+  """
+  check_values("shifted_pair", size=(size, "int [1, inf)"), shift=(shift, "int [0, inf)"))
+  whole = crops.extent_of(image, extent)
+  crop = _shift_crop(rng, whole, size=size, shift=shift, scale=scale, ratio=ratio, interpolation=interpolation)
+  return _shift_finish(rng, crop.cut(image, extent), size=size, shift=shift, flip=flip)
 
 
 def color_view(

@@ -51,7 +51,12 @@ def test_cell_mask():
   cells = out[:, :, 0, :, 0]
   assert np.all(out == cells[:, :, None, :, None]) and np.all(cells.sum((1, 2)) == 30)
   np.testing.assert_allclose(cells.mean(0), 30 / 49, atol=0.045)
-  assert np.all(draw(masking.cell_mask, (12,), KEYS[:9], cell=3, ratio=0.3)["mask"].sum(1) == 6)
+  line = draw(masking.cell_mask, (12,), KEYS[:9], cell=3, ratio=0.3)
+  assert np.all(line["mask"].sum(1) == 6)
+  for mask, keep, restore in zip(line["mask"], line["ids_keep"], line["ids_restore"], strict=True):
+    visible, hidden = np.flatnonzero(~mask), np.flatnonzero(mask)
+    np.testing.assert_array_equal(keep, visible)
+    np.testing.assert_array_equal(np.concatenate([visible, hidden])[restore], np.arange(12))
 
 
 def beit(rng, grid, count, min_block, max_block=None, aspect=(0.3, 1 / 0.3)):

@@ -26,6 +26,9 @@ def test_shapes_and_dtypes():
   assert set(variables["params"]) == {"embedding", "mask_token", "Transformer", "head"}
   assert out["pixels"].shape == (2, 4, 4) and out["tokens"].shape == (2, 4, 16)
   assert out["pixels"].dtype == out["tokens"].dtype == jnp.float32 and np.isfinite(out["pixels"]).all()
+  np.testing.assert_allclose(out["mean"], np.float64(out["pixels"]).mean(1), rtol=1e-5, atol=1e-6)
+  features = decode(small(output=6), tokens, ids_restore)[1]
+  assert features["pixels"].shape == (2, 4, 6) and features["mean"].shape == (2, 6)
 
 
 def test_tokens_return_to_their_places():

@@ -49,6 +49,30 @@ FACTS = dict(
     schedules={"optim.lr": (0.0, 0.0), "optim.weight_decay": (0.05, 0.05)},
     optim=dict(name="adamw", b1=0.9, b2=0.95, clip=None),
   ),
+  cmae=Facts(
+    source="ZhichengHuang/CMAE: configs/pre-training/cmae/cmae_vit-base-p16_32xb128-coslr-1600e_in1k.py, "
+    "cmae/models/{algorithms/cmae,heads/cmae_head,backbones/cmae_vit,necks/mae_neck,necks/nonlinear_neck}.py, "
+    "cmae/datasets/cmae_dataset.py",
+    decayed="/(kernel|batch_norm_0/scale)$",
+    start={"^(projector|predictor)/.*/dense_[01]/": lambda kernel: torch(kernel[0])}
+    | xavier_blocks("features", 512)
+    | {"^features/backbone/(embedding|head)/kernel$": xavier(768, 512)}
+    | mae_start("student"),
+    crops=dict(windows=(224, (0.2, 1.0), "bicubic")),
+    schedules={
+      "optim.lr": (0.0, 0.0),
+      "optim.weight_decay": (0.05, 0.05),
+      "networks.teacher.decay": (0.996, 0.996),
+      "networks.teacher_projector.decay": (0.996, 0.996),
+    },
+    optim=dict(name="adamw", b1=0.9, b2=0.95, clip=None),
+    numbers=dict(
+      windows=dict(shift=31, flip=0.5),
+      v=dict(jitter=None, grayscale=0.0, blur=0.0),
+      w=dict(jitter=(0.4, 0.4, 0.4, 0.1), jitter_prob=0.8, grayscale=0.2, blur=0.5, blur_sigma=(0.1, 2.0), solarize=0.0),
+    ),
+    networks={"features.depth": 2, "projector.hidden": 1536, "predictor.hidden": 1536, "teacher_projector.ema": "projector"},
+  ),
   mff=Facts(
     source="open-mmlab/mmpretrain: configs/mff/mff_vit-base-p16_8xb512-amp-coslr-800e_in1k.py and what it is made of, "
     "mmpretrain/models/selfsup/{mff,mae}.py; the crops are MAE's",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.targets import average_blocks, centered_softmax, layer_norm_tokens, same, take_tokens
+from jssl.targets import average_blocks, average_tokens, centered_softmax, layer_norm_tokens, same, take_tokens
 
 
 def logits(*shape, seed=0):
@@ -106,3 +106,11 @@ def test_the_target_of_data2vec_is_torchs():
   two = average_blocks([jnp.asarray(x, jnp.bfloat16) for x in blocks], prefix=2)
   assert two.shape == (2, 2, 6) and two.dtype == jnp.float32
   np.testing.assert_array_equal(average_blocks([jnp.ones((1, 3, 4))] * 2), 0)
+
+
+def test_average_tokens():
+  x = logits(2, 5, 6)
+  np.testing.assert_allclose(average_tokens(jnp.asarray(x), prefix=2), np.float64(x)[:, 2:].mean(1), rtol=1e-5, atol=1e-6)
+  assert average_tokens(jnp.asarray(x, jnp.bfloat16)).dtype == jnp.float32
+  with pytest.raises(ValueError, match="prefix"):
+    average_tokens(jnp.asarray(x), prefix=5)

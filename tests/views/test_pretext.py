@@ -100,6 +100,26 @@ def test_a_puzzle_is_the_image_when_its_tiles_are_put_back():
     views.jigsaw_tiles(KEYS[0], image, **numbers | dict(jitter=3))
 
 
+def test_windows_of_one_crop():
+  rows, columns = jnp.mgrid[:12, :12] / 16.0
+  image = jnp.stack([rows, columns, jnp.zeros_like(rows)], axis=-1)  # each pixel says where it is
+  numbers = dict(size=8, shift=4, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+  out = jax.jit(jax.vmap(lambda key: views.shifted_pair(key, image, **numbers)))(KEYS)
+  first, second = (np.round(16 * out[name][..., :2]).astype(int) for name in ("first", "second"))
+  flipped = first[:, 0, 0, 1] == 11
+  assert 150 < flipped.sum() < 250 and np.all(first[~flipped] == np.mgrid[:8, :8].transpose(1, 2, 0))
+  shift = second - first
+  assert np.all(shift == shift[:, :1, :1])  # the whole window
+  shift = shift[:, 0, 0] * np.where(flipped, -1, 1)[:, None] ** np.array([0, 1])
+  counts = np.bincount(5 * shift[:, 0] + shift[:, 1], minlength=25)
+  assert shift.min() == 0 and shift.max() == 4 and counts.min() > 2  # of 400; 16 are expected
+  same = views.shifted_pair(KEYS[0], image, **numbers | dict(shift=0))
+  np.testing.assert_array_equal(same["first"], same["second"])
+  for wrong, message in ((dict(size=0), "size"), (dict(shift=-1), "shift"), (dict(flip=1.5), "flip")):
+    with pytest.raises(ValueError, match=message):
+      views.shifted_pair(KEYS[0], image, **numbers | wrong)
+
+
 # The usual values, as in scikit-image; the last is dark enough to lie on the straight parts of both curves.
 @pytest.mark.parametrize(
   "rgb, want",
