@@ -59,12 +59,14 @@ def _tile_crop(
   return crops.random_crop(box_key, extent, size=3 * (size + gap), scale=scale, ratio=ratio, method=interpolation)
 
 
-def _tile_canvas(
-  rng: jax.Array, canvas: jax.Array, *, function: str, gap: int, jitter: int, grayscale: float, mean: Levels, std: Levels
-) -> jax.Array:
-  """What tiles are cut from: grey or not, and normalised."""
+def _check_jitter(function: str, jitter: int, gap: int) -> None:
+  """Raises ValueError for tiles that could leave their cells."""
   if not 0 <= 2 * jitter <= gap:
     raise ValueError(f"{function}: jitter={jitter} must lie between 0 and half of gap={gap}")
+
+
+def _tile_canvas(rng: jax.Array, canvas: jax.Array, grayscale: float, mean: Levels, std: Levels) -> jax.Array:
+  """What tiles are cut from: grey or not, and normalised."""
   if grayscale > 0:
     canvas = colour.random_grayscale(rng, canvas, prob=grayscale)
   return colour.normalize(canvas, mean, std)
@@ -89,8 +91,8 @@ def _pair_finish(
   std: Levels = colour.IMAGENET_STD,
 ) -> dict[str, jax.Array]:
   _, label_key, jitter_key, grey_key = jax.random.split(rng, 4)
-  colours = dict(grayscale=grayscale, mean=mean, std=std)
-  canvas = _tile_canvas(grey_key, canvas, function="tile_pair", gap=gap, jitter=jitter, **colours)
+  _check_jitter("tile_pair", jitter, gap)
+  canvas = _tile_canvas(grey_key, canvas, grayscale, mean, std)
   label = jax.random.randint(label_key, (), 0, len(NEIGHBORS), jnp.int32)
   cells = jnp.stack([jnp.ones(2, jnp.int32), 1 + jnp.asarray(NEIGHBORS, jnp.int32)[label]])
   first, second = _cut_tiles(jitter_key, canvas, cells, size=size, gap=gap, jitter=jitter)
@@ -206,8 +208,8 @@ def _jigsaw_finish(
   std: Levels = colour.IMAGENET_STD,
 ) -> dict[str, jax.Array]:
   _, label_key, jitter_key, grey_key = jax.random.split(rng, 4)
-  colours = dict(grayscale=grayscale, mean=mean, std=std)
-  canvas = _tile_canvas(grey_key, canvas, function="jigsaw_tiles", gap=gap, jitter=jitter, **colours)
+  _check_jitter("jigsaw_tiles", jitter, gap)
+  canvas = _tile_canvas(grey_key, canvas, grayscale, mean, std)
   label = jax.random.randint(label_key, (), 0, permutations, jnp.int32)
   shown = jnp.asarray(hamming_permutations(permutations))[label]
   tiles = _cut_tiles(jitter_key, canvas, jnp.stack([shown // 3, shown % 3], axis=-1), size=size, gap=gap, jitter=jitter)
@@ -256,5 +258,6 @@ def jigsaw_tiles(
   whole = crops.extent_of(image, extent)
   crop = _tile_crop(rng, whole, size=size, gap=gap, scale=scale, ratio=ratio, interpolation=interpolation)
   canvas = crop.cut(image, extent)
-  numbers = dict(size=size, gap=gap, jitter=jitter, grayscale=grayscale, mean=mean, std=std)
-  return _jigsaw_finish(rng, canvas, permutations=permutations, **numbers)
+  return _jigsaw_finish(
+    rng, canvas, permutations=permutations, size=size, gap=gap, jitter=jitter, grayscale=grayscale, mean=mean, std=std
+  )
