@@ -261,7 +261,7 @@ def test_the_learning_rate_of_simsiams_predictor_stays():
   assert config.optim.constant_lr == ("^predictor/",)
 
 
-@pytest.mark.parametrize("name,count", [("swav", 1), ("mc_ssl", 1), ("esvit", 2)])
+@pytest.mark.parametrize("name,count", [("swav", 1), ("mc_ssl", 1), ("esvit", 4)])
 def test_prototypes_are_frozen_at_first(name, count):
   assert built(name, "imagenet")[-1]["frozen_at_first"] == count
 

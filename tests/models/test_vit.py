@@ -135,7 +135,7 @@ def test_learned_fusion_is_the_final_norm_of_weighted_projections():
   variables = initialise(module)
   transformer = variables["params"]["Transformer"]
   names = set(transformer) - set(initialise(small(registers=1))["params"]["Transformer"])
-  assert names == {"readout_weights", "readout_1"} and np.all(transformer["readout_weights"] == 1)
+  assert names == {"readout_weights", "readout_1"}
   transformer["readout_weights"], moved = jnp.array([0.3, -0.5]), ("readout_weights", "readout_1")
   out = run(module, variables)[1]
   first, last = (np.float64(out[name]) for name in ("block01", "block02"))
