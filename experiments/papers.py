@@ -2,7 +2,7 @@
 
 A study says what it is about: `study.run(..., about=dict(config="mae"))` for a config of the README's table of methods, or
 `about=dict(paper="...", url="...")` for a paper without one, `about=dict(config=dict(arm="mae"))` where its arms are of
-several. Methods of which no study claims anything stand with the study that ran them.
+several. Methods of which no study claims anything stand with the study that ran them, and the others as not run.
 """
 
 import pathlib
@@ -67,6 +67,10 @@ def _line(paper: Paper, ledger: study.Ledger, *cells: str) -> str:
   return f"| {' | '.join([*paper, f'[{folder.name}]({folder})', *cells])} |"
 
 
+def _not_run(paper: Paper) -> str:
+  return f"| {' | '.join([*paper, '-', 'not run yet', '-', '0', '-'])} |"
+
+
 def page() -> str:
   """PAPERS.md."""
   known, found = methods(), studies()
@@ -87,6 +91,7 @@ def page() -> str:
       rows = [row for row in ledger.rows() if row["arm"] == name and "metrics" in row]
       if rows:
         lines[name].append(_line(known[name], ledger, "none registered", "-", str(len(rows)), cost(rows, (name,))))
+    lines[name] = lines[name] or [_not_run(known[name])]
   return HEAD + "\n".join([*(line for name in known for line in lines[name]), *others]) + "\n"
 
 

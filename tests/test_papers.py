@@ -21,7 +21,10 @@ def test_all_that_it_names_is_there():
 
 def test_a_study_says_what_it_is_about(tmp_path, monkeypatch):
   monkeypatch.setattr(papers, "ROOT", tmp_path)
-  (tmp_path / "README.md").write_text("| [`mae`](configs/mae.py) | [MAE](https://a.b/c) | in a line |\n")
+  table = (
+    "| [`mae`](configs/mae.py) | [MAE](https://a.b/c) | in a line |\n| [`new`](configs/new.py) | [New](https://f.g) | so |\n"
+  )
+  (tmp_path / "README.md").write_text(table)
   claim = papers.study.claim("a beats b", "a", "b", metric="x")
   abouts = dict(
     one=dict(config="mae"), three=dict(config=dict(a="mae", b="simclr")), two=dict(paper="Another", url="https://d.e")
@@ -32,8 +35,9 @@ def test_a_study_says_what_it_is_about(tmp_path, monkeypatch):
     for seed in range(3):
       for arm, x in (("a", 2.0), ("b", 1.0)):
         ledger.append(dict(arm=arm, seed=seed, metrics=dict(x=x), seconds=300.0 if name == "two" else 90.0))
-  assert papers.page().splitlines()[-3:] == [
+  assert papers.page().splitlines()[-4:] == [
     "| [MAE](https://a.b/c) | [`mae`](configs/mae.py) | [one](experiments/one) | a beats b | shown | 3 of 3 | 90 s |",
     "| [MAE](https://a.b/c) | [`mae`](configs/mae.py) | [three](experiments/three) | a beats b | shown | 3 of 3 | 90 s |",
+    "| [New](https://f.g) | [`new`](configs/new.py) | - | not run yet | - | 0 | - |",
     "| [Another](https://d.e) | - | [two](experiments/two) | a beats b | shown | 3 of 3 | 5 min |",
   ]
