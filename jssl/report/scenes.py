@@ -1,6 +1,6 @@
 """Clicks on scenes whose objects are known: the click, the similarities, and the object that should have been found."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import functools
 
 import numpy as np
@@ -14,8 +14,7 @@ from jssl.report.figures import image_grid, similarity_panels
 from jssl.report.markup import caption, escape, strips
 
 EXAMPLES = 6
-
-
+Choose = Callable[[np.ndarray, tuple[int, int]], int]
 PANELS = ("a click", "the similarity to it (-1 to 1)", "what is above the threshold", "the object")
 
 
@@ -41,7 +40,7 @@ def clicks_body(workdir, config, results: Mapping, **settings) -> str:
 
 
 def clicked_panels(
-  workdir, config, results: Mapping, *, scale: int = 4, **settings
+  workdir, config, results: Mapping, *, scale: int = 4, choose: Choose | None = None, **settings
 ) -> Iterator[tuple[str, float, list[list[np.ndarray]]]]:
   """Similarity to a clicked patch beside the object that was clicked, before and after pretraining.
 
@@ -50,6 +49,7 @@ def clicked_panels(
     config: of the run.
     results: of its evaluation, with `prompt_segmentation`, whose threshold is drawn.
     scale: side of a pixel of the images in the panels.
+    choose: a click, from the segments of a scene `[H, W]` and the grid to the number of a patch; default `object_middle`.
     **settings: of `load_frozen`.
 
   Yields:
@@ -73,7 +73,7 @@ def clicked_panels(
       patches, grid = features.patch_features(scenes), features.grid
       segments = frozen.view.segments(scenes["segments"], scenes.get("extent"))
       images = np.asarray(frozen.view._replace(mean=0.0, std=1.0, grayscale=False)(scenes))
-      clicks = [object_middle(segment, grid) for segment in segments]
+      clicks = [(choose or object_middle)(segment, grid) for segment in segments]
       maps = [
         np.asarray(cosine_similarity(p[None, c], p[None]))[0].reshape(grid) for p, c in zip(patches, clicks, strict=True)
       ]
