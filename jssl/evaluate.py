@@ -76,12 +76,8 @@ def evaluate(
   baselines = _named_baselines(baselines)
   frozen = load_frozen(workdir, step=step, modules=modules, overrides=overrides)
   splits = _splits(config, given, numbers)
-  if (workdirs.read_record(workdir).get("data") or {}).get("given") and not given:
-    logging.log.warning(
-      "%s was trained on data handed to it, which config.json cannot name: it is evaluated on what config.evaluation names; "
-      "evaluate(workdir, train=..., test=...) takes data of your own",
-      workdir,
-    )
+  if not given:
+    _tell_of_other_data(workdir, config, numbers)
   results = Evaluation()
   try:
     trained = frozen.feature_model("pretrained")
@@ -93,6 +89,22 @@ def evaluate(
     results.about = _about(workdir, frozen, splits)
     _write(workdir, results)
   return results
+
+
+def _tell_of_other_data(workdir, config, numbers) -> None:
+  """Warns where a run of the user's own data is evaluated on others, which its config names."""
+  splits = {split for name in numbers for split in protocols.find_protocol(name).splits}
+  names = {config.evaluation[_SPLITS[split]].name for split in splits if split in _SPLITS}
+  trained = config.data.name
+  if (workdirs.read_record(workdir).get("data") or {}).get("given"):
+    message = "%s was trained on data handed to it, which config.json cannot name: it is evaluated on %s"
+    message += "; evaluate(workdir, train=..., test=...) takes data of your own"
+  elif ":" in trained and names and trained not in names:
+    message = f"%s was trained on {trained}: it is evaluated on %s"
+    message += f"; --config.evaluation.train.name={trained} (and test.name) evaluates it on them"
+  else:
+    return
+  logging.log.warning(message, workdir, ", ".join(sorted(names)) or "what config.evaluation names")
 
 
 def _source(value: Given, key: str) -> data.Source:

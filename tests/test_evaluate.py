@@ -92,6 +92,19 @@ def test_a_run_on_arrays_is_not_scored_on_other_data_without_a_word(run, caplog)
     evaluate.evaluate(run, ["knn"], train=mine, test=np.zeros(3))
 
 
+@pytest.mark.parametrize("evaluated, told", [("objects", True), ("folder:/photos", False)])
+def test_a_run_on_a_folder_is_not_scored_on_other_data_without_a_word(evaluated, told, run, tmp_path, caplog, monkeypatch):
+  shutil.copytree(run, tmp_path / "run")
+  record = workdirs.read_record(tmp_path / "run")
+  record["data"]["given"] = False
+  record["config"]["data"]["name"] = "folder:/photos"
+  record["config"]["evaluation"]["train"]["name"] = evaluated
+  (tmp_path / "run" / "config.json").write_text(json.dumps(record))
+  monkeypatch.setattr(data, "load", lambda name, **options: methods.source(24, size=32))
+  evaluate.evaluate(tmp_path / "run", ["rankme"])
+  assert ("was trained on folder:/photos: it is evaluated on objects; --config" in caplog.text) == told
+
+
 DENSE = (
   "linear_segmentation:steps=4,learning_rates=0.01",
   "neighbour_segmentation:memory=100,k=4",

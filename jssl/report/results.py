@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jssl.evaluation.tables import Evaluation, format_value, protocol_blocks
 from jssl.report.markup import escape, note
 
+COMPARED = ("better", "same", "worse")
 SAME = 0.01  # a difference that one run cannot tell from none: a point, or a hundredth of what is no share
 
 
@@ -122,7 +123,9 @@ def headline_body(results: Mapping, runs: Sequence[str], commands: Sequence[str]
 
 def _summary(verdicts: Sequence[str]) -> str:
   """All verdicts in a sentence."""
-  compared = [kind for kind in verdicts if kind in ("better", "same", "worse")]
+  compared = [kind for kind in verdicts if kind in COMPARED]
+  if not compared and "undirected" in verdicts:
+    return "no value of these is better by itself; look at the pictures below, beside those of the controls."
   if not compared:
     return "there is no control to compare with; --baselines measures them."
   count = lambda kind: sum(found == kind for found in compared)
@@ -133,10 +136,12 @@ def _summary(verdicts: Sequence[str]) -> str:
 
 
 def _verdict(measure: Measure, values: Mapping[str, float], run: str, runs: Sequence[str]) -> tuple[str, str]:
-  """Whether a run beats its controls: "better", "same", "worse" or "" and a sentence."""
+  """Whether a run beats its controls: "better", "same", "worse", "undirected" or "", and a sentence."""
   own = [model for model in values if model not in runs and (model.startswith(f"{run}: ") or ": " not in model)]
-  if not measure.better or not own:
-    return "", "No value is better by itself." if not measure.better else "No control was measured."
+  if not measure.better:
+    return "undirected", "No value is better by itself."
+  if not own:
+    return "", "No control was measured."
   sign = 1.0 if measure.better == "higher" else -1.0
   best = max(own, key=lambda model: sign * values[model])
   gain = sign * (values[run] - values[best])
@@ -164,7 +169,7 @@ def _card(protocol, measure, metric, values, verdict, told) -> str:
     )
   names = len(verdict) > 1
   lines = "".join(
-    f"<p class='say {kind or 'none'}'>{escape(f'{run}: {sentence}' if names else sentence)}</p>"
+    f"<p class='say {kind if kind in COMPARED else 'none'}'>{escape(f'{run}: {sentence}' if names else sentence)}</p>"
     for run, (kind, sentence) in verdict.items()
   )
   arrow = dict(higher="longer is better", lower="shorter is better").get(measure.better, "")

@@ -50,7 +50,8 @@ def test_what_cannot_be_compared_is_not():
   said, verdict, _ = _said({"pretrained": _knn(0.7)})
   assert said == [("none", "No control was measured.")] and verdict[0].startswith("There is no control")
   rank = lambda value: dict(rankme=dict(metrics=dict(rankme=value), parameters={}, meaning="dimensions"))
-  said, _, text = _said({"pretrained": rank(12.5), "random weights": rank(80.0)})
+  said, verdict, text = _said({"pretrained": rank(12.5), "random weights": rank(80.0)})
+  assert verdict[0].startswith("No value of these is better by itself")
   assert said == [("none", "No value is better by itself.")] and "12.50" in text and "1250" not in text
   broken = dict(knn=dict(metrics={}, parameters={}, error="no labels"))
   text = results.headline_body({"pretrained": broken}, ["pretrained"], ["python -m jssl.evaluate --workdir <a>"])
