@@ -29,7 +29,7 @@ def dense(*widths, bias=True):
   return sum(a * b + bias * b for a, b in itertools.pairwise(widths))
 
 
-REGEXES = ("no_decay", "decay", "lr_mults", "constant_lr", "freeze", "clip", "layer_decay")  # of `config.optim`
+REGEXES = ("no_decay", "decay", "lr_mults", "constant_lr", "freeze", "clip", "layer_decay", "groups")  # of `config.optim`
 
 
 def horizon_of(config, preset):
@@ -271,11 +271,11 @@ def test_the_patch_projection_of_moco_v3_stays_random():
 
 
 def test_dinov2s_choices():
-  shared, _, _, _, info = built("dinov2", "imagenet")
-  assert info["frozen_at_first"] == 2 and shared.targets.y.fn == "centered_softmax"
+  shared, *_ = built("dinov2", "imagenet")
+  assert set(shared.optim.groups) == {"head"} and shared.targets.y.fn == "centered_softmax"
   config = load_config("dinov2:imagenet,sinkhorn,separate_heads")
   assert {config.targets.y.fn, config.targets.y_patch.fn} == {"sinkhorn"}
-  assert set(config.networks.student.heads) == {"cls_logits", "patch_logits"}
+  assert set(config.networks.student.heads) == set(config.optim.groups) == {"cls_logits", "patch_logits"}
   with pytest.raises(ConfigError, match="not sinkorn"):
     load_config("dinov2:imagenet,sinkorn")
 

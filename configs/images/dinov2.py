@@ -15,14 +15,14 @@ To iBOT it adds KoLeo (in the paper it helps retrieval most and costs nothing el
 the batch, a teacher that is balanced over the hidden patches only, LayerScale, and learning rates that fall with depth.
 
 Deviations. The code applies its heads to the hidden patches only, this one to all: the same losses for more memory. It
-searches KoLeo's neighbours and stratifies masks on each device, this one over the batch. It clips backbone and head
-apart at norm 3, this one together. Its prototypes have moments, and count in that norm, while their learning rate is 0.
-The last phase at 518 px and the SwiGLU of ViT-g are not here.
+searches KoLeo's neighbours and stratifies masks on each device, this one over the batch. In `demo` and `cifar10` backbone
+and head are clipped together, and frozen prototypes have no moments yet. The last phase at 518 px and the SwiGLU of ViT-g
+are not here.
 """
 
 from jssl.configs import common
 from jssl.errors import UnknownPresetError
-from jssl.schedules import cosine, linear
+from jssl.schedules import cosine, linear, step
 
 CHOICES = ("sinkhorn", "separate_heads")
 
@@ -137,5 +137,9 @@ def get_config(arg: str = "demo"):
   )
   config.optim.clip = dict(global_norm=3.0)
   if preset == "imagenet":
-    config.optim.decay = ("prototypes/gain$",)
+    # Backbone and heads are clipped apart. At first the prototypes' learning rate is 0: their gradients count in the norm of
+    # their head, and their moments move.
+    held = (r"prototypes/", step((0.0, 1.0), boundaries_fraction=(0.01,)))
+    groups = {name: dict(params=f"^student/heads_{name}/") for name in heads}
+    config.optim.update(dict(decay=("prototypes/gain$",), freeze=(), lr_mults=(held, *config.optim.lr_mults), groups=groups))
   return config

@@ -15,8 +15,8 @@ From memory, not checked: the paper's 76.9 % linear, and that it drops more of l
 
 Without `memax` everything may go to one prototype at no cost: the cross-entropy is 0 there and this term ln K.
 
-Deviations. The code drops the same patches in the whole batch, this one draws them for each image. It clips the
-encoder's gradient alone, this one the prototypes' with it.
+Deviations. The code drops the same patches in the whole batch, this one draws them for each image. It clips the encoder's
+gradient alone; in `demo` and `cifar10` the prototypes' is clipped with it.
 """
 
 from jssl.configs import common
@@ -96,4 +96,5 @@ def get_config(preset: str = "demo"):
     config.update(dict(batch_size=1024, total_epochs=800.0))
     # The schedules are cut where four fifths of their way are done.
     config.optim.lr = cosine(1e-3, 1e-6, epochs=985, warmup_epochs=15, warmup_start=2e-4)
+    config.optim.groups = dict(prototypes=dict(params="^prototypes/", clip=None))
   return config

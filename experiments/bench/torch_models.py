@@ -42,6 +42,7 @@ class ViT(nn.Module):
   """`images [batch, H, W, 3]` to tokens after the final LayerNorm `[batch, 1 + patches, width]`, class token first.
 
   `position` is "learned", "sincos2d", or "relative_bias": a bias for each offset of two tokens and each head, as SimMIM's.
+  `position_offset` is 0.1 in DINO, iBOT and DINOv2, and 0 in MSN.
   """
 
   def __init__(
@@ -55,11 +56,12 @@ class ViT(nn.Module):
     position: str = "learned",
     cls_token: bool = True,
     cls_position: bool = False,
+    position_offset: float = 0.1,
     mask_token: bool = False,
     layer_scale: float | None = None,
   ):
     super().__init__()
-    self.patch, self.side = patch_size, image_size // patch_size
+    self.patch, self.side, self.position_offset = patch_size, image_size // patch_size, position_offset
     self.embedding = nn.Linear(3 * patch_size**2, width)
     self.cls = nn.Parameter(0.02 * torch.randn(1, 1, width)) if cls_token else None
     self.cls_position = nn.Parameter(0.02 * torch.randn(1, 1, width)) if cls_position else None
@@ -95,11 +97,11 @@ class ViT(nn.Module):
     return self.norm(x)
 
   def positions(self, side: int):
-    """The learned positions of another grid as in DINO: bicubic, by a factor of `(side + 0.1) / self.side`."""
+    """The learned positions of another grid: bicubic, by a factor of `(side + offset) / self.side`."""
     if side == self.side:
       return self.pos_embedding
     table = self.pos_embedding.view(1, self.side, self.side, -1).permute(0, 3, 1, 2)
-    table = F.interpolate(table, scale_factor=((side + 0.1) / self.side,) * 2, mode="bicubic")
+    table = F.interpolate(table, scale_factor=((side + self.position_offset) / self.side,) * 2, mode="bicubic")
     return table.permute(0, 2, 3, 1).reshape(1, side**2, -1)
 
 

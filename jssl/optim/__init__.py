@@ -20,8 +20,8 @@ it is given one list of parameters.
 
 Known deviations. LAMB leaves undecayed parameters unadapted, like You et al.'s code and unlike `optax.lamb`. Schedules
 move at every step where some official codes move once an epoch, and reach the peak at step `warmup`, one step after
-codes that draw the warm-up with `linspace(0, peak, warmup)`. I-JEPA's code reads those of its rates and decay one step
-ahead, SimMIM's its rates one step behind. A global norm is cut without the 1e-6 that torch adds to it.
+codes that draw the warm-up with `linspace(0, peak, warmup)`. I-JEPA's and MSN's codes read those of their rates and decay
+one step ahead, SimMIM's its rates one step behind. A global norm is cut without the 1e-6 that torch adds to it.
 
 `groups` gives some of the parameters numbers of their own, and the rest keeps those of `config.optim`:
 

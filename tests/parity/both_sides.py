@@ -22,6 +22,7 @@ from jssl.graph import owner
 from jssl.inputs import examples_of
 from jssl.models.resnet import DEPTHS
 from jssl.nodes import Drawn
+from jssl.schedules import is_schedule
 from jssl.step import TrainState
 from jssl.trainer import Trainer
 from tests import methods
@@ -34,6 +35,7 @@ with pytest.MonkeyPatch.context() as _patch:  # of the bench these two alone, fo
 
 # Eight steps in two epochs, of which the first two warm up. Five are compared: all parts of a schedule are in them.
 BATCH, EPOCH, TOTAL, WARMUP, STEPS = 8, 4, 8, 2, 5
+FROZEN = 3  # of what stands still for a number of steps or a share of them; else it is an epoch
 BOOST = 32  # of the learning rates: the rule lr x batch / 256 gives so small a batch so little
 CLIP = 1e-2  # of the norms at which gradients are clipped: so small a network seldom reaches them
 DECAY = 1e3  # of the weight decays of SGD and LARS: what they do in five steps would be lost in the tolerance
@@ -49,7 +51,9 @@ SMALL = dict(
   shared_trunk_head=dict(hidden=24, bottleneck=6),
 )
 NARROW = dict(hidden=24, output=12, prototypes=10, batch_norm_group=4, patch_size=4)
-MASKS = dict(multi_block_mask=dict(targets=2, scale=(0.2, 0.3)), block_mask=dict(min_block=1))
+MASKS = dict(
+  multi_block_mask=dict(targets=2, scale=(0.2, 0.3)), block_mask=dict(min_block=1), stratified_block_mask=dict(min_block=1)
+)
 
 
 @contextlib.contextmanager
@@ -63,9 +67,9 @@ def in_float64():
     yield
 
 
-def small_preset(name: str):
+def small_preset(name: str, choices: str = ""):
   """The imagenet preset with small networks and views, and a run of eight steps; rules and schedules are the preset's."""
-  config = load_config(f"{name}:imagenet")
+  config = load_config(f"{name}:imagenet{choices}")
   convolutional = any(network.get("fn") == "resnet" for network in config.networks.values())
   for view_name, view in config.views.items():  # crops alone: colours are no part of what is compared
     size = {224: 16, 96: 8}[view.size] * (2 if convolutional else 1)
@@ -80,22 +84,35 @@ def small_preset(name: str):
       for module in (network, *network.get("heads", {}).values()):
         module.update(SMALL.get(module.get("fn"), {}))
         module.update({key: value for key, value in NARROW.items() if key in module})
-  for entry in config.optim.get("freeze", ()):
-    entry[1].update({"until_steps": 3} if "until_steps" in entry[1] else {})
-  with config.optim.ignore_type():
-    config.optim.lr *= BOOST
-    if config.optim.name != "adamw":
-      config.optim.weight_decay *= DECAY
-    if config.optim.get("lr_scale"):  # an absolute number, of the preset's batch
-      config.optim.warmup_start_lr = config.optim.get("warmup_start_lr", 0.0) * BOOST * BATCH / config.batch_size
-    if config.optim.get("warmup_epochs"):
-      config.optim.warmup_epochs = WARMUP / EPOCH
-    for kind in {"per_tensor", "global_norm"} & {*(config.optim.clip or {})}:
-      config.optim.clip[kind] *= CLIP
-    if config.optim.get("boundaries_epochs"):
-      config.optim.boundaries_epochs = (1,)
-  config.update(dict(batch_size=BATCH, total_epochs=TOTAL / EPOCH, dtype="float64"))
+  _shorten(config, config.optim)
+  length = dict(total_steps=TOTAL) if config.total_steps else dict(total_epochs=TOTAL / EPOCH)
+  config.update(dict(batch_size=BATCH, dtype="float64", **length))
   return config
+
+
+def _shorten(config, optim) -> None:
+  """The preset's optimizer, whose rates and durations are those of eight steps."""
+  for entry in optim.get("freeze", ()):
+    entry[1].update({"until_steps": FROZEN} if "until_steps" in entry[1] else {})
+  for _, factor in optim.get("lr_mults", ()):
+    if is_schedule(factor) and "boundaries_fraction" in factor:
+      factor.update(boundaries_fraction=(FROZEN / TOTAL,))
+  with optim.ignore_type():
+    if is_schedule(optim.lr):  # it may end after the run
+      epochs = (optim.lr.epochs + optim.lr.warmup_epochs) / config.total_epochs * TOTAL / EPOCH
+      warmup = WARMUP / EPOCH
+      optim.lr = dict(optim.lr.to_dict(), start=BOOST * optim.lr.start, epochs=epochs - warmup, warmup_epochs=warmup)
+    else:
+      optim.lr *= BOOST
+    if optim.name != "adamw":
+      optim.weight_decay *= DECAY
+    if optim.get("lr_scale"):  # an absolute number, of the preset's batch
+      optim.warmup_start_lr = optim.get("warmup_start_lr", 0.0) * BOOST * BATCH / config.batch_size
+    for key, duration in dict(warmup_epochs=WARMUP / EPOCH, warmup_fraction=WARMUP / TOTAL, boundaries_epochs=(1,)).items():
+      if optim.get(key):
+        optim[key] = duration
+    for kind in {"per_tensor", "global_norm"} & {*(optim.clip or {})}:
+      optim.clip[kind] *= CLIP
 
 
 class TorchMethod:
@@ -103,9 +120,11 @@ class TorchMethod:
 
   Attributes:
     networks: `torch.nn.ModuleDict` by the names that the config has for them.
+    rounding: differences up to this are rounding, however little a step changed.
   """
 
   networks: torch.nn.ModuleDict
+  rounding = 1e-12
 
   def step(self, arrays: dict[str, torch.Tensor], k: int) -> None:
     """One update, the k-th from 0.
@@ -124,23 +143,30 @@ class TorchMethod:
     return {}
 
 
-def compare(name: str, make: Callable[[], TorchMethod]) -> None:
-  """Takes five steps of a method's small preset, and of what `make` returns; AssertionError where they differ."""
+def compare(name: str, make: Callable[[], TorchMethod], choices: str = "") -> None:
+  """Takes five steps of a method's small preset, and of what `make` returns; AssertionError where they differ.
+
+  Args:
+    name: of the config.
+    make: makes the authors' form; called in float64.
+    choices: what follows the preset, such as ",sinkhorn".
+  """
   with in_float64():
     method = make()
-    for k, (arrays, before, after) in enumerate(jssl_steps(small_preset(name))):
+    for k, (arrays, before, after) in enumerate(jssl_steps(small_preset(name, choices))):
       if k == 0:
         _start(method, before)
       method.step({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, k)
-      _check_equal(_torch_variables(method), before, after, k)
+      _check_equal(method, before, after, k)
 
 
-def _check_equal(found, before, after, k: int) -> None:
+def _check_equal(method: TorchMethod, before, after, k: int) -> None:
+  found = _torch_variables(method)
   assert sorted(found) == sorted(after)
   for name, value in after.items():
     change = np.max(np.abs(value - before[name]))
-    own = found[name].reshape(value.shape)
-    np.testing.assert_allclose(own, value, rtol=0, atol=TOLERANCE * change + 1e-12, err_msg=f"step {k}: {name}")
+    own, atol = found[name].reshape(value.shape), TOLERANCE * change + method.rounding
+    np.testing.assert_allclose(own, value, rtol=0, atol=atol, err_msg=f"step {k}: {name}")
 
 
 def jssl_steps(config):

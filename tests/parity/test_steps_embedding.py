@@ -2,8 +2,18 @@
 
 import pytest
 
-from tests.parity.both_sides import BATCH, compare, DECAY, models, torch, TorchMethod
-from tests.parity.torch_training import average, cosine, frozen, larc, LARS, learning_rate, set_numbers, synchronised
+from tests.parity.both_sides import BATCH, compare, DECAY, FROZEN, models, torch, TorchMethod
+from tests.parity.torch_training import (
+  average,
+  cosine,
+  frozen,
+  larc,
+  LARS,
+  learning_rate,
+  set_numbers,
+  sinkhorn,
+  synchronised,
+)
 
 nn, F = torch.nn, torch.nn.functional
 FEATURES, HIDDEN, OUTPUT = 64, 24, 12
@@ -169,7 +179,7 @@ class SwAV(TorchMethod):
   large and small crops apart.
   """
 
-  GROUP, FROZEN = 4, 3
+  GROUP = 4
 
   def __init__(self):
     student = resnet(z=models.MLP([FEATURES, HIDDEN, OUTPUT], batch_norm=True))
@@ -184,28 +194,18 @@ class SwAV(TorchMethod):
     output = self.networks["prototypes"].backbone["prototypes"](embedding)
     scores, loss = output.chunk(8), 0.0
     for i in range(2):
-      with torch.no_grad():
-        codes = sinkhorn((scores[i] / 0.05).exp().T)
+      codes = sinkhorn((scores[i] / 0.05).exp().T)
       others = [v for v in range(8) if v != i]
       loss = loss - sum((codes * F.log_softmax(scores[v] / 0.1, dim=1)).sum(1).mean() for v in others) / len(others)
     self.optimizer.zero_grad(set_to_none=True)
     (loss / 2).backward()
-    if k < self.FROZEN:
+    if k < FROZEN:
       self.networks["prototypes"].zero_grad(set_to_none=True)
     # In their run 0.3 to 4.8, then to 4.8e-3.
     peak = learning_rate(0, 0.3, warmup=0)
     set_numbers(self.optimizer, learning_rate(k, 0.3, start=peak / 16, end=1e-3 * peak))
     larc(self.optimizer, trust=1e-3, weight_decay=DECAY * 1e-6)
     self.optimizer.step()
-
-
-def sinkhorn(q):
-  """`distributed_sinkhorn`: `q [prototypes, batch]` to codes `[batch, prototypes]`."""
-  q = q / q.sum()
-  for _ in range(3):
-    q = q / q.sum(1, keepdim=True) / len(q)
-    q = q / q.sum(0, keepdim=True) / q.shape[1]
-  return (q / q.sum(0, keepdim=True)).T
 
 
 METHODS = dict(simclr=SimCLR, moco_v2=MoCo, byol=BYOL, simsiam=SimSiam, barlow_twins=BarlowTwins, vicreg=VICReg, swav=SwAV)

@@ -1,7 +1,8 @@
 """What the authors' training codes share, in torch: schedules, optimizers, averages, BatchNorm over the global batch.
 
-Two deviations of jssl are followed here, which `jssl.optim` and `jssl.models.parts.batch_norm` name: schedules are read at
-every step, the warm-up reaching its peak at step `WARMUP`; and a running variance is the biased one.
+Three deviations of jssl are followed here, which `jssl.optim` and `jssl.models.parts.batch_norm` name: schedules are read at
+every step, the warm-up reaching its peak at step `WARMUP`; a global norm is cut without torch's 1e-6; and a running variance
+is the biased one.
 """
 
 from collections.abc import Iterable
@@ -14,17 +15,26 @@ from torch import nn
 from tests.parity.both_sides import BATCH, BOOST, TOTAL, WARMUP
 
 
-def cosine(start: float, end: float, step: int, total: int = TOTAL) -> float:
+def cosine(start: float, end: float, step: int, total: float = TOTAL) -> float:
   """From `start` at step 0 to `end` at step `total`."""
   return end + 0.5 * (start - end) * (1 + math.cos(math.pi * step / total))
 
 
-def learning_rate(step: int, base: float, *, end: float = 0.0, warmup: int = WARMUP, start: float = 0.0, scale: float = 256):
-  """The base for `scale` images, warmed up, then along half a cosine."""
+def learning_rate(
+  step: int,
+  base: float,
+  *,
+  end: float = 0.0,
+  warmup: int = WARMUP,
+  start: float = 0.0,
+  scale: float = 256,
+  total: float = TOTAL,
+):
+  """The base for `scale` images, warmed up, then along half a cosine that ends at step `total`."""
   peak = BOOST * base * BATCH / scale
   if step < warmup:
     return start + (peak - start) * step / warmup
-  return cosine(peak, end, step - warmup, TOTAL - warmup)
+  return cosine(peak, end, step - warmup, total - warmup)
 
 
 def set_numbers(optimizer: torch.optim.Optimizer, lr: float, weight_decay: float | None = None) -> None:
@@ -83,6 +93,24 @@ def larc(optimizer: torch.optim.SGD, *, trust: float, weight_decay: float) -> No
         continue
       rate = trust * p.norm() / (p.grad.norm() + p.norm() * weight_decay + 1e-8)
       p.grad = rate * (p.grad + weight_decay * p)
+
+
+def clip_together(parameters: Iterable[nn.Parameter], most: float) -> None:
+  """Cuts the norm of all their gradients together."""
+  grads = [p.grad for p in parameters if p.grad is not None]
+  norm = torch.cat([g.flatten() for g in grads]).norm().item()
+  for g in grads:
+    g *= min(1.0, most / norm)
+
+
+@torch.no_grad()
+def sinkhorn(q: torch.Tensor) -> torch.Tensor:
+  """`distributed_sinkhorn` of SwAV, MSN and DINOv2: `q [prototypes, batch]` to assignments `[batch, prototypes]`."""
+  q = q / q.sum()
+  for _ in range(3):
+    q = q / q.sum(1, keepdim=True) / len(q)
+    q = q / q.sum(0, keepdim=True) / q.shape[1]
+  return (q / q.sum(0, keepdim=True)).T
 
 
 @torch.no_grad()

@@ -71,7 +71,18 @@ FACTS = dict(
       "targets.y.temp": (0.04, 0.07),
       "targets.y_patch.temp": (0.04, 0.07),
     },
-    optim=dict(name="adamw", b2=0.999, clip=dict(global_norm=3.0), layer_decay=0.9),
+    optim=dict(
+      name="adamw",
+      b2=0.999,
+      clip=dict(global_norm=3.0),
+      groups=dict(head=dict(params="^student/heads_head/")),  # clipped apart
+      layer_decay=0.9,
+      # 1250 steps of 125,000.
+      lr_mults=(
+        ("prototypes/", dict(schedule="step", values=(0.0, 1.0), boundaries_fraction=(0.01,))),
+        ("/embedding/", 0.2),
+      ),
+    ),
   ),
   msn=Facts(
     source="facebookresearch/msn: configs/pretrain/msn_vits16.yaml, src/msn_train.py, src/deit.py, src/data_manager.py",
@@ -85,7 +96,12 @@ FACTS = dict(
       "optim.weight_decay": (0.04, cosine(0.04, 0.4, 0.8)),
       "networks.teacher.decay": (0.996, 0.996 + 0.004 * 0.8),
     },
-    optim=dict(name="adamw", b2=0.999, clip=dict(global_norm=3.0)),
+    optim=dict(
+      name="adamw",
+      b2=0.999,
+      clip=dict(global_norm=3.0),
+      groups=dict(prototypes=dict(params="^prototypes/", clip=None)),  # not clipped
+    ),
   ),
   sit=Facts(
     source="Sara-Ahmed/SiT: README.md, main.py, vision_transformer.py, utils.py, datasets/datasets_utils.py",
