@@ -82,7 +82,7 @@ def test_rows_first_is_msns_sinkhorn_of_sharpened_probabilities(iterations):
 def test_degenerate_scores(x):
   for got in (
     sinkhorn(jnp.asarray(x, jnp.bfloat16), temp=1e-3),
-    sinkhorn(jnp.asarray(x), jnp.zeros(len(x), bool), temp=1e-3),
+    sinkhorn(jnp.asarray(x, jnp.float32), jnp.zeros(len(x), bool), temp=1e-3),
   ):
     assert got.dtype == jnp.float32 and np.all(np.isfinite(got))
     np.testing.assert_allclose(got.sum(-1), 1, rtol=1e-5)
