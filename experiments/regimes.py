@@ -21,12 +21,13 @@ import sys
 import time
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from jssl import config as configs
-from jssl import data, logging, study
+from jssl import data, logging, losses, study
 from jssl.configs import common
 from jssl.errors import ConfigError
 
@@ -45,7 +46,7 @@ class Regime:
     name: also of its folder.
     data: what is trained on, as `config.data` names it: name and options.
     train, test: what is evaluated on, as `config.evaluation` has them.
-    classes: of its labels.
+    classes: of its labels; 0 where the control with labels knows objects.
     net: the network, without heads.
     view: numbers of one random view, see `jssl.views.augment`.
     size: of the images in an evaluation, in pixels.
@@ -55,7 +56,7 @@ class Regime:
     lower: metrics of which smaller numbers are better.
     controls: beside the network with labels.
     grey: whether images have one channel, and views are to have three.
-    places: whether the labels of the control are those of patches, of `scenes`.
+    places: whether the labels of the control are the objects of `scenes`.
   """
 
   name: str
@@ -125,22 +126,29 @@ class Regime:
     return config
 
   def labelled(self):
-    """The config of the control with labels: the regime's network on its views, and a linear classifier."""
+    """The config of the control with labels: the regime's network on its views, and a linear classifier.
+
+    Where places are evaluated, patches of one object are to be alike, and no others.
+    """
     config = self.put(configs.default_config())
-    head = dict(fn="linear_head", output=self.classes, init="mae")
     if self.places:
-      config.views = self.views("v", size=self.size, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
-      patch = self.net["patch_size"]
-      config.targets = dict(
-        y=dict(fn=f"{MODULE}:patch_classes", reads=("segments", "segment_label"), patch=patch, classes=self.classes)
-      )
-    else:
-      config.views = self.views("v")
-    reads, target = ("patch_tokens", "y") if self.places else ("features", "label")
-    net = self.net | (dict(image_size=self.size) if self.places else {})
-    config.networks = dict(student=dict(**net, heads=dict(classes=dict(**head, reads=(reads,)))))
+      return self._labelled_places(config)
+    head = dict(fn="linear_head", output=self.classes, init="mae", reads=("features",))
+    config.views = self.views("v")
+    config.networks = dict(student=dict(**self.net, heads=dict(classes=head)))
     config.passes = dict(s=dict(net="student", reads=("v",)))
-    config.losses = dict(ce=dict(fn="softmax_cross_entropy_loss", reads=("s/classes", target)))
+    config.losses = dict(ce=dict(fn="softmax_cross_entropy_loss", reads=("s/classes", "label")))
+    return config
+
+  def _labelled_places(self, config):
+    """Views are whole images, of which a step sees as many patches as of the regime's views."""
+    config.batch_size = self.batch_size * self.view["size"] ** 2 // self.size**2
+    config.views = self.views("v", size=self.size, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
+    config.networks = dict(student=self.net | dict(image_size=self.size))
+    config.passes = dict(s=dict(net="student", reads=("v",)))
+    patch = self.net["patch_size"]
+    config.targets = dict(y=dict(fn=f"{MODULE}:patch_objects", reads=("segments",), patch=patch))
+    config.losses = dict(con=dict(fn=f"{MODULE}:object_contrast_loss", reads=("s/patch_tokens", "y"), temperature=0.1))
     return config
 
   def claims(self) -> list[study.Claim]:
@@ -159,24 +167,35 @@ class Regime:
     ]
 
 
-def patch_classes(segments, segment_label, *, patch: int, classes: int):
-  """The class that most pixels of each patch show, `classes - 1` for the background.
+def patch_objects(segments, *, patch: int):
+  """The object that most pixels of each patch show.
 
   Args:
-    segments: `[batch, height, width]`, 0 for the background, k + 1 for the object k.
-    segment_label: `[batch, objects]`.
+    segments: `[batch, height, width]`, 0 for the background, k + 1 for the object k, of at most 15 objects.
     patch: its side.
-    classes: number of classes, with the background.
 
   Returns:
     int32 `[batch, patches]`.
   """
   batch, height, width = segments.shape
-  ground = jnp.full((batch, 1), classes - 1, segment_label.dtype)
-  each = jnp.concatenate([ground, segment_label], 1)[jnp.arange(batch)[:, None, None], segments.astype(jnp.int32)]
-  cut = each.reshape(batch, height // patch, patch, width // patch, patch).transpose(0, 1, 3, 2, 4)
-  counts = (cut.reshape(batch, -1, patch * patch, 1) == jnp.arange(classes)).sum(2)
+  cut = segments.reshape(batch, height // patch, patch, width // patch, patch).transpose(0, 1, 3, 2, 4)
+  counts = (cut.reshape(batch, -1, patch * patch, 1) == jnp.arange(16)).sum(2)
   return counts.argmax(-1).astype(jnp.int32)
+
+
+def object_contrast_loss(tokens, objects, *, temperature: float):
+  """Each patch finds the others of its object, or of the background, among the patches of its image.
+
+  Args:
+    tokens: `[batch, patches, dim]`.
+    objects: int32 `[batch, patches]`.
+    temperature: see `jssl.losses.supervised_contrastive_loss`.
+
+  Returns:
+    The mean of that loss over the images, and its metrics.
+  """
+  loss, metrics = jax.vmap(functools.partial(losses.supervised_contrastive_loss, temperature=temperature))(tokens, objects)
+  return jnp.mean(loss), jax.tree.map(jnp.mean, metrics)
 
 
 _FASHION = dict(name="fashion_mnist", split="train")
@@ -192,7 +211,7 @@ REGIMES = {
       data=dict(name="scenes", split="train", options={}),
       train=dict(name="scenes", split="train", options={}),
       test=dict(name="scenes", split="test", options={}),
-      classes=11,
+      classes=0,
       net=dict(fn="vit", image_size=32, patch_size=4, **common.TINY),
       view=dict(size=32, scale=(0.3, 1.0), jitter=(0.4, 0.4, 0.4, 0.5), jitter_prob=1.0, grayscale=0.2),
       size=64,
@@ -269,7 +288,7 @@ def table(regime: Regime, rows) -> str:
   commits = ", ".join(dict.fromkeys((row["commit"] or "none")[:7] for row in rows))
   seconds, mib = (study.spread([row[key] for row in rows], ".0f", deviation=False) for key in ("seconds", "mib"))
   seeds = ", ".join(str(row["seed"]) for row in rows)
-  cost = f"{regime.steps} steps of {regime.batch_size}; {seconds} s and {mib} MiB a seed"
+  cost = f"{regime.steps} steps of {regime.labelled().batch_size}; {seconds} s and {mib} MiB a seed"
   return f"{study.controls_table(rows, regime.metrics, models)}\n\nSeeds {seeds}; {cost}; commit {commits}."
 
 

@@ -34,8 +34,8 @@ def test_the_control_with_labels_is_a_method(name):
   method = Method(config, num_examples=256, horizon=Horizon(10, 2, config.batch_size))
   batch = {key: jax.ShapeDtypeStruct(x.shape, x.dtype) for key, x in batch_of(regime).items()}
   shapes = {key: x.shape for key, x in method.abstract_environment(batch).arrays.items()}
-  assert shapes["s/classes"] == ((2, 256, 11) if regime.places else (2, regime.classes))
-  assert ("segment_label" if regime.places else "label") in method.batch_names
+  name, shape = ("s/patch_tokens", (2, 256, 64)) if regime.places else ("s/classes", (2, regime.classes))
+  assert shapes[name] == shape and ("segments" if regime.places else "label") in method.batch_names
 
 
 def test_a_method_is_put_on_a_regime():
@@ -50,17 +50,25 @@ def test_a_method_is_put_on_a_regime():
   assert config.data.options.canvas == 40 and config.evaluation.size == 40 and config.total_steps == regime.steps
 
 
-def test_classes_of_patches():
+def test_patches_find_those_of_their_object():
   rng = np.random.default_rng(0)
-  segments, labels = rng.integers(0, 3, (2, 8, 12)), np.array([[7, 2], [5, -1]])
-  segments[1] = np.minimum(segments[1], 1)
-  found = regimes.patch_classes(jnp.asarray(segments, jnp.uint8), jnp.asarray(labels), patch=4, classes=11)
-  for image in range(2):
-    for row in range(2):
-      for column in range(3):
-        part = segments[image, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].ravel()
-        counts = np.bincount([10 if x == 0 else labels[image, x - 1] for x in part], minlength=11)
-        assert counts[found[image, 3 * row + column]] == counts.max()
+  segments = rng.integers(0, 3, (2, 8, 12))
+  found = regimes.patch_objects(jnp.asarray(segments, jnp.uint8), patch=4)
+  for image, row, column in np.ndindex(2, 2, 3):
+    counts = np.bincount(segments[image, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].ravel(), minlength=3)
+    assert counts[found[image, 3 * row + column]] == counts.max()
+  tokens = rng.normal(size=(2, 6, 5))
+  objects = np.array([[0, 0, 1, 1, 0, 2], [3, 3, 3, 0, 0, 0]])
+  got, _ = regimes.object_contrast_loss(jnp.asarray(tokens, jnp.float32), jnp.asarray(objects), temperature=0.5)
+  want = []
+  for x, y in zip(tokens, objects, strict=True):
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    terms = np.exp(x @ x.T / 0.5)
+    for i in range(6):
+      same = [p for p in range(6) if p != i and y[p] == y[i]]
+      others = terms[i].sum() - terms[i, i]
+      want.append(-np.mean([np.log(terms[i, p] / others) for p in same]) if same else 0.0)
+  np.testing.assert_allclose(got, np.mean(want), rtol=1e-5)
 
 
 @pytest.mark.slow
