@@ -15,6 +15,7 @@ NAMES = (
   "byol",
   "cmae",
   "colorization",
+  "context_encoder",
   "data2vec",
   "deepcluster_v2",
   "densecl",
@@ -150,6 +151,7 @@ def small_with_sgd(name: str, **numbers):
   config.optim.update(
     dict(name="sgd", lr=_RATES.get(name, 0.02), lr_scale=None, momentum=0.9, warmup_fraction=None, end_lr=None, freeze=())
   )
+  config.optim.groups = {}
   with config.optim.ignore_type():
     config.optim.clip = config.optim.weight_decay = None
   return config

@@ -7,6 +7,7 @@ import pytest
 from jssl import tables
 from jssl.config import load_config
 from jssl.configs import common
+from jssl.environment import run_key
 from jssl.errors import ConfigError
 from jssl.train import train_and_evaluate, Trainer
 from tests import methods
@@ -89,3 +90,22 @@ def test_targets_of_jepa_come_from_the_image_and_not_from_its_positions_alone():
   for variables in (trainer.init_state().variables, state.variables):
     look = jax.jit(lambda v: trainer.single_method.environment(v, batch, key=jax.random.key(0), step=0)["tokens"])
     assert np.var(np.asarray(look(variables)), axis=0).mean() > 0.2  # of 1 in all
+
+
+@pytest.mark.slow
+def test_the_two_networks_of_a_context_encoder_have_losses_of_their_own():
+  config = methods.small("context_encoder")
+  config.losses.rec.weight = 0.0
+
+  def reached(**weights):
+    for name, weight in weights.items():
+      config.losses[name].weight = weight
+    trainer = Trainer(config, methods.source(), devices=jax.devices()[:1])
+    variables, method = trainer.init_state().variables, trainer.single_method
+    batch = {name: trainer.source.arrays[name][:16] for name in method.batch_names}
+    loss = lambda params: method.loss(params, variables, batch, key=run_key(0), step=0)[0]
+    gradients = jax.jit(jax.grad(loss))(variables.params)
+    return {name for name, gradient in gradients.items() if any(np.any(g) for g in jax.tree.leaves(gradient))}
+
+  assert reached(sees_filled=0.0, sees_image=0.0, fools=1.0) == {"student"}
+  assert reached(sees_filled=1.0, sees_image=1.0, fools=0.0) == {"discriminator"}

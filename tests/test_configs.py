@@ -152,6 +152,7 @@ RECIPES = dict(
   mixmim=(1.2e-3, 40, 600, 625, 0.0, 0.05, 0.05),
   tokenizer=(8e-4, 5, 100, 1251, 0.0, 0.05, 0.05),  # ours
   inpainting=(2e-3, 10, 100, 1251, 0.0, 0.05, 0.05),
+  context_encoder=(2e-3, 10, 100, 1251, 0.0, 0.05, 0.05),
 )
 
 
@@ -241,6 +242,9 @@ SIZES["cmae"] = dict(
   predictor=dense(256, 1536) + dense(1536, 256, bias=False) + 2 * 1536,
 )
 SIZES["mff"] = SIZES["mae"] | dict(encoder=SIZES["mae"]["encoder"] + 5 * dense(768, 768) + 6)
+SIZES["context_encoder"] = SIZES["inpainting"] | dict(
+  discriminator=16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512) + 64 + 2 * (128 + 256 + 512) + dense(7 * 7 * 512, 1)
+)
 SIZES["mixed_barlow_twins"] = SIZES["barlow_twins"]
 
 

@@ -21,6 +21,7 @@ FACTS = masked.FACTS | distillation.FACTS | convolutional.FACTS
 # Presets without a table: there is no code of the authors' to hold them against, or nothing but the loss is theirs.
 OURS = dict(
   colorization="network, optimizer and views are ours",
+  context_encoder="all but the discriminator is ours, as of `inpainting`",
   efficient_train="of its variant for MAE no code was published; the base is that of `mae`",
   inpainting="network, optimizer and views are ours",
   jigsaw="network and optimizer are ours",

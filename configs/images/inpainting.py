@@ -1,7 +1,8 @@
 """Context encoder: fill one large hole in an image.
 
 Pathak, Krahenbuhl, Donahue, Darrell, Efros, "Context Encoders: Feature Learning by Inpainting", arXiv 1604.07379; code
-pathak22/context-encoder. Of the two losses this has the squared error of the hidden pixels, not the adversarial one.
+pathak22/context-encoder. Of the two losses this has the squared error of the hidden pixels; `context_encoder` has the
+adversarial one, too.
 
     demo       width 96, depth 4, crops of 32 px, patch 4, a quarter of the area at a random place, on a CPU
     cifar10    our choice: native 32 px, patch 4, the same hole

@@ -1,5 +1,6 @@
 """Losses: pure functions of arrays, `loss(*arrays, *, numbers) -> (scalar, metrics)`."""
 
+from jssl.losses.adversarial import adversarial_loss
 from jssl.losses.clustering import cluster_loss, relational_loss
 from jssl.losses.colorization import color_bins_loss
 from jssl.losses.contrastive import info_nce_loss, nt_xent_loss, supervised_contrastive_loss
@@ -18,6 +19,7 @@ from jssl.losses.supervised import soft_cross_entropy_loss, softmax_cross_entrop
 from jssl.losses.whitening import w_mse_loss
 
 __all__ = [
+  "adversarial_loss",
   "barlow_twins_loss",
   "cluster_loss",
   "color_bins_loss",

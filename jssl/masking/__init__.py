@@ -3,7 +3,7 @@
 from jssl.masking.blocks import block_mask, stratified_block_mask
 from jssl.masking.distortions import alien_blocks, distort
 from jssl.masking.gmml import alien_replace, gmml_corrupt, pixel_to_patch_mask
-from jssl.masking.hole import hole
+from jssl.masking.hole import hole, in_hole
 from jssl.masking.mixing import mix_patches
 from jssl.masking.multi_block import multi_block_mask
 from jssl.masking.random import cell_mask, random_patch_mask
@@ -18,6 +18,7 @@ __all__ = [
   "distort",
   "gmml_corrupt",
   "hole",
+  "in_hole",
   "mix_patches",
   "multi_block_mask",
   "pixel_to_patch_mask",

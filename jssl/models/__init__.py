@@ -5,6 +5,7 @@ Backbones return `(features, out)` with every intermediate by name, heads an arr
 
 from jssl.models.convnext import convnext
 from jssl.models.decoders import mae_decoder, query_decoder
+from jssl.models.discriminator import discriminator
 from jssl.models.heads import color_head, linear_head, mlp_head, probe_head, reconstruction_head
 from jssl.models.network import count_parameters, Network
 from jssl.models.predictors import jepa_predictor
@@ -22,6 +23,7 @@ __all__ = [
   "convnext",
   "count_parameters",
   "dino_head",
+  "discriminator",
   "jepa_predictor",
   "linear_head",
   "mae_decoder",

@@ -32,6 +32,7 @@ PREDICTION = dict(prediction=TOKENS, target=TOKENS, mask=MASK)
 
 # loss -> its arrays, and the numbers that it needs.
 GOOD = {
+  "adversarial_loss": (dict(logits=floats(BATCH)), dict(real=True)),
   "barlow_twins_loss": (PAIR, dict(lambd=0.1)),
   "cluster_loss": (dict(embeddings=Z, labels=integers(BATCH, 2), centroids=floats(2, 5, DIM)), {}),
   "color_bins_loss": (dict(logits=floats(BATCH, PATCHES, 12), **COLORS), {}),
@@ -67,6 +68,7 @@ GOOD = {
 
 # What a loss takes although it looks like a slip.
 ALLOWED = {
+  **{("adversarial_loss", "logits", how): "any number of images" for how in ("one row", "a row less")},
   ("mean_entropy_loss", "logits", "an axis more"): "patches are averaged too",
   ("masked_l1_loss", "mask", "an axis less"): "one mask an image",
   ("masked_mse_loss", "mask", "an axis less"): "one mask an image",

@@ -53,6 +53,11 @@ TABLE = {
     dict(area=(0.0, 1.0, -0.1), fill=("grey", ()), align=(0, 6, 1.5), block_max=(0.0, 1.5), max_blocks=(0, 20)),
   ),
   "hole": (dict(image=IMAGE), {}, dict(side=(0.0, 1.0, 0.01), place=("middle",))),
+  "in_hole": (
+    dict(patches=jnp.zeros((25, 48)), mask=jnp.zeros((20, 20), bool)),
+    dict(patch=4, side=0.5),
+    dict(patch=(0, 1.5, 3), side=(0.0, 1.0, 0.01)),
+  ),
   "mix_patches": (dict(image=IMAGES, mask=PATCHES), dict(patch=4), dict(patch=(0, 4.0, 5))),
   "multi_block_mask": (
     {},

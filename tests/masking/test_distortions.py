@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jssl import masking
+from jssl.arrays import patchify, unpatchify
 from jssl.masking import distortions
 
 KEYS = jax.random.split(jax.random.key(0, impl="threefry2x32"), 1000)
@@ -88,6 +89,20 @@ def test_a_hole_in_the_middle():
   want = np.zeros((8, 8), bool)
   want[2:6, 2:6] = True
   np.testing.assert_array_equal(out["mask"], want)
+
+
+def test_what_is_in_a_hole_and_where_its_gradient_goes():
+  image = np.arange(12 * 20 * 2, dtype=np.float32).reshape(12, 20, 2)
+  patches = patchify(image[None], patch=4)[0]
+  in_hole = functools.partial(masking.in_hole, None, patch=4, side=0.5)
+  looks = jax.jit(jax.value_and_grad(lambda x, mask: jnp.sum(in_hole(x, mask) ** 2)))
+  for key in KEYS[:5]:
+    mask = masking.hole(key, image)["mask"]
+    want = image[np.asarray(mask)].reshape(6, 10, 2)
+    np.testing.assert_array_equal(in_hole(patches, mask), want)
+    value, gradient = looks(patches, mask)
+    np.testing.assert_allclose(value, np.sum(want.astype(np.float64) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(unpatchify(gradient[None], grid=(3, 5), patch=4)[0], 2 * image * np.asarray(mask)[..., None])
 
 
 @pytest.mark.parametrize("numbers", [dict(place="middle"), dict(side=1.0), dict(side=0.1)])
