@@ -59,7 +59,7 @@ def test_backbones_that_return_a_dict_or_an_array():
   decoder = Network(mae_decoder(patch_size=4, width=8, depth=1, num_heads=2))
   arrays = jnp.ones((2, 3, 6)), jnp.tile(jnp.arange(4), (2, 1))
   out = jax.eval_shape(lambda: decoder.init_with_output(jax.random.key(0), *arrays)[0])
-  assert set(out) == {"pixels", "tokens"}
+  assert set(out) == {"mean", "pixels", "tokens"}
   predictor = Network(mlp_head(hidden=4, output=3, layers=2), dict(z=linear_head(output=2)), dict(z=("features",)))
   out = jax.eval_shape(lambda: predictor.init_with_output(jax.random.key(0), jnp.ones((2, 6)))[0])
   assert {name: array.shape for name, array in out.items()} == dict(features=(2, 3), z=(2, 2))
