@@ -54,6 +54,11 @@ def in_hole(rng: jax.Array | None, patches: jax.Array, mask: jax.Array, *, patch
 
   Raises:
     ValueError: the patches do not fill the mask, or there is no hole of this side.
+
+  Example:
+
+    >>> in_hole(None, jnp.arange(4.0)[:, None], jnp.array([[False, False], [False, True]]), patch=1).tolist()
+    [[[3.0]]]
   """
   del rng
   check_arrays("in_hole", patches=(patches, "float [patches, pixels]"), mask=(mask, "bool [height, width]"))

@@ -77,6 +77,7 @@ def test_outputs_by_name():
     patch_tokens=(3, 6, 16),
     mean=(3, 16),
     readout=(3, 6, 16),
+    readout_tokens=(3, 9, 16),
     block01=(3, 9, 16),
     block02=(3, 9, 16),
   )
