@@ -28,6 +28,7 @@ from PIL import Image
 
 from jssl import config as configs
 from jssl import data, logging, losses, study
+from jssl.arrays import patchify
 from jssl.configs import common
 from jssl.errors import ConfigError
 
@@ -177,9 +178,7 @@ def patch_objects(segments, *, patch: int):
   Returns:
     int32 `[batch, patches]`.
   """
-  batch, height, width = segments.shape
-  cut = segments.reshape(batch, height // patch, patch, width // patch, patch).transpose(0, 1, 3, 2, 4)
-  counts = (cut.reshape(batch, -1, patch * patch, 1) == jnp.arange(16)).sum(2)
+  counts = (patchify(segments[..., None], patch=patch)[..., None] == jnp.arange(16)).sum(2)
   return counts.argmax(-1).astype(jnp.int32)
 
 

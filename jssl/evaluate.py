@@ -93,18 +93,21 @@ def evaluate(
 
 def _tell_of_other_data(workdir, config, numbers) -> None:
   """Warns where a run of the user's own data is evaluated on others, which its config names."""
-  splits = {split for name in numbers for split in protocols.find_protocol(name).splits}
-  names = {config.evaluation[_SPLITS[split]].name for split in splits if split in _SPLITS}
-  trained = config.data.name
+  names, trained = {config.evaluation[_SPLITS[split]].name for split in _needed(numbers)}, config.data.name
   if (workdirs.read_record(workdir).get("data") or {}).get("given"):
-    message = "%s was trained on data handed to it, which config.json cannot name: it is evaluated on %s"
-    message += "; evaluate(workdir, train=..., test=...) takes data of your own"
+    own = "data handed to it, which config.json cannot name"
+    remedy = "evaluate(workdir, train=..., test=...) takes data of your own"
   elif ":" in trained and names and trained not in names:
-    message = f"%s was trained on {trained}: it is evaluated on %s"
-    message += f"; --config.evaluation.train.name={trained} (and test.name) evaluates it on them"
+    own, remedy = trained, f"--config.evaluation.train.name={trained} (and test.name) evaluates it on them"
   else:
     return
-  logging.log.warning(message, workdir, ", ".join(sorted(names)) or "what config.evaluation names")
+  others = ", ".join(sorted(names)) or "what config.evaluation names"
+  logging.log.warning("%s was trained on %s: it is evaluated on %s; %s", workdir, own, others, remedy)
+
+
+def _needed(numbers) -> set[str]:
+  """The splits that the protocols say they need."""
+  return {split for name in numbers for split in protocols.find_protocol(name).splits}
 
 
 def _source(value: Given, key: str) -> data.Source:
@@ -155,7 +158,7 @@ def _named_baselines(baselines) -> tuple[str, ...]:
 
 def _splits(config, given, numbers) -> EvaluationData:
   """The splits that the protocols need: what is given, or what the config names, which is loaded when it is read."""
-  needed = {split for name in numbers for split in protocols.find_protocol(name).splits}
+  needed = _needed(numbers)
   needed |= set(_SPLITS) if any(":" in name for name in numbers) else set()
   found = {}
   for split in needed:

@@ -3,7 +3,7 @@
 Noroozi, Favaro, "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles", arXiv 1603.09246. Every tile
 goes through one network by itself; a small one sees the features of all nine in the order of their places.
 
-    demo       width 64, depth 3, tiles of 16 px, patch 8, 24 orders, on a CPU
+    demo       width 64, depth 3, tiles of 16 px, patch 4, 24 orders, on a CPU
     cifar10    our choice: tiles of 16 px from images at twice their size, patch 4, 100 orders
     imagenet   ViT-S/16 on tiles of 64 px, 1000 orders as in the paper, 70 epochs at batch 256 as in its code for Caffe and
                in bbrattoli/JigsawPuzzlePytorch; the optimizer is our choice

@@ -20,7 +20,7 @@ import shlex
 import sys
 
 from jssl import config as configs
-from jssl import explain, graph, study
+from jssl import explain, graph, logging, study
 from jssl.errors import ConfigError, nearest
 from jssl.nodes import make_node, Pass, STAGES
 from jssl.schedules import Horizon
@@ -140,10 +140,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _explain(arms, cells, only) -> int:
   """Prints what the cells' methods are."""
+  logging.setup()
   try:
-    for name, config in arms().items():
-      if name in (only or cells):
-        print(f"== {name}: {' '.join(cells[name])}\n{explain.explain(Trainer(config))}\n")
+    made = arms()
+    for name in only or made:
+      print(f"== {name}: {' '.join(cells[name])}\n{explain.explain(Trainer(made[name]))}\n")
   except ConfigError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -23,7 +23,6 @@ from jssl import data, extract, logging, study, transfer
 from jssl.configs import common
 from jssl.data import algebra, sprites
 from jssl.data.sampling import uniform
-from jssl.errors import ConfigError
 from jssl.evaluation import transferability
 from jssl.study.runner import arm_hash
 
@@ -315,22 +314,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=f"default {default}")
   arguments = parser.parse_args(argv)
   budget = Budget(**{name: getattr(arguments, name) for name in Budget._fields})
-  logging.setup()
-  try:
-    ledger = study.run(
+  return study.execute(
+    arguments,
+    lambda: dict(
       arms={ARM: dict(budget=budget._asdict(), runs={name: arm_hash(one) for name, one in runs(budget).items()})},
       measure=Ranked(places=study.places(arguments), budget=budget),
       claims=claims(),
       about=dict(paper="PED", url="https://arxiv.org/abs/2308.15074"),
       regime=REGIME.folder,
       table=table,
-      **study.options(arguments),
-    )
-  except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  print(table(ledger.rows()))
-  return 0
+    ),
+  )
 
 
 if __name__ == "__main__":
