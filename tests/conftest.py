@@ -11,6 +11,7 @@ import tempfile
 import time
 
 from hypothesis import settings
+import numpy as np
 import pytest
 
 settings.register_profile("repeatable", max_examples=60, deadline=None, derandomize=True)
@@ -38,6 +39,14 @@ def the_log_as_it_was():
   yield
   log.handlers[:], log.propagate = before[:2]
   log.setLevel(before[2])
+
+
+@pytest.fixture(autouse=True)
+def the_same_draws(request):
+  """A test file's RNG starts anew for each test, which draws the same in any order and in any process."""
+  rng = getattr(getattr(request.node, "module", None), "RNG", None)
+  if rng is not None:
+    rng.bit_generator.state = np.random.default_rng(1).bit_generator.state
 
 
 @pytest.fixture(autouse=True)

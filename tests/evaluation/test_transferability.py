@@ -106,12 +106,15 @@ def test_parc_is_spearmans_correlation_of_all_pairs():
 
 
 def test_parc_draws_of_each_class_its_share():
-  """Of 60 copies of three points nothing changes by which of them are drawn."""
-  features = np.eye(6)[LABELS] + 1e-3 * RNG.normal(size=(60, 6))
-  few = transferability.parc_score(features, LABELS, dims=2, examples=12, seed=1)
-  kept = [0, 1, 2, 3, 4, 5, 30, 31, 32, 33, 50, 51]
-  assert few == pytest.approx(transferability.parc_score(features[kept], LABELS[kept], dims=2), abs=2.0)
-  assert few == transferability.parc_score(features, LABELS, dims=2, examples=12, seed=1)
+  """Where no class comes near another, all that counts is how many pairs are of one class."""
+  labels = np.repeat(np.arange(5), (30, 20, 20, 10, 10))
+  features = np.eye(5)[labels] + 1e-3 * RNG.normal(size=(90, 5))
+  few = transferability.parc_score(features, labels, dims=4, examples=18, seed=1)
+  shares = np.concatenate([np.flatnonzero(labels == c)[:share] for c, share in enumerate((6, 4, 4, 2, 2))])
+  equal = np.concatenate([np.flatnonzero(labels == c)[:4] for c in range(5)])
+  assert few == pytest.approx(transferability.parc_score(features[shares], labels[shares], dims=4), rel=1e-12)
+  assert few != pytest.approx(transferability.parc_score(features[equal], labels[equal], dims=4), abs=1.0)
+  assert few == transferability.parc_score(features, labels, dims=4, examples=18, seed=1)
 
 
 @pytest.mark.parametrize("spherical", [False, True])
