@@ -367,13 +367,19 @@ def network_arrays(variables: dict[str, Any], network: str) -> tuple[dict, dict]
   return params, parts["stats"]
 
 
-def fill(source: str, tree, found: dict[str, np.ndarray]):
+def fill(source: str, tree, found: dict[str, np.ndarray], place: str = "this config"):
   """A tree like `tree` (arrays or their shapes) with the values of `found`, by name; both must have the same names.
+
+  Args:
+    source: what `found` is called in errors.
+    tree: which names there must be.
+    found: their values.
+    place: what `tree` is called.
 
   Raises:
     ConfigError: with what each side has and the other has not.
   """
-  require_same(source, found, "this config", named_leaves(tree))
+  require_same(source, found, place, named_leaves(tree))
   leaves = [found[name] for name in named_leaves(tree)]
   return jax.tree.unflatten(jax.tree.structure(tree), [jax.numpy.asarray(x) for x in leaves])
 

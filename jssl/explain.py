@@ -42,20 +42,20 @@ def _networks(trainer) -> str:
     note = "trained" if network.trained else (f"EMA of {network.ema_of}" if network.ema_of else "frozen")
     if network.load:
       note += f", from {network.load.run}"
-      found.append(_loaded(name, network, trainer.abstract))
+      found.append(_loaded(network, trainer.abstract))
     note += f", starts near {network.interpolated[0]}" if network.interpolated else ""
     rows.append((name, f"{count_parameters(params):,}", note))
   return "\n".join([_table(rows), *found])
 
 
-def _loaded(name: str, network, variables) -> str:
-  """What of a network comes from another run; or that this run is not there yet."""
-  params = (variables.params if network.trained else variables.teachers)[name]
+def _loaded(network, variables) -> str:
+  """What of a network comes from elsewhere; or that this is not there yet."""
+  params = (variables.params if network.trained else variables.teachers)[network.name]
   try:
-    return str(warm_start.load_network(name, network.load, params, variables.stats[name])[2])
+    return str(warm_start.load_network(network, params, variables.stats[network.name])[2])
   except ConfigError as error:
     if not warm_start.is_there(network.load):
-      return f"network '{name}': {error}"
+      return f"network '{network.name}': {error}"
     raise
 
 

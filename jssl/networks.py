@@ -12,30 +12,56 @@ import jax.numpy as jnp
 from jssl import nodes, schedules
 from jssl.environment import name_key
 from jssl.errors import check_boolean, ConfigError, nearest
+from jssl.interop import CHANNELS, FORMATS
 from jssl.models.network import Network
 
 _OPTIONS = ("fn", "heads", "ema", "decay", "frozen", "load", "near")
 
 
 class Load(NamedTuple):
-  """Where a network's start comes from: the config's `load`, a string or `dict(run=, only=, rename=)`.
+  """Where a network's start comes from: the config's `load`, a string or `dict(run=, only=, rename=, channels=)`.
+
+  In a string a last `:backbone`, after the network or the file, stands for `only=("^backbone/",)`.
 
   Attributes:
-    run: `"workdir:network"`, or `"workdir@step:network"` for another checkpoint than the last.
+    run: `"workdir:network"`, or `"workdir@step:network"` for another checkpoint than the last; or public weights,
+      `"format:path"` or `"format:path:part"`, see `jssl.interop.load`. Such a path has a slash or a dot in it.
     only: regular expressions; parameters and statistics whose name here has one of them in it come from there, and the
       others are drawn. Empty: all come from there.
     rename: `(pattern, replacement)` pairs, by which the names there become names here, in the manner of `re.sub`.
+    channels: how the first convolution is made fit for images of another number of channels, see
+      `jssl.interop.adapt_channels`; None: that is an error.
   """
 
   run: str
   only: tuple[str, ...] = ()
   rename: tuple[tuple[str, str], ...] = ()
+  channels: str | None = None
 
   def place(self) -> tuple[str, int | None, str]:
     """Workdir, step (None: the last), and network."""
     workdir, _, network = self.run.rpartition(":")
     place, at, step = workdir.rpartition("@")
     return (place, int(step), network) if at and step.isdigit() else (workdir, None, network)
+
+  def public(self) -> tuple[str, str, str | None] | None:
+    """Format, path and part (None: the only one) of public weights; None for a run's network."""
+    form, _, rest = self.run.partition(":")
+    if form not in FORMATS or not _is_path(rest):
+      return None
+    path, colon, part = rest.rpartition(":")
+    return (form, path, part) if colon and not _is_path(part) else (form, rest, None)
+
+  @property
+  def complete(self) -> bool:
+    """Whether it says where from."""
+    workdir, _, network = self.place()
+    return self.public() is not None or bool(workdir and network and "/" not in network)
+
+
+def _is_path(text: str) -> bool:
+  """Whether it cannot be the name of a network."""
+  return "/" in text or "." in text
 
 
 class NetworkSpec(NamedTuple):
@@ -100,9 +126,12 @@ def _load(where: str, value: Any) -> Load | None:
   for key in entry:
     if key not in Load._fields:
       raise ConfigError(f"{where}: unknown key '{key}'; {nearest(key, Load._fields)}")
-  only, rename = entry.get("only", ()), entry.get("rename", ())
-  if not isinstance(entry.get("run"), str) or not all(Load(entry["run"]).place()[::2]):
-    raise ConfigError(f"{where}: write 'workdir:network' or 'workdir@step:network', not {entry.get('run')!r}")
+  only, rename, channels = entry.get("only", ()), entry.get("rename", ()), entry.get("channels")
+  if not isinstance(entry.get("run"), str) or not Load(entry["run"]).complete:
+    known = f"'workdir:network', 'workdir@step:network' or 'format:path' of {', '.join(FORMATS)}"
+    raise ConfigError(f"{where}: write {known}, not {entry.get('run')!r}")
+  if channels is not None and channels not in CHANNELS:
+    raise ConfigError(f"{where}.channels={channels!r}: {nearest(str(channels), CHANNELS)}")
   if isinstance(only, str) or not all(isinstance(pattern, str) for pattern in only):
     raise ConfigError(f"{where}.only={only!r}: give regular expressions, such as ('^backbone/',)")
   if isinstance(rename, str) or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in rename):
@@ -112,7 +141,14 @@ def _load(where: str, value: Any) -> Load | None:
       re.compile(pattern)
     except re.error as error:
       raise ConfigError(f"{where}: '{pattern}' is no regular expression: {error}") from error
-  return Load(entry["run"], tuple(only), tuple((pattern, replacement) for pattern, replacement in rename))
+  run, colon, last = entry["run"].rpartition(":")
+  if not (colon and last == "backbone" and Load(run).complete):
+    run = entry["run"]
+  elif only:
+    raise ConfigError(f"{where}: ':backbone' and `only` both say what is taken: write one of them")
+  else:
+    only = ("^backbone/",)
+  return Load(run, tuple(only), tuple((pattern, replacement) for pattern, replacement in rename), channels)
 
 
 def _check_interpolated(spec: NetworkSpec, specs: Mapping[str, NetworkSpec]) -> None:

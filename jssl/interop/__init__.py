@@ -1,5 +1,6 @@
-"""Weights from elsewhere, under jssl's names: NumPy arrays in, parameters out; no other framework is imported."""
+"""Public weights as networks of jssl: `load` reads files of Hugging Face, DINO, DINOv2, iBOT, I-JEPA, MAE, MoCo v3, timm."""
 
-from jssl.interop import huggingface
+from jssl.interop.fit import adapt_channels, CHANNELS
+from jssl.interop.load import FORMATS, load, Pretrained
 
-__all__ = ["huggingface"]
+__all__ = ["CHANNELS", "FORMATS", "Pretrained", "adapt_channels", "load"]

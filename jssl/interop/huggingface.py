@@ -1,53 +1,40 @@
-"""Weights of Hugging Face's transformers as jssl's variables, by the names that the files on the hub have.
-
-    from safetensors.numpy import load_file
-    module = models.vit(variant="S/14", image_size=518, layer_scale=1.0, mask_token=True, position_offset=0.0)
-    like = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 518, 518, 3), "float32"))
-    variables = huggingface.vit(load_file("model.safetensors"), like)
-
-A file holds arrays, not the numbers of its model; these go with them, beside sizes:
+"""Models of Hugging Face's transformers, as `save_pretrained` and the hub have them: a folder with `config.json`.
 
 | transformers | jssl |
 |---|---|
-| ViTModel, ViTMSNModel | `vit` |
-| ViTMAEForPreTraining | `vit(position="sincos2d")`, `mae_decoder` |
-| BeitForMaskedImageModeling, SimMIM's ViT | `vit(position="relative_bias", layer_scale=0.1, mask_token=True)` |
-| BeitModel, Data2VecVisionModel, pooled | `vit(position="block_relative_bias", layer_scale=0.1, fc_norm=True)` |
+| ViTModel, DeiTModel, ViTMSNModel | `vit` |
+| ViTMAEForPreTraining | parts `encoder`, `vit`, and `decoder`, `mae_decoder` |
+| BeitForMaskedImageModeling, SimMIM's ViT | `vit(position="relative_bias")` |
+| BeitModel, Data2VecVisionModel, pooled | `vit(position="block_relative_bias", fc_norm=True)` |
 | IJepaModel | `vit(cls_token=False)` |
-| Dinov2Model | `vit(layer_scale=1.0, mask_token=True, position_offset=0.0)` |
-| Dinov2WithRegistersModel | the same with `registers=4, position_antialias=True` |
+| Dinov2Model, Dinov2WithRegistersModel | `vit(layer_scale=..., mask_token=True, registers=...)` |
 | SwinModel, SwinForMaskedImageModeling | `swin` |
-| ConvNextModel, ConvNextV2Model | `convnext`, `convnext(grn=True, layer_scale=None)` |
+| ConvNextModel, ConvNextV2Model | `convnext` |
 | ResNetModel | `resnet` |
 
 `layer_norm_eps` is that of the model's config: 1e-12 for many, where the authors' code has 1e-6. Heads and poolers of
-other tasks are left out (the LayerNorm of BEiT's pooler is `fc_norm`). What else a file has and the module has not, or
-the other way round, is an error.
+other tasks stay behind (the LayerNorm of BEiT's pooler is `fc_norm`). Mean and standard deviation are those of
+`preprocessor_config.json`.
 """
 
-from collections.abc import Mapping
-import math
+from collections.abc import Callable
 import re
 from typing import Any
 
 import numpy as np
 
-from jssl.errors import ConfigError
-from jssl.interop.names import convert, Rule
-from jssl.models.positions import sincos
+from jssl.errors import ConfigError, nearest
+from jssl.interop.files import Contents
+from jssl.interop.formats import Described, Format, image_input, Part, under, Weights
+from jssl.interop.mae import require_sincos
+from jssl.interop.names import Rule
+from jssl.interop.torch_vit import input_tokens
 
-Weights = Mapping[str, np.ndarray]
-
-SOURCE = "Hugging Face's weights"
 # What stands before a backbone's names where it is part of a larger model.
-_BASE = re.compile(r"^(beit|convnext|convnextv2|data2vec_vision|deit|dinov2|dinov2_with_registers|ijepa|resnet|swin|vit)\.")
+_BASE = "beit|convnext|convnextv2|data2vec_vision|deit|dinov2|dinov2_with_registers|ijepa|resnet|swin|vit"
 _WB = r"\.(weight|bias)"
-_HEADS: tuple[Rule, ...] = (
-  (r"(classifier|cls_classifier|distillation_classifier|lm_head|pooler\.dense)\..*", None),
-  (r"decoder\..*", None),
-  (r".*relative_position_index", None),
-  (r".*num_batches_tracked", None),
-)
+_GELU = dict(gelu="exact", gelu_pytorch_tanh="tanh", gelu_new="tanh")
+_NO_WEIGHTS: tuple[Rule, ...] = ((r".*relative_position_index", None), (r".*num_batches_tracked", None))
 
 
 def _blocks(prefix: str, to: str) -> tuple[Rule, ...]:
@@ -71,65 +58,137 @@ def _blocks(prefix: str, to: str) -> tuple[Rule, ...]:
   )
 
 
-def vit(weights: Weights, like: Any) -> Any:
-  """Variables of `jssl.models.vit` from those of ViT, DeiT, MAE's encoder, BEiT, data2vec, MSN, I-JEPA or DINOv2.
+_VIT: tuple[Rule, ...] = under(
+  "backbone/",
+  (
+    (r"embeddings\.cls_token", "cls"),
+    (r"embeddings\.cls_position", "cls_position"),
+    (r"embeddings\.mask_token", "mask_token"),
+    (r"embeddings\.register_tokens", "registers"),
+    (r"embeddings\.position_embeddings", "pos_embedding"),
+    (r"embeddings\.patch_embeddings\.projection" + _WB, r"embedding/\1"),
+    (r"encoder\.relative_position_bias\.relative_position_bias_table", "relative_position_bias"),
+    (r"layernorm" + _WB, r"Transformer/encoder_norm/\1"),
+    (r"pooler\.layernorm" + _WB, r"fc_norm/\1"),
+    *_blocks(r"encoder\.layer", "Transformer/"),
+    *_NO_WEIGHTS,
+  ),
+)
+_DECODER: tuple[Rule, ...] = under(
+  "backbone/",
+  (
+    (r"mask_token", "mask_token"),
+    (r"decoder_embed" + _WB, r"embedding/\1"),
+    (r"decoder_norm" + _WB, r"Transformer/encoder_norm/\1"),
+    (r"decoder_pred" + _WB, r"head/\1"),
+    # transformers 5 writes the second of the two names, and reads both.
+    *_blocks(r"(?:decoder_layers|decoder_encoder\.layer)", "Transformer/"),
+  ),
+)
+_SWIN: tuple[Rule, ...] = under(
+  "backbone/",
+  (
+    (r"embeddings\.mask_token", "mask_token"),
+    (r"embeddings\.norm" + _WB, r"embedding_norm/\1"),
+    (r"embeddings\.patch_embeddings\.projection" + _WB, r"embedding/\1"),
+    (r"layernorm" + _WB, r"norm/\1"),
+    *_blocks(r"encoder\.layer", ""),
+    *_NO_WEIGHTS,
+  ),
+)
+_STAGE, _TO_STAGE = r"encoder\.stages\.(\d+)\.layers\.(\d+)\.", r"stages_\1_\2/"
+_CONVNEXT: tuple[Rule, ...] = under(
+  "backbone/",
+  (
+    (r"embeddings\.patch_embeddings" + _WB, r"downsample_layers_0_0/\1"),
+    (r"embeddings\.layernorm" + _WB, r"downsample_layers_0_1/\1"),
+    (r"encoder\.stages\.(\d+)\.downsampling_layer\.(\d)" + _WB, r"downsample_layers_\1_\2/\3"),
+    (_STAGE + r"(dwconv|pwconv1|pwconv2)" + _WB, _TO_STAGE + r"\3/\4"),
+    (_STAGE + r"layernorm" + _WB, _TO_STAGE + r"norm/\3"),
+    (_STAGE + r"layer_scale_parameter", _TO_STAGE + "gamma"),
+    (_STAGE + r"grn\.weight", _TO_STAGE + "grn/gamma"),
+    (_STAGE + r"grn\.bias", _TO_STAGE + "grn/beta"),
+    (r"layernorm" + _WB, r"norm/\1"),
+  ),
+)
+_CONV = {"convolution": "conv{}", "normalization": "bn{}"}
+_SHORTCUT = {"convolution": "downsample_0", "normalization": "downsample_1"}
+_LEAF = r"\.(convolution|normalization)\.(weight|bias|running_\w+)"
+_RESNET: tuple[Rule, ...] = under(
+  "backbone/",
+  (
+    (r"embedder\.embedder" + _LEAF, lambda m: f"{_CONV[m[1]].format(1)}/{m[2]}"),
+    (_STAGE + r"shortcut" + _LEAF, lambda m: f"layer{int(m[1]) + 1}_{m[2]}/{_SHORTCUT[m[3]]}/{m[4]}"),
+    (_STAGE + r"layer\.(\d)" + _LEAF, lambda m: f"layer{int(m[1]) + 1}_{m[2]}/{_CONV[m[4]].format(int(m[3]) + 1)}/{m[5]}"),
+    *_NO_WEIGHTS,
+  ),
+)
 
-  The class token takes its position with it, unless the module has a `cls_position`. BEiT's keys have no bias; here it
-  is 0, which changes nothing, as a softmax is blind to it.
 
-  Args:
-    weights: names to arrays, as `safetensors.numpy.load_file` reads them.
-    like: the module's variables or their shapes.
-
-  Raises:
-    ConfigError: the weights do not fit the module.
-  """
-  weights = {_BASE.sub("", name): array for name, array in weights.items()}
-  _split_positions(weights, like)
+def _vit(weights, contents, num_heads) -> Described:
+  """The keys of BEiT have no bias: here it is 0, which changes nothing, as a softmax is blind to it."""
+  del num_heads
+  config, weights = contents.config, dict(weights)
+  table = weights.pop("embeddings.position_embeddings", None)
+  cls_token = "embeddings.cls_token" in weights
+  if table is not None:
+    weights["embeddings.position_embeddings"] = table[:, int(cls_token) :]
+    if cls_token:
+      weights["embeddings.cls_position"] = table[:, :1]
   for name in [n for n in weights if n.endswith("attention.query.bias")]:
     weights.setdefault(name.replace("query", "key"), np.zeros_like(weights[name]))
-  return convert(
-    SOURCE,
-    weights,
-    like,
-    (
-      (r"embeddings\.cls_token", "cls"),
-      (r"embeddings\.cls_position", "cls_position"),
-      (r"embeddings\.mask_token", "mask_token"),
-      (r"embeddings\.register_tokens", "registers"),
-      (r"embeddings\.position_embeddings", "pos_embedding"),
-      (r"embeddings\.patch_embeddings\.projection" + _WB, r"embedding/\1"),
-      (r"encoder\.relative_position_bias\.relative_position_bias_table", "relative_position_bias"),
-      (r"layernorm" + _WB, r"Transformer/encoder_norm/\1"),
-      (r"pooler\.layernorm" + _WB, r"fc_norm/\1"),
-      *_blocks(r"encoder\.layer", "Transformer/"),
-      *_HEADS,
-    ),
+  shared = any(name.startswith("encoder.relative_position_bias") for name in weights)
+  in_blocks = any(name.endswith("relative_position_bias_table") for name in weights)
+  tables = "relative_bias" if shared else "block_relative_bias" if in_blocks else "none"
+  scaled = any(name.endswith(("layer_scale1.lambda1", "lambda_1")) for name in weights)
+  registers = weights["embeddings.register_tokens"].shape[1] if "embeddings.register_tokens" in weights else 0
+  width = _number(config, "hidden_size")
+  network = dict(
+    fn="vit",
+    image_size=_size(_number(config, "image_size")),
+    patch_size=_size(_number(config, "patch_size")),
+    width=width,
+    depth=_number(config, "num_hidden_layers"),
+    num_heads=_number(config, "num_attention_heads"),
+    mlp_ratio=config["intermediate_size"] / width if "intermediate_size" in config else _number(config, "mlp_ratio"),
+    qkv_bias=any(name.endswith(".query.bias") for name in weights),
+    position="learned" if table is not None else tables,
+    # transformers hands torch the new size.
+    position_offset=0.0,
+    position_antialias=registers > 0,
+    cls_token=cls_token,
+    cls_position=cls_token and table is not None,
+    registers=registers,
+    mask_token="embeddings.mask_token" in weights,
+    layer_scale=float(config.get("layerscale_value", config.get("layer_scale_init_value", 1.0))) if scaled else None,
+    fc_norm="pooler.layernorm.weight" in weights,
+    **_activation(config),
   )
+  return Described(network, weights, _VIT, _image(config))
 
 
-def mae_decoder(weights: Weights, like: Any) -> Any:
-  """Variables of `jssl.models.mae_decoder` from ViTMAEForPreTraining's; arguments and errors as `vit`."""
-  weights = {name: array for name, array in weights.items() if name.startswith("decoder.")}
-  _require_sincos(weights.pop("decoder.decoder_pos_embed")[:, 1:])
-  return convert(
-    SOURCE,
-    weights,
-    like,
-    (
-      (r"decoder\.mask_token", "mask_token"),
-      (r"decoder\.decoder_embed" + _WB, r"embedding/\1"),
-      (r"decoder\.decoder_norm" + _WB, r"Transformer/encoder_norm/\1"),
-      (r"decoder\.decoder_pred" + _WB, r"head/\1"),
-      # transformers 5 writes the second of the two names, and reads both.
-      *_blocks(r"decoder\.(?:decoder_layers|decoder_encoder\.layer)", "Transformer/"),
-    ),
+def _mae_decoder(weights, contents, num_heads) -> Described:
+  del num_heads
+  config, weights = contents.config, dict(weights)
+  if "decoder_pos_embed" not in weights:
+    raise ConfigError("the decoder has no decoder_pos_embed")
+  table = require_sincos(weights.pop("decoder_pos_embed")[:, 1:])
+  width = _number(config, "decoder_hidden_size")
+  network = dict(
+    fn="mae_decoder",
+    patch_size=_size(_number(config, "patch_size")),
+    width=width,
+    depth=_number(config, "decoder_num_hidden_layers"),
+    num_heads=_number(config, "decoder_num_attention_heads"),
+    mlp_ratio=_number(config, "decoder_intermediate_size") / width,
+    channels=config.get("num_channels", 3),
+    **_activation(config),
   )
+  return Described(network, weights, _DECODER, input_tokens(_number(config, "hidden_size"), 1 + table.shape[1]))
 
 
-def swin(weights: Weights, like: Any) -> Any:
-  """Variables of `jssl.models.swin` from SwinModel's or SwinForMaskedImageModeling's; arguments and errors as `vit`."""
-  weights = {_BASE.sub("", name): array for name, array in weights.items()}
+def _swin(weights, contents, num_heads) -> Described:
+  del num_heads
   block = re.compile(r"encoder\.layers\.(\d+)\.blocks\.(\d+)\.")
   places = {(int(match[1]), int(match[2])) for name in weights if (match := block.match(name))}
   numbers = {place: number for number, place in enumerate(sorted(places))}
@@ -141,80 +200,109 @@ def swin(weights: Weights, like: Any) -> Any:
       return f"encoder.layer.{numbers[int(match[1]) + 1, 0]}.merge.{name[match.end() :]}"
     return name
 
-  return convert(
-    SOURCE,
-    {through_stages(name): array for name, array in weights.items()},
-    like,
-    (
-      (r"embeddings\.mask_token", "mask_token"),
-      (r"embeddings\.norm" + _WB, r"embedding_norm/\1"),
-      (r"embeddings\.patch_embeddings\.projection" + _WB, r"embedding/\1"),
-      (r"layernorm" + _WB, r"norm/\1"),
-      *_blocks(r"encoder\.layer", ""),
-      *_HEADS,
-    ),
+  config = contents.config
+  network = dict(
+    fn="swin",
+    patch_size=_number(config, "patch_size"),
+    window=_number(config, "window_size"),
+    width=_number(config, "embed_dim"),
+    depths=tuple(_number(config, "depths")),
+    num_heads=tuple(_number(config, "num_heads")),
+    mlp_ratio=_number(config, "mlp_ratio"),
+    qkv_bias=_number(config, "qkv_bias"),
+    mask_token="embeddings.mask_token" in weights,
+    **_activation(config),
   )
+  return Described(network, {through_stages(name): x for name, x in weights.items()}, _SWIN, _image(config))
 
 
-def convnext(weights: Weights, like: Any) -> Any:
-  """Variables of `jssl.models.convnext` from ConvNextModel's or ConvNextV2Model's; arguments and errors as `vit`."""
-  block, to = r"encoder\.stages\.(\d+)\.layers\.(\d+)\.", r"stages_\1_\2/"
-  return convert(
-    SOURCE,
-    {_BASE.sub("", name): array for name, array in weights.items()},
-    like,
-    (
-      (r"embeddings\.patch_embeddings" + _WB, r"downsample_layers_0_0/\1"),
-      (r"embeddings\.layernorm" + _WB, r"downsample_layers_0_1/\1"),
-      (r"encoder\.stages\.(\d+)\.downsampling_layer\.(\d)" + _WB, r"downsample_layers_\1_\2/\3"),
-      (block + r"(dwconv|pwconv1|pwconv2)" + _WB, to + r"\3/\4"),
-      (block + r"layernorm" + _WB, to + r"norm/\3"),
-      (block + r"layer_scale_parameter", to + "gamma"),
-      (block + r"grn\.weight", to + "grn/gamma"),
-      (block + r"grn\.bias", to + "grn/beta"),
-      (r"layernorm" + _WB, r"norm/\1"),
-      *_HEADS,
-    ),
+def _convnext(weights, contents, num_heads) -> Described:
+  del num_heads
+  config = contents.config
+  scaled = any(name.endswith("layer_scale_parameter") for name in weights)
+  network = dict(
+    fn="convnext",
+    width=_number(config, "hidden_sizes")[0],
+    depths=tuple(_number(config, "depths")),
+    layer_scale=float(_number(config, "layer_scale_init_value")) if scaled else None,
+    grn=any(".grn." in name for name in weights),
+    # The blocks' LayerNorms have 1e-6 in transformers, whatever the config says.
+    **(_activation(config) | dict(layer_norm_eps=1e-6)),
   )
+  return Described(network, weights, _CONVNEXT, _image(config))
 
 
-def resnet(weights: Weights, like: Any) -> Any:
-  """Variables of `jssl.models.resnet`, statistics too, from ResNetModel's; arguments and errors as `vit`."""
-  part = {"convolution": "conv{}", "normalization": "bn{}"}
-  shortcut = {"convolution": "downsample_0", "normalization": "downsample_1"}
-  block, leaf = r"encoder\.stages\.(\d+)\.layers\.(\d+)\.", r"\.(convolution|normalization)\.(weight|bias|running_\w+)"
-  return convert(
-    SOURCE,
-    {_BASE.sub("", name): array for name, array in weights.items()},
-    like,
-    (
-      (r"embedder\.embedder" + leaf, lambda m: f"{part[m[1]].format(1)}/{m[2]}"),
-      (block + r"shortcut" + leaf, lambda m: f"layer{int(m[1]) + 1}_{m[2]}/{shortcut[m[3]]}/{m[4]}"),
-      (block + r"layer\.(\d)" + leaf, lambda m: f"layer{int(m[1]) + 1}_{m[2]}/{part[m[4]].format(int(m[3]) + 1)}/{m[5]}"),
-      *_HEADS,
-    ),
-  )
+_DEPTHS = {
+  ("basic", (2, 2, 2, 2)): 18,
+  ("basic", (3, 4, 6, 3)): 34,
+  ("bottleneck", (3, 4, 6, 3)): 50,
+  ("bottleneck", (3, 4, 23, 3)): 101,
+  ("bottleneck", (3, 8, 36, 3)): 152,
+}
 
 
-def _split_positions(weights: dict[str, np.ndarray], like: Any) -> None:
-  """Gives the class token its position, adds it where the module has no place for one; leaves learned ones of patches."""
-  table = weights.pop("embeddings.position_embeddings", None)
-  if table is None:
-    return
-  if "embeddings.cls_token" in weights:
-    if "cls_position" in like["params"]:
-      weights["embeddings.cls_position"] = table[:, :1]
-    else:
-      weights["embeddings.cls_token"] = weights["embeddings.cls_token"] + table[:, :1]
-    table = table[:, 1:]
-  if "pos_embedding" in like["params"]:
-    weights["embeddings.position_embeddings"] = table
-  else:
-    _require_sincos(table)
+def _resnet(weights, contents, num_heads) -> Described:
+  del num_heads
+  config = contents.config
+  kind = (_number(config, "layer_type"), tuple(_number(config, "depths")))
+  if kind not in _DEPTHS:
+    raise ConfigError(f"a ResNet of {kind[0]} blocks {kind[1]} is none of those of 18, 34, 50, 101 and 152 layers")
+  network = dict(fn="resnet", depth=_DEPTHS[kind], width=_number(config, "embedding_size"))
+  return Described(network, weights, _RESNET, _image(config))
 
 
-def _require_sincos(table: np.ndarray) -> None:
-  """Raises ConfigError unless `[1, patches, dim]` are the fixed positions that a module without a table uses."""
-  side = math.isqrt(table.shape[1])
-  if side**2 != table.shape[1] or not np.allclose(table[0], sincos((side, side), table.shape[2]), atol=1e-5):
-    raise ConfigError(f"{SOURCE} have positions that are not those of position='sincos2d': the module needs 'learned'")
+_FAMILIES: dict[str, Callable[[Weights, Contents, int | None], Described]] = {
+  **dict.fromkeys(("vit", "deit", "vit_msn", "vit_mae", "beit", "data2vec-vision", "ijepa"), _vit),
+  **dict.fromkeys(("dinov2", "dinov2_with_registers"), _vit),
+  "swin": _swin,
+  **dict.fromkeys(("convnext", "convnextv2"), _convnext),
+  "resnet": _resnet,
+}
+
+
+def _encoder(weights, contents, num_heads) -> Described:
+  kind = contents.config.get("model_type")
+  if kind is None:
+    raise ConfigError("there is no config.json with a model_type beside the weights")
+  if kind not in _FAMILIES:
+    raise ConfigError(f"models of transformers' type '{kind}' are not read; {nearest(kind, _FAMILIES)}")
+  return _FAMILIES[kind](weights, contents, num_heads)
+
+
+def _number(config, name: str) -> Any:
+  if name not in config:
+    raise ConfigError(f"config.json has no {name}")
+  return config[name]
+
+
+def _size(value: int | list[int]) -> int | tuple[int, ...]:
+  return value if isinstance(value, int) else tuple(value)
+
+
+def _activation(config) -> dict[str, Any]:
+  act = _number(config, "hidden_act")
+  if act not in _GELU:
+    raise ConfigError(f"hidden_act='{act}' is none of {', '.join(_GELU)}")
+  return dict(gelu=_GELU[act], layer_norm_eps=float(_number(config, "layer_norm_eps")))
+
+
+def _image(config):
+  return image_input(_size(config.get("image_size", 224)), config.get("num_channels", 3))
+
+
+def _colours(contents: Contents):
+  colours = contents.preprocessor
+  if not {"image_mean", "image_std"} <= colours.keys():
+    return None
+  return tuple(colours["image_mean"]), tuple(colours["image_std"])
+
+
+HUGGING_FACE = Format(
+  parts=dict(
+    encoder=Part(rf"(?:(?:{_BASE})\.)?((?:embeddings|embedder|encoder|layernorm|pooler\.layernorm)\..*)", _encoder),
+    decoder=Part(r"decoder\.((?:mask_token|decoder_).*)", _mae_decoder),
+  ),
+  recognised=lambda contents: "model_type" in contents.config,
+  other=rf"(?:(?:{_BASE})\.)?(?:(?:cls_|distillation_)?classifier|lm_head|pooler\.dense|decoder\.\d+)\..*",
+  colours=_colours,
+)

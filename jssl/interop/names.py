@@ -50,7 +50,7 @@ def convert(source: str, weights: Mapping[str, np.ndarray], like: Any, rules: Se
   if strangers:
     more = f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""
     raise ConfigError(f"{source}: no place is known for {', '.join(strangers[:5])}{more}")
-  return fill(source, like, found)
+  return fill(source, like, found, "the network")
 
 
 def _place(path: str, places: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Weights of Hugging Face's names: what is refused. Whole models are in tests/parity."""
+"""Weights under other names: layouts, and what is refused. Whole models are in test_load.py and in tests/parity."""
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 
 from jssl.errors import ConfigError
-from jssl.interop import huggingface
 from jssl.interop.names import convert
-from jssl.models import vit
-from jssl.models.positions import sincos
 
 LIKE = dict(
   params=dict(
@@ -51,22 +48,11 @@ def test_layouts():
   "changes, message",
   [
     ({"tail.weight": (1,)}, "theirs: no place is known for tail.weight$"),
-    ({"norm.weight": None}, r"only in this config: params/norm/scale \(4,\)"),
+    ({"norm.weight": None}, r"only in the network: params/norm/scale \(4,\)"),
     ({"norm.bias": (4,)}, r"only in theirs: params/norm/bias \(4,\)"),
-    ({"dense.weight": (5, 2)}, r"params/dense/kernel: \(2, 5\) float32 in theirs, \(2, 2, 3\) float32 in this config"),
+    ({"dense.weight": (5, 2)}, r"params/dense/kernel: \(2, 5\) float32 in theirs, \(2, 2, 3\) float32 in the network"),
   ],
 )
 def test_what_is_left_over(changes, message):
   with pytest.raises(ConfigError, match=message):
     convert("theirs", weights(**changes), LIKE, RULES)
-
-
-def test_fixed_positions_must_be_those_of_the_weights():
-  module = vit(width=8, depth=1, num_heads=2, image_size=8, patch_size=4, position="sincos2d")
-  like = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-  table = np.concatenate([np.zeros((1, 8)), sincos((2, 2), 8)])[None]
-  weights = {"vit.embeddings.cls_token": np.zeros((1, 1, 8)), "vit.embeddings.position_embeddings": table}
-  with pytest.raises(ConfigError, match="no place is known for tail"):
-    huggingface.vit(weights | {"vit.tail": table}, like)
-  with pytest.raises(ConfigError, match="the module needs 'learned'"):
-    huggingface.vit(weights | {"vit.embeddings.position_embeddings": table[:, ::-1]}, like)

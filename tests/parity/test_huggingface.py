@@ -1,13 +1,13 @@
-"""Forward passes against Hugging Face's transformers: random weights, saved as on the hub, read by `jssl.interop`."""
+"""Forward passes against Hugging Face's transformers: random weights, saved as on the hub, read by `jssl.interop.load`."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.interop import huggingface
+from jssl import interop
+from jssl.interop.load import build
 from jssl.losses import mae_loss, masked_l1_loss
-from jssl.models import convnext, mae_decoder, resnet, swin, vit
 from jssl.targets import patch_pixels
 
 torch = pytest.importorskip("torch")
@@ -16,7 +16,6 @@ safetensors = pytest.importorskip("safetensors.numpy")
 
 WIDTH, EPS = 16, 1e-6
 THEIRS = dict(hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=4)
-OURS = dict(width=WIDTH, depth=2, num_heads=2, mlp_ratio=2.0, image_size=16, patch_size=4)
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(2, 16, 16, 3)).astype(np.float32)
 MASK = RNG.random((2, 16)) < 0.4
@@ -24,7 +23,7 @@ MASK = RNG.random((2, 16)) < 0.4
 
 @pytest.fixture
 def saved(tmp_path):
-  """Gives a model weights large enough that every part of it matters, and reads what it writes to disk."""
+  """Gives a model weights large enough that every part of it matters, and returns the folder that it is written to."""
 
   def save(model):
     generator = torch.Generator().manual_seed(0)
@@ -37,7 +36,7 @@ def saved(tmp_path):
         if name.endswith(("running_mean", "running_var")):
           array.copy_(draw(array).abs() + 0.5)
     model.eval().save_pretrained(tmp_path)
-    return safetensors.load_file(tmp_path / "model.safetensors")
+    return tmp_path
 
   return save
 
@@ -48,15 +47,10 @@ def theirs(model, images, **arrays):
     return model(nchw, **{name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in arrays.items()})
 
 
-def shapes(module, *arrays):
-  return jax.eval_shape(lambda key: module.init(key, *arrays), jax.random.key(0))
-
-
-def ours(module, convert, weights, images=IMAGES, native=None, **arrays):
-  """Our outputs with their weights; `native` is of the size for which the module is made."""
-  variables = convert(weights, shapes(module, images if native is None else native))
-  features, out = jax.jit(lambda variables, arrays: module.apply(variables, images, **arrays))(variables, arrays)
-  return dict(out, features=features)
+def ours(folder, images=IMAGES, part=None, **arrays):
+  """What we make of the images: the network's numbers are those that the folder's config tells."""
+  found = interop.load(folder, part=part)
+  return jax.jit(lambda variables, arrays: found.module.apply(variables, images, **arrays))(found.variables, arrays)
 
 
 def assert_close(found, wanted, atol=1e-5):
@@ -71,31 +65,32 @@ def flat(feature_map):
 @pytest.mark.parametrize("gelu, act", [("exact", "gelu"), ("tanh", "gelu_pytorch_tanh")])
 def test_vit(saved, gelu, act):
   model = transformers.ViTModel(transformers.ViTConfig(**THEIRS, intermediate_size=32, hidden_act=act))
-  found = ours(vit(**OURS, gelu=gelu, layer_norm_eps=1e-12), huggingface.vit, saved(model))
+  found = ours(saved(model))
   wanted = theirs(model, IMAGES, output_hidden_states=True)
   assert_close(found["tokens"], wanted.last_hidden_state)
   assert_close(found["block01"], wanted.hidden_states[1])
   assert_close(found["features"], wanted.last_hidden_state[:, 0])
 
 
-def test_the_class_token_may_keep_its_position(saved):
-  weights = saved(transformers.ViTModel(transformers.ViTConfig(**THEIRS, intermediate_size=32)))
-  apart, joined = (vit(**OURS, layer_norm_eps=1e-12, cls_position=position) for position in (True, False))
-  params = huggingface.vit(weights, shapes(apart, IMAGES))["params"]
-  np.testing.assert_array_equal(params["cls_position"], weights["embeddings.position_embeddings"][:, :1])
-  found = ours(apart, huggingface.vit, weights)
-  np.testing.assert_allclose(found["tokens"], ours(joined, huggingface.vit, weights)["tokens"], atol=1e-6)
+def test_the_class_token_may_have_its_position_in_it(saved):
+  apart = interop.load(saved(transformers.ViTModel(transformers.ViTConfig(**THEIRS, intermediate_size=32))))
+  assert apart.network["cls_position"]
+  module = build(apart.network | dict(cls_position=False))
+  joined = apart.fitted(module)
+  assert "cls_position" not in joined["params"]["backbone"]
+  wanted, found = (m.apply(v, IMAGES)["tokens"] for m, v in ((apart.module, apart.variables), (module, joined)))
+  np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_vit_msn(saved):
   model = transformers.ViTMSNModel(transformers.ViTMSNConfig(**THEIRS, intermediate_size=32), use_mask_token=True)
-  found = ours(vit(**OURS, mask_token=True), huggingface.vit, saved(model), mask=MASK)
+  found = ours(saved(model), mask=MASK)
   assert_close(found["tokens"], theirs(model, IMAGES, bool_masked_pos=MASK).last_hidden_state)
 
 
 def test_ijepa(saved):
   model = transformers.IJepaModel(transformers.IJepaConfig(**THEIRS, intermediate_size=32))
-  found = ours(vit(**OURS, cls_token=False, layer_norm_eps=1e-12), huggingface.vit, saved(model))
+  found = ours(saved(model))
   wanted = theirs(model, IMAGES).last_hidden_state
   assert_close(found["patch_tokens"], wanted)
   assert_close(found["features"], wanted.mean(dim=1))
@@ -109,15 +104,11 @@ def test_dinov2(saved, registers):
     model = transformers.Dinov2WithRegistersModel(config)
   else:
     model = transformers.Dinov2Model(transformers.Dinov2Config(**THEIRS, mlp_ratio=2))
-  module = vit(
-    **OURS, layer_scale=1.0, mask_token=True, registers=registers, position_offset=0.0, position_antialias=registers > 0
-  )
-  weights = saved(model)
-  found = ours(module, huggingface.vit, weights, mask=MASK)
+  folder = saved(model)
+  found = ours(folder, mask=MASK)
   assert_close(found["tokens"], theirs(model, IMAGES, bool_masked_pos=MASK).last_hidden_state)
   small = IMAGES[:, :8, :12]
-  found = ours(module, huggingface.vit, weights, small, native=IMAGES)
-  assert_close(found["tokens"], theirs(model, small).last_hidden_state)
+  assert_close(ours(folder, small)["tokens"], theirs(model, small).last_hidden_state)
 
 
 BEIT = dict(**THEIRS, intermediate_size=32, layer_scale_init_value=0.1, layer_norm_eps=EPS)
@@ -128,9 +119,8 @@ def test_beit_as_pretrained(saved):
   model = transformers.BeitForMaskedImageModeling(
     transformers.BeitConfig(**BEIT, use_mask_token=True, use_shared_relative_position_bias=True, vocab_size=10)
   )
-  weights = saved(model)
-  module = vit(**OURS, position="relative_bias", layer_scale=0.1, mask_token=True)
-  found = ours(module, huggingface.vit, weights, mask=MASK)
+  folder = saved(model)
+  found, weights = ours(folder, mask=MASK), safetensors.load_file(folder / "model.safetensors")
   wanted = theirs(model, IMAGES, bool_masked_pos=MASK, output_hidden_states=True)
   assert_close(found["block02"], wanted.hidden_states[-1])
   logits = found["patch_tokens"] @ weights["lm_head.weight"].T + weights["lm_head.bias"]
@@ -142,8 +132,7 @@ def test_beit_and_data2vec_as_finetuned(saved, kind):
   """A table for each block; the mean of the patches is normalised, not the tokens."""
   config = getattr(transformers, f"{kind}Config")(**BEIT, use_mask_token=True, use_relative_position_bias=True)
   model = getattr(transformers, f"{kind}Model")(config, add_pooling_layer=True)
-  module = vit(**OURS, position="block_relative_bias", layer_scale=0.1, mask_token=True, fc_norm=True)
-  found = ours(module, huggingface.vit, saved(model), mask=MASK)
+  found = ours(saved(model), mask=MASK)
   wanted = theirs(model, IMAGES, bool_masked_pos=MASK)
   assert_close(found["tokens"], wanted.last_hidden_state)
   assert_close(found["features"], wanted.pooler_output)
@@ -175,16 +164,15 @@ def test_mae(saved, normalize):
   table = torch.from_numpy(mae_positions(4, WIDTH)[None])
   for positions in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
     positions.data.copy_(table)  # transformers 5 leaves them at zero in a model that loads no checkpoint
-  weights = saved(model)
+  folder = saved(model)
   noise = np.random.default_rng(2).random((2, 16)).astype(np.float32)
   wanted = theirs(model, IMAGES, noise=noise)
   order = jnp.argsort(noise, axis=1)
   restore = jnp.argsort(order, axis=1)
 
-  encoder = ours(vit(**OURS, position="sincos2d"), huggingface.vit, weights, ids_keep=order[:, :4])
-  decoder = mae_decoder(patch_size=4, width=WIDTH, depth=2, num_heads=2, mlp_ratio=2.0)
-  variables = huggingface.mae_decoder(weights, shapes(decoder, encoder["tokens"], restore))
-  out = jax.jit(decoder.apply)(variables, encoder["tokens"], restore)
+  assert interop.load(folder, part="encoder").network["position"] == "sincos2d"
+  encoder = ours(folder, part="encoder", ids_keep=order[:, :4])
+  out = ours(folder, encoder["tokens"], part="decoder", ids_restore=restore)
   assert_close(out["pixels"], wanted.logits)
   loss, _ = mae_loss(out["pixels"], patch_pixels(jnp.asarray(IMAGES), patch=4, normalize=normalize), restore >= 4)
   assert_close(loss, wanted.loss)
@@ -198,8 +186,7 @@ def test_swin(saved, size):
   """Whole windows; windows and a merging that must be padded; a last map of a single window."""
   images = np.random.default_rng(1).normal(size=(2, *size, 3)).astype(np.float32)
   model = transformers.SwinModel(transformers.SwinConfig(image_size=size[0], **SWIN))
-  module = swin(patch_size=2, width=8, depths=(2, 2), num_heads=(1, 2), window=4)
-  found, wanted = ours(module, huggingface.swin, saved(model), images), theirs(model, images)
+  found, wanted = ours(saved(model), images), theirs(model, images)
   assert_close(found["patch_tokens"], wanted.last_hidden_state)
   assert_close(found["features"], wanted.pooler_output)
 
@@ -207,12 +194,12 @@ def test_swin(saved, size):
 def test_simmim_with_swin(saved):
   """Masks of the cells of the last map, pixels of its stride, the loss up to SimMIM's normaliser."""
   model = transformers.SwinForMaskedImageModeling(transformers.SwinConfig(image_size=32, encoder_stride=4, **SWIN))
-  weights, images = saved(model), np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
+  folder, images = saved(model), np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
   mask = np.random.default_rng(2).random((2, 8, 8)) < 0.6
   patches = mask.repeat(2, axis=1).repeat(2, axis=2).reshape(2, -1)
   wanted = theirs(model, images, bool_masked_pos=patches)
-  module = swin(patch_size=2, width=8, depths=(2, 2), num_heads=(1, 2), window=4, mask_token=True)
-  by_patch, by_cell = (ours(module, huggingface.swin, weights, images, mask=m) for m in (patches, mask.reshape(2, -1)))
+  weights = safetensors.load_file(folder / "model.safetensors")
+  by_patch, by_cell = (ours(folder, images, mask=m) for m in (patches, mask.reshape(2, -1)))
   np.testing.assert_array_equal(by_patch["patch_tokens"], by_cell["patch_tokens"])
   # torch's pixel shuffle has channel, row, column.
   order = lambda array: array.reshape(3, 16, -1).transpose(1, 0, 2).reshape(48, -1)
@@ -228,9 +215,8 @@ def test_convnext(saved, version):
     model = transformers.ConvNextModel(transformers.ConvNextConfig(**sizes))
   else:
     model = transformers.ConvNextV2Model(transformers.ConvNextV2Config(**sizes))
-  module = convnext(width=8, depths=(1, 2, 1), grn=version == 2, layer_scale=1e-6 if version == 1 else None)
   images = np.random.default_rng(1).normal(size=(2, 32, 48, 3)).astype(np.float32)
-  found, wanted = ours(module, huggingface.convnext, saved(model), images), theirs(model, images)
+  found, wanted = ours(saved(model), images), theirs(model, images)
   assert_close(found["stage3"].reshape(2, 6, 32), flat(wanted.last_hidden_state))
   assert_close(found["features"], wanted.pooler_output)
 
@@ -245,9 +231,9 @@ def test_resnet(saved, depth):
     )
   )
   images = np.random.default_rng(1).normal(size=(2, 67, 45, 3)).astype(np.float32)
-  module = resnet(depth=depth, width=4)
-  found, wanted = ours(module, huggingface.resnet, saved(model), images), theirs(model, images)
+  folder = saved(model)
+  found, wanted = ours(folder, images), theirs(model, images)
   scale = float(wanted.last_hidden_state.abs().max())
   assert_close(found["patch_tokens"] / scale, flat(wanted.last_hidden_state) / scale)
   assert_close(found["features"] / scale, wanted.pooler_output[:, :, 0, 0] / scale)
-  assert module.grid(images.shape) == wanted.last_hidden_state.shape[2:]
+  assert interop.load(folder).module.grid(images.shape) == wanted.last_hidden_state.shape[2:]

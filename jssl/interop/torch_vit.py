@@ -1,0 +1,151 @@
+"""The names that the ViTs of timm, DeiT, DINO, DINOv2, iBOT, MAE, MoCo v3 and I-JEPA share."""
+
+from collections.abc import Mapping
+import math
+import re
+from typing import Any
+
+import jax
+import numpy as np
+
+from jssl.errors import ConfigError
+from jssl.interop.formats import Described, image_input, under, Weights
+from jssl.interop.names import Rule
+
+# Heads of the usual widths. A file does not say how many there are: all numbers fit its shapes.
+HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16, 1536: 24}
+_WB = r"\.(weight|bias)"
+
+
+def blocks(prefix: str) -> tuple[Rule, ...]:
+  """Blocks `<prefix>.<i>.`, or `<prefix>.<chunk>.<i>.` as training with FSDP saves them; query, key and value apart."""
+  at, to = rf"{prefix}\.(?:\d+\.)?(\d+)\.", r"Transformer/encoderblock_\1/"
+  attention = to + "MultiHeadDotProductAttention_0/"
+  return (
+    (at + r"attn\.(query|key|value)" + _WB, attention + r"\2/\3"),
+    (at + r"attn\.proj" + _WB, attention + r"out/\2"),
+    (at + "norm1" + _WB, to + r"LayerNorm_0/\2"),
+    (at + "norm2" + _WB, to + r"LayerNorm_1/\2"),
+    (at + r"mlp\.fc1" + _WB, to + r"MlpBlock_0/Dense_0/\2"),
+    (at + r"mlp\.fc2" + _WB, to + r"MlpBlock_0/Dense_1/\2"),
+    (at + r"ls1\.gamma", to + "layer_scale_0"),
+    (at + r"ls2\.gamma", to + "layer_scale_1"),
+  )
+
+
+RULES: tuple[Rule, ...] = under(
+  "backbone/",
+  (
+    ("cls_token", "cls"),
+    ("cls_position", "cls_position"),
+    ("pos_embed", "pos_embedding"),
+    ("mask_token|masked_embed", "mask_token"),
+    ("register_tokens|reg_token", "registers"),
+    (r"patch_embed\.proj" + _WB, r"embedding/\1"),
+    ("norm" + _WB, r"Transformer/encoder_norm/\1"),
+    ("fc_norm" + _WB, r"fc_norm/\1"),
+    (r"head\..*", None),
+    *blocks("blocks"),
+  ),
+)
+
+
+def describe(
+  weights: Weights, *, num_heads: int | None = None, heads: Mapping[int, int] | None = None, **numbers: Any
+) -> Described:
+  """A ViT as its arrays tell it.
+
+  Args:
+    weights: names of a file to arrays.
+    num_heads: of the attention; None for what is usual.
+    heads: what is usual: width to number.
+    **numbers: of `jssl.models.vit`, those that arrays do not tell.
+
+  Raises:
+    ConfigError: arrays that every ViT has are missing, positions of patches are no square grid, or the number of heads is
+      not known.
+  """
+  weights = split_qkv(weights)
+  kernel = _need(weights, "patch_embed.proj.weight")
+  if kernel.ndim != 4:
+    raise ConfigError(f"patch_embed.proj.weight {list(kernel.shape)} is no convolution of images")
+  width, channels, *patch = kernel.shape
+  table = weights.get("pos_embed")
+  prefix = "cls_token" in weights and table is not None and _is_square(table.shape[1] - 1)
+  if prefix:
+    weights["cls_position"], weights["pos_embed"] = table[:, :1], table[:, 1:]
+  side = _side(weights["pos_embed"]) if table is not None else 1
+  number, notes = heads_of(width, num_heads, HEADS if heads is None else heads)
+  network: dict[str, Any] = dict(
+    fn="vit",
+    image_size=(side * patch[0], side * patch[1]),
+    patch_size=tuple(patch),
+    width=width,
+    depth=depth_of(weights, "blocks"),
+    num_heads=number,
+    mlp_ratio=_need(weights, "blocks.0.mlp.fc1.weight", "blocks.0.0.mlp.fc1.weight").shape[0] / width,
+    qkv_bias=any(name.endswith("attn.query.bias") for name in weights),
+    position="none" if table is None else "learned",
+    cls_token="cls_token" in weights,
+    cls_position=prefix,
+    registers=sum(weights[name].shape[1] for name in ("register_tokens", "reg_token") if name in weights),
+    mask_token="mask_token" in weights or "masked_embed" in weights,
+    layer_scale=1.0 if any(name.endswith("ls1.gamma") for name in weights) else None,
+    fc_norm="fc_norm.weight" in weights,
+    gelu="exact",
+    layer_norm_eps=1e-6,
+  )
+  network |= numbers
+  return Described(network, weights, RULES, image_input(network["image_size"], channels), notes)
+
+
+def split_qkv(weights: Weights) -> dict[str, np.ndarray]:
+  """Query, key and value, which lie one upon the other in torch, under names of their own."""
+  apart = {}
+  for name, array in weights.items():
+    if ".attn.qkv." in name and array.shape[0] % 3 == 0:
+      for kind, third in zip(("query", "key", "value"), np.split(array, 3), strict=True):
+        apart[name.replace(".qkv.", f".{kind}.")] = third
+    else:
+      apart[name] = array
+  return apart
+
+
+def heads_of(width: int, given: int | None, usual: Mapping[int, int]) -> tuple[int, tuple[str, ...]]:
+  """The number of heads, and a note if it is not the usual one."""
+  number = given or usual.get(width)
+  if number is None:
+    raise ConfigError(f"how many heads a network of width {width} has is not known: give num_heads")
+  if width % number:
+    raise ConfigError(f"num_heads={number} does not divide the width {width}")
+  if usual.get(width, number) != number:
+    return number, (f"taken with {number} heads; networks of width {width} have {usual[width]} as a rule",)
+  return number, ()
+
+
+def depth_of(weights: Weights, prefix: str) -> int:
+  """One more than the largest number of a block."""
+  found = [int(match[1]) for name in weights if (match := re.match(rf"{prefix}\.(?:\d+\.)?(\d+)\.", name))]
+  return max(found, default=-1) + 1
+
+
+def input_tokens(width: int, tokens: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+  """The inputs of MAE's decoder: all tokens of one image, and the order of its patches."""
+  return (jax.ShapeDtypeStruct((1, tokens, width), np.float32), jax.ShapeDtypeStruct((1, tokens - 1), np.int32))
+
+
+def _need(weights: Weights, *names: str) -> np.ndarray:
+  for name in names:
+    if name in weights:
+      return weights[name]
+  raise ConfigError(f"there is no {names[0]} among {', '.join(sorted(weights)[:5])}, ...")
+
+
+def _is_square(number: int) -> bool:
+  return number > 0 and math.isqrt(number) ** 2 == number
+
+
+def _side(table: np.ndarray) -> int:
+  if not _is_square(table.shape[1]):
+    raise ConfigError(f"pos_embed {list(table.shape)} has positions of {table.shape[1]} patches, which are no square grid")
+  return math.isqrt(table.shape[1])
