@@ -103,7 +103,7 @@ def adapt_channels(kernel: Any, channels: int, rule: str) -> Any:
     return kernel.sum(axis=2, keepdims=True)
   if rule == "mean":
     return kernel.mean(axis=2, keepdims=True).repeat(channels, axis=2)
-  return kernel[:, :, [i % inputs for i in range(channels)]] * np.float32(inputs / channels)
+  return kernel[:, :, np.arange(channels) % inputs] * np.float32(inputs / channels)
 
 
 def _native(vit: ViT) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ from jssl.interop.files import Contents
 from jssl.interop.formats import Described, Format, image_input, Part, under, Weights
 from jssl.interop.mae import require_sincos
 from jssl.interop.names import Rule
-from jssl.interop.torch_vit import input_tokens
+from jssl.interop.torch_vit import input_tokens, ratio
 
 # What stands before a backbone's names where it is part of a larger model.
 _BASE = "beit|convnext|convnextv2|data2vec_vision|deit|dinov2|dinov2_with_registers|ijepa|resnet|swin|vit"
@@ -150,7 +150,7 @@ def _vit(weights, contents, num_heads) -> Described:
     width=width,
     depth=_number(config, "num_hidden_layers"),
     num_heads=_number(config, "num_attention_heads"),
-    mlp_ratio=config["intermediate_size"] / width if "intermediate_size" in config else _number(config, "mlp_ratio"),
+    mlp_ratio=ratio(config["intermediate_size"], width) if "intermediate_size" in config else _number(config, "mlp_ratio"),
     qkv_bias=any(name.endswith(".query.bias") for name in weights),
     position="learned" if table is not None else tables,
     # transformers hands torch the new size.
@@ -180,7 +180,7 @@ def _mae_decoder(weights, contents, num_heads) -> Described:
     width=width,
     depth=_number(config, "decoder_num_hidden_layers"),
     num_heads=_number(config, "decoder_num_attention_heads"),
-    mlp_ratio=_number(config, "decoder_intermediate_size") / width,
+    mlp_ratio=ratio(_number(config, "decoder_intermediate_size"), width),
     channels=config.get("num_channels", 3),
     **_activation(config),
   )

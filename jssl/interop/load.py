@@ -127,12 +127,12 @@ def _load(source: str, form: Format, contents: Contents, part: str | None, num_h
   if part is None and len(found) == 1:
     (part,) = found
   if part not in found:
-    asked = "which network is meant is not said" if part is None and found else f"there is no network '{part or 'at all'}'"
-    raise ConfigError(f"{asked}; {nearest(part or '', found)}")
+    asked = f"there is no network '{part}'" if part else "which network is meant is not said"
+    raise ConfigError(f"{asked}; {nearest(part or '', found)}" if found else "there is no network of this format")
   described = form.parts[part].describe(found[part], contents, num_heads)
   try:
     module = build(described.network)
-    like = jax.eval_shape(lambda key: module.init(key, *described.inputs), jax.random.key(0))
+    like = jax.eval_shape(module.init, jax.random.key(0), *described.inputs)
   except (TypeError, ValueError) as error:
     raise ConfigError(f"its numbers make no network: {error}") from error
   variables = convert(source, described.weights, like, described.rules)

@@ -35,7 +35,7 @@ def _encoder(weights, contents, num_heads) -> Described:
 def _decoder(weights, contents, num_heads) -> Described:
   del contents
   weights = torch_vit.split_qkv(weights)
-  missing = {"decoder_embed.weight", "decoder_pred.weight", "decoder_pos_embed"} - weights.keys()
+  missing = {"decoder_embed.weight", "decoder_pred.weight", "decoder_pos_embed", "decoder_blocks.0.mlp.fc1.weight"} - weights.keys()
   if missing:
     raise ConfigError(f"the decoder has no {', '.join(sorted(missing))}")
   width, encoder = weights["decoder_embed.weight"].shape
@@ -50,7 +50,7 @@ def _decoder(weights, contents, num_heads) -> Described:
     width=width,
     depth=torch_vit.depth_of(weights, "decoder_blocks"),
     num_heads=number,
-    mlp_ratio=weights["decoder_blocks.0.mlp.fc1.weight"].shape[0] / width,
+    mlp_ratio=torch_vit.ratio(weights["decoder_blocks.0.mlp.fc1.weight"].shape[0], width),
     gelu="exact",
     layer_norm_eps=1e-6,
   )

@@ -83,7 +83,7 @@ def describe(
     width=width,
     depth=depth_of(weights, "blocks"),
     num_heads=number,
-    mlp_ratio=_need(weights, "blocks.0.mlp.fc1.weight", "blocks.0.0.mlp.fc1.weight").shape[0] / width,
+    mlp_ratio=ratio(_need(weights, "blocks.0.mlp.fc1.weight", "blocks.0.0.mlp.fc1.weight").shape[0], width),
     qkv_bias=any(name.endswith("attn.query.bias") for name in weights),
     position="none" if table is None else "learned",
     cls_token="cls_token" in weights,
@@ -121,6 +121,12 @@ def heads_of(width: int, given: int | None, usual: Mapping[int, int]) -> tuple[i
   if usual.get(width, number) != number:
     return number, (f"taken with {number} heads; networks of width {width} have {usual[width]} as a rule",)
   return number, ()
+
+
+def ratio(hidden: int, width: int) -> float:
+  """The `mlp_ratio` of which `int(width * mlp_ratio)` is the hidden width."""
+  found = hidden / width
+  return found if int(width * found) == hidden else math.nextafter(found, math.inf)
 
 
 def depth_of(weights: Weights, prefix: str) -> int:

@@ -86,7 +86,7 @@ def test_other_channels_by_a_rule(encoder, tmp_path):
   weights = state(side, patch=patch)
   weights["patch_embed.proj.weight"] = np.repeat(weights["patch_embed.proj.weight"], 2, axis=1)
   np.savez(tmp_path / "mae.npz", **weights)
-  config.networks.encoder.load = f"mae:{tmp_path}/mae.npz"
+  config.networks.encoder.load = dict(run=f"mae:{tmp_path}/mae.npz")
   with pytest.raises(ConfigError, match=r"backbone/embedding/kernel: \(4, 4, 6, 16\) .*, \(4, 4, 3, 16\)"):
     loaded(config)
   config.networks.encoder.load = dict(run=f"mae:{tmp_path}/mae.npz", channels="mean")
