@@ -35,7 +35,12 @@ def _encoder(weights, contents, num_heads) -> Described:
 def _decoder(weights, contents, num_heads) -> Described:
   del contents
   weights = torch_vit.split_qkv(weights)
-  missing = {"decoder_embed.weight", "decoder_pred.weight", "decoder_pos_embed", "decoder_blocks.0.mlp.fc1.weight"} - weights.keys()
+  missing = {
+    "decoder_embed.weight",
+    "decoder_pred.weight",
+    "decoder_pos_embed",
+    "decoder_blocks.0.mlp.fc1.weight",
+  } - weights.keys()
   if missing:
     raise ConfigError(f"the decoder has no {', '.join(sorted(missing))}")
   width, encoder = weights["decoder_embed.weight"].shape
