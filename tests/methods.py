@@ -11,6 +11,7 @@ from jssl.config import from_json, load_config, to_json
 NAMES = (
   "barlow_twins",
   "beit",
+  "beit_v2",
   "bss_simclr",
   "byol",
   "cmae",

@@ -109,3 +109,29 @@ def test_the_two_networks_of_a_context_encoder_have_losses_of_their_own():
 
   assert reached(sees_filled=0.0, sees_image=0.0, fools=1.0) == {"student"}
   assert reached(sees_filled=1.0, sees_image=1.0, fools=0.0) == {"discriminator"}
+
+
+@pytest.mark.parametrize("preset", ["demo", "cifar10", "imagenet"])
+def test_the_words_of_beit_v2_are_those_of_the_tokenizer_that_was_distilled(preset):
+  words, codes = load_config(f"beit_v2:{preset}"), load_config(f"beit_v2:{preset}@runs/vqkd")
+  for stage in ("views", "losses", "optim", "evaluation"):
+    assert words[stage].to_dict() == codes[stage].to_dict()
+  distilled = load_config(f"tokenizer:{preset}@runs/dino").networks
+  loaded = distilled.tokenizer.to_dict() | dict(frozen=True, load="runs/vqkd:tokenizer")
+  assert codes.networks.tokenizer.to_dict() == loaded
+  assert codes.networks.words.output == distilled.tokenizer.heads.vq.codes == words.refresh.codebook.codes
+  assert distilled.tokenizer.heads.vq.decay == 0.99 and distilled.teacher.load == "runs/dino:teacher"
+
+
+@pytest.mark.slow
+def test_beit_v2_with_a_tokenizer_that_was_distilled_from_another_run(tmp_path):
+  train = lambda name, folder: train_and_evaluate(
+    methods.small(name, total_steps=3), tmp_path / folder, source=methods.source(), devices=jax.devices()[:1]
+  )
+  dino = train("dino", "dino")
+  distilled = train(f"tokenizer:demo@{tmp_path / 'dino'}", "vqkd")
+  jax.tree.map(np.testing.assert_array_equal, distilled.variables.teachers["teacher"], dino.variables.teachers["teacher"])
+  state, rows = steps(methods.small(f"beit_v2:demo@{tmp_path / 'vqkd'}"), 3)
+  assert set(state.variables.params) == {"encoder", "words"}
+  jax.tree.map(np.testing.assert_array_equal, state.variables.stats["tokenizer"], distilled.variables.stats["tokenizer"])
+  assert 0 < rows[0]["words/code_entropy"] < 1 and rows[-1]["class_token"] < rows[0]["class_token"]

@@ -146,6 +146,7 @@ RECIPES = dict(
   jigsaw=(5e-4, 10, 70, 5004, 0.0, 0.05, 0.05),
   colorization=(2e-3, 10, 100, 1251, 0.0, 0.05, 0.05),
   beit=(1.5e-3, 10, 800, 625, 1e-5, 0.05, 0.05),
+  beit_v2=(1.5e-3, 10, 1600, 625, 1e-5, 0.05, 0.05),
   data2vec=(2e-3, 10, 800, 625, 1e-5, 0.05, 0.05),
   ijepa=(1e-3, 40, 600, 625, 1e-6, 0.04, 0.4),
   maskfeat=(1.6e-3, 30, 300, 625, 8e-6, 0.05, 0.05),
@@ -242,6 +243,9 @@ SIZES["cmae"] = dict(
   predictor=dense(256, 1536) + dense(1536, 256, bias=False) + 2 * 1536,
 )
 SIZES["mff"] = SIZES["mae"] | dict(encoder=SIZES["mae"]["encoder"] + 5 * dense(768, 768) + 6)
+SIZES["beit_v2"] = dict(
+  encoder=SIZES["beit"]["encoder"] - dense(768, 8192) + 2 * (BLOCK(768) + 2 * 768), words=dense(768, 8192)
+)
 SIZES["context_encoder"] = SIZES["inpainting"] | dict(
   discriminator=16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512) + 64 + 2 * (128 + 256 + 512) + dense(7 * 7 * 512, 1)
 )

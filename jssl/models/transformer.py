@@ -240,7 +240,8 @@ class Transformer(nn.Module):
     config: what the blocks share.
     drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first; or both rates.
     readout: 1-based numbers of blocks, for a second output.
-    readout_fusion: "mean" of these blocks, or "learned" weights of learned projections of them, see `vit`.
+    readout_fusion: "mean" of these blocks, "learned" weights of learned projections of them, or "class_token", see `vit`.
+    readout_depth: blocks behind the readout of a "class_token".
     remat: recompute each block in the backward pass instead of keeping its activations; see `parts.remat`.
     scan: run the blocks as a loop, `jax.lax.scan` over their parameters, which are stacked for it.
     final_norm: whether there is a LayerNorm after the last block.
@@ -254,6 +255,7 @@ class Transformer(nn.Module):
   scan: bool = False
   final_norm: bool = True
   readout_fusion: str = "mean"
+  readout_depth: int = 2
 
   @nn.compact
   def __call__(
@@ -299,7 +301,11 @@ class Transformer(nn.Module):
     run = self._loop if looped else self._unrolled
     x, blocks = run(x.astype(jnp.float32), bias, keys, np.linspace(first, last, self.depth), seen)
     norm = nn.LayerNorm(epsilon=self.config.layer_norm_eps, name="encoder_norm") if self.final_norm else lambda y: y
-    readout = norm(self._fused([blocks[i - 1] for i in self.readout])) if self.readout else None
+    chosen = [blocks[i - 1] for i in self.readout]
+    if self.readout_fusion == "class_token":
+      readout = norm(self._behind_class_token(chosen[0], x, bias, keys))
+    else:
+      readout = norm(self._fused(chosen)) if chosen else None
     for i, block in enumerate(blocks, start=1):
       tell(self, f"normed{i:02d}", lambda block=block: norm(block))
     outputs = norm(x), blocks, readout
@@ -313,6 +319,18 @@ class Transformer(nn.Module):
     project = lambda i: parts.Projection((width,), (width,), init, dtype=self.config.dtype, name=f"readout_{i}")
     projected = [project(i)(block).astype(jnp.float32) for i, block in zip(self.readout, blocks[:-1], strict=False)]
     return sum(share * block for share, block in zip(shares, [*projected, blocks[-1]], strict=True))
+
+  def _behind_class_token(self, early, last, bias, keys):
+    """More blocks, which see the patches as they were at an early block and of the late ones the class token alone."""
+    start, block = self.readout[0], parts.remat(EncoderBlock, self.remat)
+    first, rate = self.drop_path if isinstance(self.drop_path, tuple) else (0.0, self.drop_path)
+    rates = np.linspace(first, rate, max(self.depth, start + self.readout_depth))
+    x = jnp.concatenate([last[:, :1], early[:, 1:]], axis=1)
+    for i in range(self.readout_depth):
+      # Initialised as blocks after the early one; drawn for apart from those that are there.
+      drawn = (self.depth + 1 + i, float(rates[start + i]))
+      x = block(self.config, start + i + 1, name=f"readout_{i}")(x, bias, keys, drawn)
+    return x
 
   def _unrolled(self, x, bias, keys, rates, context):
     block, blocks = parts.remat(EncoderBlock, self.remat), []

@@ -38,6 +38,7 @@ class ViT(nn.Module):
   remat: bool | str = False
   scan: bool = False
   readout_fusion: str = "mean"
+  readout_depth: int = 2
 
   @nn.nowrap
   def grid(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -117,6 +118,7 @@ class ViT(nn.Module):
       self.scan,
       not self.fc_norm,
       self.readout_fusion,
+      self.readout_depth,
       name="Transformer",
     )(jnp.concatenate([*prefix.values(), x], axis=1), bias=self._bias(grid, ids_keep), keys=keys, valid=valid)
 
@@ -223,6 +225,7 @@ def vit(
   layer_norm_eps: float = 1e-6,
   readout: tuple[int, ...] = (),
   readout_fusion: str = "mean",
+  readout_depth: int = 2,
   fc_norm: bool = False,
   init: str = "dino",
   attention: str = "xla",
@@ -274,8 +277,9 @@ def vit(
     layer_norm_eps: epsilon of every LayerNorm.
     readout: 1-based numbers of blocks; `out["readout_tokens"]` is the final LayerNorm of their tokens together, and
       `out["readout"]` its patches (GMML, arXiv 2205.14986: 6, 8, 10, 12; MFF, arXiv 2308.00261: 1, 3, 5, 7, 9, 12).
-    readout_fusion: what they are together. "mean": GMML's. "learned": MFF's, `sum_i softmax(w)_i P_i(block_i)` with w =
-      1 at first and a linear P_i for each but the last named block, which is added as it is.
+    readout_fusion: what they are together. "mean": GMML's. "learned": MFF's, `sum_i softmax(w)_i P_i(block_i)`, w = 1 at
+      first, P_i linear but for the last named block, which is added as it is. "class_token": BEiT v2's, of one block, its
+      patches and the last block's class token after `readout_depth` blocks more.
     fc_norm: have no final LayerNorm on the tokens, but one on the mean of the patch tokens, which is then the features
       (MAE and BEiT are fine-tuned so).
     init: whose code the parameters start as in. Where nothing else is said, linear kernels, tokens and learned
@@ -324,6 +328,8 @@ def vit(
   image_size = per_axis("vit", image_size, axes, "image_size")
   patch_size = per_axis("vit", patch_size, axes, "patch_size")
   _check(depth, position, tuple(readout), readout_fusion)
+  if readout_fusion == "class_token" and not (cls_token and len(readout) == 1 and readout_depth > 0):
+    raise ValueError("readout_fusion='class_token' needs cls_token=True, a readout of one block and readout_depth > 0")
   _check_axes(axes, position, stem)
   if cls_position and not cls_token:
     raise ValueError("cls_position=True needs a class token, cls_token=True")
@@ -363,6 +369,7 @@ def vit(
     remat,
     scan,
     readout_fusion,
+    readout_depth,
   )
   module.grid((*image_size, 1))
   return module
@@ -375,8 +382,8 @@ def _check(depth: int, position: str, readout: tuple[int, ...], readout_fusion: 
     raise ValueError(f"position must be one of {', '.join(known)}, not {position!r}")
   if any(not 1 <= i <= depth for i in readout):
     raise ValueError(f"readout {readout} names blocks outside 1..{depth}")
-  if readout_fusion not in ("mean", "learned"):
-    raise ValueError(f"readout_fusion must be 'mean' or 'learned', not {readout_fusion!r}")
+  if readout_fusion not in ("mean", "learned", "class_token"):
+    raise ValueError(f"readout_fusion must be 'mean', 'learned' or 'class_token', not {readout_fusion!r}")
   if len(set(readout)) < len(readout):
     raise ValueError(f"readout {readout} names a block twice")
 

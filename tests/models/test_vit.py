@@ -10,7 +10,7 @@ import pytest
 
 from jssl.models import count_parameters, parts, vit
 from jssl.models.positions import relative_offsets, sincos
-from jssl.models.transformer import attend
+from jssl.models.transformer import attend, relative_bias, Transformer
 
 IMAGES = jax.random.uniform(jax.random.key(1), (3, 8, 12, 3))  # a grid of 2x3 patches
 
@@ -168,6 +168,30 @@ def test_learned_fusion_is_the_final_norm_of_weighted_projections():
   )
 
 
+def test_more_blocks_behind_the_last_class_token_and_early_patches():
+  """BEiT v2's: a transformer of its own on the two, with the same positions and the same final LayerNorm."""
+  module = small(depth=3, readout=(1,), readout_fusion="class_token", position="relative_bias", registers=1, init="beit")
+  variables = initialise(module)
+  ours = variables["params"]["Transformer"]
+  assert {name for name in ours if name.startswith("readout")} == {"readout_0", "readout_1"}
+  bias = relative_bias(variables["params"]["relative_position_bias"], relative_offsets((2, 3), (2, 3), 2)[None])
+  params = dict(encoderblock_0=ours["readout_0"], encoderblock_1=ours["readout_1"], encoder_norm=ours["encoder_norm"])
+  behind = Transformer(2, module.block)
+
+  @jax.jit
+  def both(shift):
+    _, out = run(module, variables, IMAGES + shift)
+    x = jnp.concatenate([out["block03"][:, :1], out["block01"][:, 1:]], axis=1)
+    return out["readout_tokens"], out["readout"], behind.apply(dict(params=params), x, bias=bias)[0]
+
+  tokens, patches, want = both(0.0)
+  np.testing.assert_allclose(tokens, want, atol=1e-5)
+  np.testing.assert_array_equal(patches, tokens[:, 2:])
+  weights = np.random.default_rng(0).normal(size=want.shape)
+  got, want = jax.jacfwd(lambda shift: jnp.stack([jnp.sum(x * weights) for x in both(shift)[::2]]))(0.0)
+  np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
 def test_numbers_override_a_variant():
   module = vit(variant="S/16", num_heads=12, patch_size=8, image_size=32)
   assert (module.width, module.depth, module.block.num_heads, module.patch_size) == (384, 12, 12, (8, 8))
@@ -183,7 +207,9 @@ def test_numbers_override_a_variant():
     (dict(variant="S/16", position="rope"), "position must be"),
     (dict(variant="S/16", readout=(0,)), "outside 1..12"),
     (dict(variant="S/16", readout=(3, 3)), "names a block twice"),
-    (dict(variant="S/16", readout=(3, 12), readout_fusion="sum"), "'mean' or 'learned', not 'sum'"),
+    (dict(variant="S/16", readout=(3, 12), readout_fusion="sum"), "'learned' or 'class_token', not 'sum'"),
+    (dict(variant="S/16", readout=(3, 9), readout_fusion="class_token"), "a readout of one block"),
+    (dict(variant="S/16", readout=(3,), readout_fusion="class_token", cls_token=False), "needs cls_token=True"),
     (dict(variant="S/15"), "image size 224x224 is not divisible by the patch size 15"),
   ],
 )

@@ -100,6 +100,22 @@ FACTS = dict(
     schedules={"optim.lr": (0.0, 1e-5), "optim.weight_decay": (0.05, 0.05)},
     optim=dict(name="adamw", b2=0.999, clip=dict(global_norm=3.0)),
   ),
+  beit_v2=Facts(
+    source="microsoft/unilm beit2: PRETRAINING.md, run_beitv2_pretraining.py, modeling_pretrain.py "
+    "(beit_base_patch16_224_8k_vocab_cls_pt), optim_factory.py, datasets.py",
+    decayed="/(kernel|mask_token|relative_position_bias)$",
+    start={
+      "/layer_scale_.$": 0.1,
+      "/readout_0/.*(out|Dense_1)/kernel$": BEIT / 2,  # here blocks 2 and 3
+      "/readout_1/.*(out|Dense_1)/kernel$": BEIT / 6**0.5,
+    }
+    | BEIT_START
+    | NORMS,
+    crops=dict(v=(224, (0.2, 1.0), "bicubic")),
+    schedules={"optim.lr": (0.0, 1e-5), "optim.weight_decay": (0.05, 0.05)},
+    optim=dict(name="adamw", b2=0.999, clip=dict(global_norm=3.0)),
+    networks={"encoder.readout": (9,), "encoder.readout_depth": 2, "encoder.drop_path": 0.1, "words.output": 8192},
+  ),
   data2vec=Facts(
     source="facebookresearch/data2vec_vision beit: README.md, run_cyclical.py, modeling_cyclical.py, optim_factory.py",
     decayed="/(kernel|mask_token|relative_position_bias)$",
