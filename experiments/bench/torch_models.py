@@ -355,7 +355,7 @@ def _as_torch(path: str, value: np.ndarray) -> np.ndarray:
     return value.reshape(-1)
   if kind != "kernel":
     return value
-  if re.fullmatch(r"conv\d|downsample_0", module):
+  if re.fullmatch(r"(conv|stem)\d|downsample_0", module):
     return value.transpose(3, 2, 0, 1)
   flat = (-1, value.shape[-1]) if module in ("embedding", "out") else (value.shape[0], -1)
   return value.reshape(flat).T
