@@ -21,7 +21,7 @@ import numpy as np
 
 from experiments.peers import record
 from experiments.peers.arms import arms, METHODS, REGIME
-from jssl import logging, processes, study
+from jssl import processes, study
 from jssl.errors import ConfigError
 from jssl.evaluation.knn import knn_accuracy
 from jssl.evaluation.linear import linear_probe
@@ -150,25 +150,20 @@ def main(argv: list[str] | None = None) -> int:
   parser = study.parser(__doc__, HERE, seeds=(0, 1, 2))
   parser.add_argument("--peer-python", required=True, help="of an environment with lightly, see README.md")
   arguments = parser.parse_args(argv)
-  logging.setup()
-  found = arms()
-  try:
-    about = dict(config={name: name for name in found}, peer=versions(arguments.peer_python))
+
+  def keywords() -> dict[str, Any]:
+    found = arms()
     names = {arm_hash(config): name for name, config in found.items()}
-    ledger = study.run(
+    return dict(
       arms=found,
       measure=Beside(names, arguments.peer_python, study.places(arguments)),
       claims=claims(),
-      about=about,
+      about=dict(config={name: name for name in found}, peer=versions(arguments.peer_python)),
       regime=REGIME.folder,
       table=table,
-      **study.options(arguments),
     )
-  except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-  print(table(ledger.rows()))
-  return 0
+
+  return study.execute(arguments, keywords)
 
 
 if __name__ == "__main__":
