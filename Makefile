@@ -1,5 +1,6 @@
 # make demo: pretrains MMC on the embedded scenes, evaluates it and writes runs/demo/report.html.
 # make test: runs the tests, without those marked slow. make test-all: runs those too, afterwards.
+# A process takes whole files, whose tests share what they compile.
 # make check: form, lint and types.
 # make test-versions: a few, on the oldest and on the newest releases that setup.cfg allows.
 # Each makes .venv and installs what it needs.
@@ -17,10 +18,10 @@ demo: $(VENV)/base
 	$(RUN) jssl.evaluate --workdir $(WORKDIR) --baselines --report
 
 test: $(VENV)/test
-	$(RUN) pytest -n 2 --dist loadgroup -m "not slow" $(TESTS)
+	$(RUN) pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
 
 test-all: test
-	$(RUN) pytest -n 2 --dist loadgroup -m slow $(TESTS)
+	$(RUN) pytest -n 2 --dist loadfile -m slow $(TESTS)
 
 check: $(VENV)/check
 	$(RUN) ruff format --check .

@@ -67,6 +67,7 @@ def test_views_that_show_the_same_of_all_examples_are_constant(tmp_path, caplog)
   assert ("constant", "spread/s_a/z") in warnings_of(config, tmp_path, caplog, grey)
 
 
+@pytest.mark.slow
 def test_a_line_is_dimensional(tmp_path, caplog):
   """A projector of one hidden unit: 32 dimensions, all of them multiples of one number."""
   config = methods.small("simclr", depth=1, total_steps=20)

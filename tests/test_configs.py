@@ -17,7 +17,6 @@ from jssl.models import count_parameters
 from jssl.schedules import Horizon, linear
 from tests import methods
 
-pytestmark = pytest.mark.xdist_group("presets")  # one process builds each of them once
 EXAMPLES = {"demo": (4096, 64), "cifar10": (50_000, 32), "imagenet": (1_281_167, 256)}
 
 VIT_S, VIT_B, VIT_L = 21_665_280, 85_797_888, 303_300_608  # timm's, without the position of the class token (`+ 384`)
@@ -269,6 +268,7 @@ def test_the_learning_rate_of_simsiams_predictor_stays():
   assert config.optim.constant_lr == ("^predictor/",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,count", [("swav", 1), ("mc_ssl", 1), ("esvit", 4)])
 def test_prototypes_are_frozen_at_first(name, count):
   assert built(name, "imagenet")[-1]["frozen_at_first"] == count
@@ -288,6 +288,7 @@ def test_dinov2s_choices():
     load_config("dinov2:imagenet,sinkorn")
 
 
+@pytest.mark.slow
 def test_learning_rates_of_dinov2_fall_with_depth():
   config, horizon, variables, _, _ = built("dinov2", "imagenet")
   params = variables.params["student"]["backbone"]
@@ -297,6 +298,7 @@ def test_learning_rates_of_dinov2_fall_with_depth():
   np.testing.assert_allclose(list(factors.values()), [0.9**24, 0.9])
 
 
+@pytest.mark.slow
 def test_msn_starts_from_a_learning_rate_and_spares_the_prototypes_decay():
   config, _, _, _, info = built("msn", "imagenet")
   assert info["lr"](0) == pytest.approx(2e-4) and config.optim.no_decay == ("^prototypes/",)

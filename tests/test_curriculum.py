@@ -89,6 +89,7 @@ def test_training_goes_through_changes_of_size(position, tmp_path):
   assert grids == [(16, 9), (16, 16)]
 
 
+@pytest.mark.slow
 def test_explain_counts_every_phase():
   trainer = Trainer(two_sizes(), methods.source(), devices=jax.devices()[:1])
   lines = [line for line in explain.explain(trainer).splitlines() if "GFLOPs" in line]

@@ -47,7 +47,7 @@ def copy(run, tmp_path):
 
 
 def test_what_was_evaluated_is_written_down(copy, capsys):
-  arguments = ["--workdir", str(copy), "--protocols", "knn:k=(3,100),rankme,object_similarity", "--step", "1", "--report"]
+  arguments = ["--workdir", str(copy), "--protocols", "knn:k=(3,100),rankme,object_similarity", "--step", "1"]
   assert evaluate.main([*arguments, "--baselines"]) == 0
   printed = capsys.readouterr().out
   written = json.loads((copy / "evaluation.json").read_text())
@@ -61,9 +61,14 @@ def test_what_was_evaluated_is_written_down(copy, capsys):
   assert {"pretrained", *evaluate.BASELINES} == written.keys() - {"about"}
   assert written["pretrained"]["knn"]["parameters"]["k"] == [3, 24] and "k_asked=(3, 100)" in printed
   assert written["raw pixels"]["knn"]["parameters"]["pixels"] == "32 x 32"
+  assert evaluate.read_results(copy).about == about
+
+
+@pytest.mark.slow
+def test_a_report_tells_what_was_evaluated(copy):
+  assert evaluate.main(["--workdir", str(copy), "--protocols", "object_similarity", "--step", "1", "--report"]) == 0
   text = (copy / "report.html").read_text()
   assert "step 1: network" in text and "how alike patches of one object" in text
-  assert evaluate.read_results(copy).about == about
 
 
 @pytest.mark.slow
@@ -132,6 +137,7 @@ def test_dense_protocols_of_an_old_run_are_the_same_on_one_device_and_on_eight(c
       assert results["pretrained"][name]["metrics"][metric] == pytest.approx(value, abs=2e-3), (name, metric)
 
 
+@pytest.mark.slow
 def test_evaluation_ignores_what_lies_beside_an_image(run):
   rng = np.random.default_rng(0)
   image = rng.integers(0, 256, (20, 24, 16, 3), dtype=np.uint8)
@@ -178,6 +184,7 @@ def test_what_is_wrong_is_one_line(arguments, message, run, capsys):
   assert error.startswith("error: ") and message in error
 
 
+@pytest.mark.slow
 def test_a_run_that_may_not_be_written_is_evaluated_all_the_same(copy, monkeypatch, capsys):
   def refuse(path, *unused, **more):
     raise PermissionError(13, "Permission denied", str(path))
@@ -211,6 +218,7 @@ def test_a_partly_copied_run_is_one_line(copy, capsys):
   assert evaluate.main(["--workdir", str(copy), "--protocols", "rankme", "--step", "1"]) == 0
 
 
+@pytest.mark.slow
 def test_a_home_folder_is_one_wherever_it_is_written(copy, monkeypatch):
   monkeypatch.setenv("HOME", str(copy.parent))
   results = evaluate.evaluate("~/run", ["rankme"])

@@ -134,6 +134,7 @@ def test_without_a_whole_checkpoint_nothing_is_begun_anew(tmp_path):
   assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"6", "8"}
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_a_checkpoint_and_not_the_run(tmp_path, monkeypatch, caplog):
   """Files of more than 4 kB cannot be written from step 4 to step 6."""
   original, before = train._save, resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -183,6 +184,7 @@ def exploding(first, last, **changes):
   return config
 
 
+@pytest.mark.slow
 def test_updates_that_are_not_finite_are_skipped_up_to_a_limit(tmp_path, caplog):
   config = exploding(3, 5)
   config.nonfinite.update(dict(policy="skip", limit=2))

@@ -182,6 +182,7 @@ def test_explain_shows_the_way_of_gradients_and_folds():
   assert "encoder, gradient to params only" in text
 
 
+@pytest.mark.slow
 def test_online_probe_leaves_the_method_as_it_is(tmp_path):
   """Weights and their clipping are as without it, and it learns what can be told."""
   label = (np.arange(64) % 4).astype(np.int32)

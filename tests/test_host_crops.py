@@ -213,6 +213,7 @@ def small_run(tmp_path, name: str = "mae", **changes):
   return config, data.load(f"folder:{tmp_path}", canvas=24)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_bit_for_bit_and_says_where_it_crops(tmp_path, caplog):
   (tmp_path / "photos").mkdir()
   config, source = small_run(tmp_path / "photos", total_steps=4, checkpoint_every_steps=2)

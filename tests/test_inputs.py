@@ -64,6 +64,7 @@ def trained(config, workdir, devices=ONE, source=None, **also):
   return train_and_evaluate(config, workdir, source=source or methods.source(), also=also, devices=devices)
 
 
+@pytest.mark.slow
 def test_a_run_on_two_sources_is_killed_and_goes_on_bit_for_bit(tmp_path):
   config = two_sources()
   whole = trained(config, tmp_path, target=target())
@@ -83,7 +84,8 @@ def test_a_run_on_two_sources_is_killed_and_goes_on_bit_for_bit(tmp_path):
   assert about["also"]["target"]["examples"] == 40
 
 
-@pytest.mark.parametrize("mode", ["pmap", pytest.param("jit", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["pmap", "jit"])
 def test_two_sources_are_the_same_on_eight_devices_and_from_a_stream(mode, tmp_path):
   config = two_sources(total_steps=6)
   config.parallel.mode = mode
@@ -288,6 +290,7 @@ def test_whole_arrays_are_the_same_on_eight_devices_and_from_a_stream(mode, tmp_
     run("one", shorter)
 
 
+@pytest.mark.slow
 def test_a_step_on_whole_arrays_is_its_written_form():
   """Also of a batch in parts, which are parts of the examples alone, and of one that looks ahead."""
   config = graph_run()
@@ -362,7 +365,8 @@ def unit_loss(vectors):
   return jnp.mean((jnp.sum(vectors**2, -1) - 1) ** 2), {}
 
 
-@pytest.mark.parametrize("lazy", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("lazy", [False, True])
 def test_an_evaluation_reads_whole_arrays(lazy, tmp_path):
   """Those of the data that it is given, for every example, however many there are to a batch or a thread."""
   with_bank = lambda source, value: dataclasses.replace(source, whole=dict(bank=np.full((3, 2), value, np.float32)))
@@ -439,6 +443,7 @@ def language_model(**changes):
   return config
 
 
+@pytest.mark.slow
 def test_a_masked_language_model_learns_from_padded_tokens(tmp_path):
   """More than the frequencies of tokens; on sentences that it has not seen; resumed bit for bit; padding is not seen."""
   config = language_model()
@@ -459,6 +464,7 @@ def test_a_masked_language_model_learns_from_padded_tokens(tmp_path):
   assert_identical(state, train_and_evaluate(config, tmp_path, source=sentences(), devices=ONE))
 
 
+@pytest.mark.slow
 def test_a_language_model_on_eight_devices(tmp_path):
   config = language_model(total_steps=5)
   config.optim.update(dict(name="sgd", lr=0.1))

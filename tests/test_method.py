@@ -72,6 +72,7 @@ def test_draws_belong_to_examples():
   assert np.abs(later["a"] - whole["a"]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_weights_and_numbers_may_be_schedules():
   method = make(views_only(weight=linear(0.0, 2.0), power=linear(1.0, 2.0)))
   variables, batch = method.init(KEY, batch_of()), batch_of()
@@ -119,6 +120,7 @@ def test_state_is_applied_once_a_step():
   assert variables.memory == {"c": 7.0}
 
 
+@pytest.mark.slow
 def test_joined_passes_are_the_passes_apart():
   joined = methods.small("dino")
   apart = joined.copy_and_resolve_references()
@@ -141,6 +143,7 @@ def test_joined_passes_need_equal_shapes():
     method.abstract_environment(methods.source(8).arrays)
 
 
+@pytest.mark.slow
 def test_gradients_reach_students_only():
   config = methods.small("mmc")
   method = Method(config, num_examples=64, horizon=Horizon(20, 4, 8))

@@ -150,6 +150,7 @@ def test_hidden_parts_of_a_waveform_are_better_guessed_than_by_the_mean(tmp_path
   assert found["rec"] < 0.75 and right > 0.65
 
 
+@pytest.mark.slow
 def test_hidden_tokens_are_found(tmp_path):
   found, right = learnt(*tokens(), tmp_path)
   assert found["mlm/accuracy"] > 0.8 and right > 0.8
@@ -166,6 +167,7 @@ def test_a_run_goes_on_bit_for_bit(name, tmp_path, caplog):
   assert "going on from step 2" in caplog.text and rows_without_speed(tmp_path) == rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EACH)
 def test_eight_devices_are_one(name, tmp_path):
   config, source = MODALITIES[name]()

@@ -42,6 +42,7 @@ def watched(tmp_path_factory):
   return workdir
 
 
+@pytest.mark.slow
 def test_it_sees_what_an_evaluation_of_the_checkpoint_sees(watched):
   order, source = epoch_permutation(0, 0, 64), methods.source()
   train, test = (rows(source, "part", np.sort(index)) for index in (order[:24], order[24:32]))

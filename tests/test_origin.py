@@ -23,6 +23,7 @@ def stopped(config, tmp_path, devices=1, source=None):
   return str(error.value)
 
 
+@pytest.mark.slow
 def test_a_loss(tmp_path, caplog):
   config = small()
   config.losses.rec.update(dict(fn="tests.functions:exploding_loss", scale=LATE))

@@ -73,6 +73,7 @@ def mutual_information(a, b):
   return (entropy(rows) + entropy(columns) - entropy(joint.ravel())) / np.sqrt(entropy(rows) * entropy(columns))
 
 
+@pytest.mark.slow
 def test_refresh_sees_batches_of_all_classes_in_a_sorted_data_set():
   """Clusters of a folder sorted by class are as good as those of a shuffled one: a batch of one class has its statistics."""
   in_order, shuffled = np.arange(256), np.random.default_rng(1).permutation(256)
@@ -93,6 +94,7 @@ def test_refresh_sees_batches_of_all_classes_in_a_sorted_data_set():
   assert min(information) > 0.8 * best
 
 
+@pytest.mark.slow
 def test_what_refresh_sees_of_an_example_is_what_its_index_draws():
   """In the data's order, and drawn as the environment draws for an example of that index at that step."""
   source = two_classes(np.arange(256))
@@ -154,6 +156,7 @@ def bandit(**changes):
 BANDIT = Stateful(no_plays, play)
 
 
+@pytest.mark.slow
 def test_reinforce_on_a_bandit_killed_and_resumed_bit_for_bit(tmp_path):
   """It learns the best arm; from any checkpoint, also between two plays, it goes on as if it had not been killed."""
   config = bandit()

@@ -50,6 +50,7 @@ def test_a_method_is_put_on_a_regime():
   assert config.data.options.canvas == 40 and config.evaluation.size == 40 and config.total_steps == regime.steps
 
 
+@pytest.mark.slow
 def test_patches_find_those_of_their_object():
   rng = np.random.default_rng(0)
   segments = rng.integers(0, 3, (2, 8, 12))

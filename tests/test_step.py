@@ -61,8 +61,15 @@ def run(config, devices=1, steps=3):
   return trainer, state
 
 
-@pytest.mark.parametrize("mode", ["deep", "wide"])
-@pytest.mark.parametrize("keep_moments, roll_back_teachers", [(True, False), (False, True)])
+@pytest.mark.parametrize(
+  "mode, keep_moments, roll_back_teachers",
+  [
+    ("deep", False, True),
+    pytest.param("deep", True, False, marks=pytest.mark.slow),
+    pytest.param("wide", True, False, marks=pytest.mark.slow),
+    pytest.param("wide", False, True, marks=pytest.mark.slow),
+  ],
+)
 def test_looking_ahead_is_its_written_form(mode, keep_moments, roll_back_teachers):
   """Step by step on one device, as the authors' loops go."""
   ahead = 2
@@ -179,6 +186,7 @@ def gan():
   return config
 
 
+@pytest.mark.slow
 def test_a_gan_learns_a_mixture_in_the_plane():
   """Every blob gets its share of the samples, and nearly all of them lie in one; before training none of that holds."""
   trainer = Trainer(gan(), mixture(), devices=jax.devices()[:1])

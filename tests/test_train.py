@@ -51,7 +51,8 @@ def test_what_a_run_leaves_behind(tmp_path):
   assert list((tmp_path / "tensorboard").glob("events*"))
 
 
-@pytest.mark.parametrize("mode", [pytest.param("pmap", marks=pytest.mark.slow), "jit"])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["pmap", "jit"])
 def test_the_step_is_compiled_with_options(tmp_path, mode):
   config = methods.small("barlow_twins", batch_size=10, total_steps=3)
   config.parallel.update(dict(mode=mode, compiler_options=dict(xla_dump_to=str(tmp_path / "hlo"))))
@@ -68,6 +69,7 @@ def test_options_that_xla_does_not_know():
     Trainer(config, methods.source())
 
 
+@pytest.mark.slow
 def test_a_workdir_keeps_to_its_config(tmp_path):
   config = methods.small("mae", total_steps=2)
   run(config, tmp_path)
@@ -103,6 +105,7 @@ def test_speed_is_that_of_training_alone(monkeypatch):
   assert progress.update(6) == pytest.approx(5 * 8 / 10, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
   config = methods.small("mae", total_steps=12, checkpoint_every_steps=3, log_every_steps=6)
   config.losses.rec.fn = "tests.functions:exploding_loss"
@@ -112,6 +115,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
   assert checkpoint.load_variables(tmp_path, 3)
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_between_log_steps(tmp_path, monkeypatch):
   fetched = []
   device_get = jax.device_get
@@ -121,6 +125,7 @@ def test_nothing_is_fetched_between_log_steps(tmp_path, monkeypatch):
   assert len(fetched) == 3  # logged after steps 1, 6 and 12; saved after 12
 
 
+@pytest.mark.slow
 def test_phases_change_static_numbers(tmp_path):
   config = methods.small("simmim", total_steps=6)
   config.phases = dict(
@@ -157,6 +162,7 @@ def test_what_cannot_work_in_a_later_phase_is_told_at_the_start():
     Trainer(config, methods.source(), devices=jax.devices()[:1])
 
 
+@pytest.mark.slow
 def test_refresh_writes_tables_between_epochs(tmp_path, monkeypatch):
   seen = []
   refresh = train.tables.refresh
@@ -173,6 +179,7 @@ def test_refresh_writes_tables_between_epochs(tmp_path, monkeypatch):
   assert np.ptp(seen[0], axis=0).max() > 0
 
 
+@pytest.mark.slow
 def test_accumulation_where_it_is_exact_and_only_there():
   results = []
   for parts in (1, 4):
@@ -211,6 +218,7 @@ def test_a_run_that_goes_on_does_not_need_what_it_started_from(tmp_path, monkeyp
   assert {path.name for path in tmp_path.iterdir()} == {"second", "third"}  # and no folder "~"
 
 
+@pytest.mark.slow
 def test_warm_start_is_strict(tmp_path):
   config = methods.small("mae", total_steps=2)
   before = run(config, tmp_path / "first")
@@ -297,6 +305,7 @@ def test_a_view_that_no_loss_reads(tmp_path, capsys):
   assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_explain(capsys):
   assert (
     train.main(

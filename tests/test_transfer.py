@@ -95,6 +95,7 @@ def test_from_scratch_only_the_weights_differ(run):
   assert transfer._folder("finetune", True, None, 10) == "finetune_labels-10_scratch"
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_that_of_plain_optax(run):
   """A partly loaded ViT: layer decay, decoupled decay of matrices, smoothed labels, drop path by the examples' keys."""
   config = transfer.transfer_config(transfer.pretrained(run), "finetune")
@@ -177,7 +178,9 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+  "recipe", [recipe if recipe == "finetune:mae" else pytest.param(recipe, marks=pytest.mark.slow) for recipe in RECIPES]
+)
 def test_recipes_are_the_authors(run, recipe):
   peak, end, warmup, epochs, batch, shares, reads, layers, deviation = RECIPES[recipe]
   config = transfer.transfer_config(transfer.pretrained(run), recipe)
@@ -272,6 +275,7 @@ def test_mistakes_in_a_graph_are_named(graph_run, tmp_path, change, message):
     evaluate.load_frozen(workdir).feature_model("pretrained")
 
 
+@pytest.mark.slow
 def test_checkpoints_of_named_steps_stay(tmp_path):
   config = methods.small("mae", depth=1, total_steps=8, checkpoint_every_steps=1)
   config.checkpoint.update(dict(keep=1, keep_every=3))

@@ -58,6 +58,7 @@ def test_a_network_of_more_heads_takes_the_backbone(first):
       np.testing.assert_array_equal(found[name], before[name])
 
 
+@pytest.mark.slow
 def test_other_names(first):
   workdir, before = first
   tower = "params/encoder/backbone/Transformer"
@@ -109,6 +110,7 @@ def test_a_teacher_may_start_elsewhere_than_its_student(first):
     np.testing.assert_array_equal(found[f"teachers/{teacher}/{name}"], before[f"params/encoder/{name}"])
 
 
+@pytest.mark.slow
 def test_explain_shows_what_comes_from_where(first, tmp_path):
   workdir, _ = first
   config = second(run=f"{workdir}:encoder", only=("encoder_norm",))

@@ -95,6 +95,7 @@ def test_sums_are_right():
   assert found == dict(float32=0, float64=0, totals=[2**21])
 
 
+@pytest.mark.slow
 def test_a_step_repeats_bit_for_bit():
   leaves, same = run(STEPS)
   assert leaves > 100 and same == [True] * 19

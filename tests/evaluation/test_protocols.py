@@ -55,6 +55,7 @@ def _data():
   )
 
 
+@pytest.mark.slow
 def test_runs_every_protocol_on_the_pixels_and_those_of_places_on_the_trivial_baselines():
   data = _data()
   model = raw_pixel_model(data, View(32), (8, 8))

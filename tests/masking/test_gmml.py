@@ -172,6 +172,7 @@ def test_a_batch_of_one_is_its_own_alien():
   assert 120 <= out["mask"].sum() < 145
 
 
+@pytest.mark.slow
 def test_jit_equals_eager():
   image = jax.random.normal(jax.random.key(4), (20, 20, 3))
   fn = functools.partial(masking.gmml_corrupt, area=0.75, fill="self")

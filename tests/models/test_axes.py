@@ -77,6 +77,7 @@ def test_sincos_of_one_axis_is_that_of_the_columns():
     positions.sincos((5,), 7)
 
 
+@pytest.mark.slow
 def test_positions_at_other_grids_of_one_and_three_axes():
   table = normal(1, 24, 6)
   grown = lambda source, target: positions.interpolate_positions(table, source, target, offset=0.0)
@@ -272,6 +273,7 @@ def test_arrays_that_do_not_fit(arrays, message):
     jax.eval_shape(small((16,), (4,)).init, jax.random.key(0), arrays.pop("images"), **arrays)
 
 
+@pytest.mark.slow
 def test_blocks_with_tables_of_their_own_take_no_padding():
   module = small((8, 8), 4, position="block_relative_bias")
   with pytest.raises(ValueError, match="take no padding"):

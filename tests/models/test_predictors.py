@@ -43,6 +43,7 @@ def test_each_block_is_predicted_by_itself():
   assert np.abs(out[0, 0, 0] - out[0, 1, 1]).max() > 1e-3  # patch 1 in the company of patch 2 and of patch 4
 
 
+@pytest.mark.slow
 def test_remat_and_scan():
   """As a loop the program has the products of one block, and with remat more of them."""
   variables, out = predict(small(depth=2), tokens())

@@ -439,6 +439,7 @@ def test_remat_policies_keep_more_and_more(scan):
     small(remat="dots", scan=scan).apply(variables, IMAGES)
 
 
+@pytest.mark.slow
 def test_a_loop_with_remat_keeps_one_block():
   """What a compiled gradient holds beside its arguments hardly grows with the depth; unrolled it does."""
 

@@ -181,6 +181,7 @@ def test_mae(saved, normalize):
 SWIN = dict(patch_size=2, embed_dim=8, depths=[2, 2], num_heads=[1, 2], window_size=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 32), (26, 36), (16, 16)])
 def test_swin(saved, size):
   """Whole windows; windows and a merging that must be padded; a last map of a single window."""
@@ -191,6 +192,7 @@ def test_swin(saved, size):
   assert_close(found["features"], wanted.pooler_output)
 
 
+@pytest.mark.slow
 def test_simmim_with_swin(saved):
   """Masks of the cells of the last map, pixels of its stride, the loss up to SimMIM's normaliser."""
   model = transformers.SwinForMaskedImageModeling(transformers.SwinConfig(image_size=32, encoder_stride=4, **SWIN))
@@ -208,6 +210,7 @@ def test_simmim_with_swin(saved):
   assert_close(loss, wanted.loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 def test_convnext(saved, version):
   sizes = dict(hidden_sizes=[8, 16, 32], depths=[1, 2, 1], num_stages=3, layer_norm_eps=EPS)
@@ -221,6 +224,7 @@ def test_convnext(saved, version):
   assert_close(found["features"], wanted.pooler_output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [18, 50])
 def test_resnet(saved, depth):
   """Odd sizes, so that the padding matters."""

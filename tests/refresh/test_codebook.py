@@ -70,6 +70,7 @@ def test_a_patch_gets_its_nearest_code():
   assert np.all(np.bincount(wanted.ravel(), minlength=6) > 0)
 
 
+@pytest.mark.slow
 def test_flat_images_have_a_codebook():
   tables = patch_codebook(KEY, np.ones((4, 2, 3), np.float32), codes=2)
   assert all(np.all(np.isfinite(table)) for table in tables.values())

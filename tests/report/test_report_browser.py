@@ -90,6 +90,7 @@ def test_other_weights_and_other_scales_are_a_choice_away(page):
   assert _map(page, 3) != own and page.locator(".key").inner_text().split() == ["-1.00", "1.00"]
 
 
+@pytest.mark.slow
 def test_arrow_keys_move_the_clicked_patch(page):
   page.locator(".tile").nth(0).focus()
   page.keyboard.press("ArrowRight")

@@ -36,6 +36,7 @@ def test_without_labels_or_a_training_set_nothing_is_said_of_classes():
   assert "class " not in re.sub(r"<[^>]*>", "", text) and "the other pictures" in text
 
 
+@pytest.mark.slow
 def test_the_map_keeps_what_is_near_and_is_the_same_each_time():
   rng = np.random.default_rng(0)
   features = np.asarray(l2_normalize(np.eye(3))[np.arange(60) % 3] + 0.05 * rng.standard_normal((60, 3)))

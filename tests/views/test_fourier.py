@@ -94,6 +94,7 @@ def split(fn, images, devices=4):
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fn", [views.standardize_styles, views.fourier_augment])
 def test_styles_do_not_depend_on_the_split(fn):
   images, key = jnp.asarray(make_images()), jax.random.key(5)

@@ -76,6 +76,7 @@ def test_shares_are_beta(alpha):
   assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fn, per_example", KINDS)
 def test_mixtures_do_not_depend_on_the_split(fn, per_example):
   images = jax.random.uniform(jax.random.key(1), (8, 6, 5, 3))

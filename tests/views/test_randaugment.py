@@ -12,7 +12,6 @@ from jssl import views
 from jssl.views import randaugment
 from jssl.views.randaugment import apply_operation, OPERATIONS
 
-pytestmark = pytest.mark.xdist_group("randaugment")  # one process compiles the operations once
 FILL = tuple(round(255 * x) for x in views.IMAGENET_MEAN)
 
 

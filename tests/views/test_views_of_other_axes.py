@@ -62,6 +62,7 @@ def test_every_frame_of_a_clip_shows_the_same_part():
     clips.random_clip(KEYS[0], frames, frames=6, stride=2, size=4)
 
 
+@pytest.mark.slow
 def test_a_whole_clip_is_each_frame_resized():
   frames = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 8, 8, 3)), jnp.float32)
   view = clips.random_clip(KEYS[0], frames, frames=2, size=4, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)

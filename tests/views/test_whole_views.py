@@ -59,6 +59,7 @@ def test_switching_one_operation_off_leaves_the_other_draws_alone():
   np.testing.assert_allclose(blurred(key, image), plain(key, image), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_and_jit_equal_one_image_at_a_time():
   images, keys = make_images(), jax.random.split(jax.random.key(1), 4)  # an extent each, down to one pixel
   extents = jnp.array([[10, 12], [5, 12], [10, 3], [1, 1]])
