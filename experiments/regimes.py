@@ -14,6 +14,7 @@ were shown to beat every other control:
 """
 
 import argparse
+from collections.abc import Mapping
 import dataclasses
 import functools
 import pathlib
@@ -84,7 +85,9 @@ class Regime:
 
   def put(self, config):
     """Puts data, steps, optimizer and evaluation into a config, in place; views and networks are the caller's."""
-    config.optim.update(dict(name="adamw", lr=self.lr, lr_scale=None, weight_decay=0.05, warmup_fraction=0.1))
+    config.optim.update(dict(name="adamw", lr=self.lr, lr_scale=None, warmup_fraction=0.1))
+    with config.optim.ignore_type():  # a method's may be a schedule
+      config.optim.weight_decay = 0.05
     return self._put_data(config)
 
   def _put_data(self, config):
@@ -151,6 +154,14 @@ class Regime:
     config.targets = dict(y=dict(fn=f"{MODULE}:patch_objects", reads=("segments",), patch=patch))
     config.losses = dict(con=dict(fn=f"{MODULE}:object_contrast_loss", reads=("s/patch_tokens", "y"), temperature=0.1))
     return config
+
+  def study_table(self, rows, arm: str, columns: Mapping[str, str]) -> str:
+    """The arms of a study on this regime, title -> metric, and below them the controls of one of them."""
+    if not rows:
+      return "Not measured yet."
+    controls = {control: f"{control}/" for control in self.controls}
+    chosen = [row for row in rows if row["arm"] == arm]
+    return f"{study.rows_table(rows, columns)}\n\n{study.controls_table(chosen, self.metrics, controls)}"
 
   def claims(self) -> list[study.Claim]:
     """That there is head-room: labels beat each of the other controls."""

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.transfer import run as study_of_transfer
 from jssl import config as configs
-from jssl import data, study
+from jssl import data, study, transfer
 from jssl.trainer import Trainer
 
 
@@ -40,13 +40,13 @@ def test_a_measure_has_both_sides_of_each_number_of_labels(stopped, tmp_path, mo
   """Without training: which transfers are asked for, and that one that was stopped is no number."""
   asked = []
 
-  def transfer(workdir, recipe, *, labels, scratch, overrides):
+  def transferred(workdir, recipe, *, labels, scratch, overrides):
     asked.append((labels, scratch, len(overrides)))
     if stopped and len(asked) == 3:
       raise study.Stopped("told to stop")
     return dict(pretrained=dict(accuracy=dict(metrics={"accuracy (top 1)": 0.5 + 0.1 * (not scratch)})))
 
-  monkeypatch.setattr(study_of_transfer.transfer, "transfer", transfer)
+  monkeypatch.setattr(transfer, "transfer", transferred)
   monkeypatch.setattr(study.Pretrained, "__call__", lambda self, arm, seed, workdir: {"knn/k20": 0.3})
   measure = study_of_transfer.FineTuned()
   if stopped:

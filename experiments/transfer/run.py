@@ -12,14 +12,15 @@ import dataclasses
 import pathlib
 import sys
 
+from experiments.finetuning import fine_tuned
 from experiments.regimes import REGIMES
 from jssl import config as configs
-from jssl import study, transfer
+from jssl import study
 from jssl.configs import common
 
 REGIME = REGIMES["fashion_mnist_shifted"]
 LABELS = {"10": 10, "100": 100, "all": None}  # a class; all are 6,000, of which 500 steps of 64 see half
-STEPS = ("--config.total_steps=500",)
+STEPS = 500
 ALL = ("--config.data.options.num_examples=60000",)  # an evaluation's bank has 20,000
 CONTROL = "from scratch"
 FROZEN = {"kNN": "knn/k20", "ten labels": "few_labels/n10"}
@@ -71,9 +72,8 @@ class FineTuned(study.Pretrained):
     metrics = super().__call__(arm, seed, workdir)
     for name, labels in LABELS.items():
       for scratch in (False, True):
-        overrides = STEPS if labels else STEPS + ALL
-        found = transfer.transfer(workdir, "finetune", labels=labels, scratch=scratch, overrides=overrides)
-        accuracy = found["pretrained"]["accuracy"]["metrics"]["accuracy (top 1)"]
+        overrides = () if labels else ALL
+        accuracy = fine_tuned(workdir, steps=STEPS, labels=labels, scratch=scratch, overrides=overrides)
         metrics[f"{CONTROL}/finetune/{name}" if scratch else f"finetune/{name}"] = accuracy
     return metrics
 

@@ -28,7 +28,7 @@ def gmml_corrupt(
   area: float,
   fill: str | Sequence[str] = "zeros",
   align: int = 1,
-  block_max: float = 0.3,
+  block_max: float | None = 0.3,
   max_blocks: int = 160,
 ) -> dict[str, jax.Array]:
   """Destroys random blocks of one image until their union covers U(min(0.5, area), area) of its pixels.
@@ -48,16 +48,17 @@ def gmml_corrupt(
       wins, and copies what may already be corrupted.
     align: corners and sides are multiples of this many pixels; the patch size makes every patch all hidden or all
       visible.
-    block_max: largest side of a block, as a share of the image's side.
-    max_blocks: number of candidate blocks.
+    block_max: largest side of a block, as a share of the image's side. None for single squares instead, of the grid whose
+      cells have `align` pixels a side, all as likely: with the patch size, independent random patches.
+    max_blocks: number of candidate blocks; of single squares all are candidates.
 
   Returns:
     A dict of `image` [height, width, channels], corrupted, and `mask` [height, width] bool, True where a pixel is
     hidden.
 
   Raises:
-    ValueError: for an area outside (0, 1), an unknown fill, align >= int(block_max * side), or too few candidate
-    blocks.
+    ValueError: for an area outside (0, 1), an unknown fill, align >= int(block_max * side), single squares that do not
+      divide the image, or too few candidate blocks.
   """
   check_arrays("gmml_corrupt", image=(image, "float [height, width, channels]"))
   kinds = (fill,) if isinstance(fill, str) else tuple(fill)
@@ -82,7 +83,7 @@ def alien_replace(
   area: float = 0.3,
   prob: Number = 0.5,
   align: int = 1,
-  block_max: float = 0.3,
+  block_max: float | None = 0.3,
   max_blocks: int = 160,
   axis_name: str | None = None,
 ) -> dict[str, jax.Array]:
@@ -187,6 +188,14 @@ def draw_blocks(
   return top, left, height, width
 
 
+def draw_squares(rng: jax.Array, shape: Sequence[int], *, side: int) -> Blocks:
+  """The squares of a grid over an image of `shape` (height, width) in random order, as blocks of `side` x `side` pixels."""
+  rows, columns = shape[0] // side, shape[1] // side
+  order = jax.random.permutation(rng, rows * columns)
+  sides = jnp.full_like(order, side)
+  return order // columns * side, order % columns * side, sides, sides
+
+
 def first_cover(blocks: Blocks, shape: tuple[int, ...]) -> jax.Array:
   """Index of the first block that covers each pixel, or the number of blocks where none does: [height, width] int32.
 
@@ -224,7 +233,7 @@ def cover_until(first: jax.Array, number: int, pixels: Number) -> jax.Array:
 
 
 def _group_mask(
-  function: str, rng: jax.Array, shape: tuple[int, ...], area: float, align: int, block_max: float, max_blocks: int
+  function: str, rng: jax.Array, shape: tuple[int, ...], area: float, align: int, block_max: float | None, max_blocks: int
 ) -> tuple[jax.Array, jax.Array, Blocks]:
   """Blocks up to the target area: mask [height, width] bool, `first_cover` and the candidate blocks."""
   _check(function, tuple(shape), area, align, block_max, max_blocks)
@@ -232,9 +241,12 @@ def _group_mask(
   # In pixels before float32: 0.3 of 400 pixels rounded up would ask for 121.
   low, high = min(0.5, area) * shape[0] * shape[1], area * shape[0] * shape[1]
   pixels = low + (high - low) * jax.random.uniform(area_key)
-  blocks = draw_blocks(block_key, shape, align=align, block_max=block_max, max_blocks=max_blocks)
+  if block_max is None:
+    blocks = draw_squares(block_key, shape, side=align)
+  else:
+    blocks = draw_blocks(block_key, shape, align=align, block_max=block_max, max_blocks=max_blocks)
   first = first_cover(blocks, shape)
-  return cover_until(first, max_blocks, pixels), first, blocks
+  return cover_until(first, len(blocks[0]), pixels), first, blocks
 
 
 def _content(rng: jax.Array, kind: str, image: jax.Array, first: jax.Array, blocks: Blocks, align: int) -> jax.Array:
@@ -266,7 +278,7 @@ def _bits(start: jax.Array, length: jax.Array, side: int) -> list[jax.Array]:
 
 
 @functools.lru_cache(maxsize=64)
-def _check(function: str, shape: tuple[int, ...], area: float, align: int, block_max: float, max_blocks: int) -> None:
+def _check(function: str, shape: tuple[int, ...], area: float, align: int, block_max: float | None, max_blocks: int) -> None:
   check_values(
     function,
     area=(area, "(0, 1)"),
@@ -274,6 +286,11 @@ def _check(function: str, shape: tuple[int, ...], area: float, align: int, block
     block_max=(block_max, "(0, 1]"),
     max_blocks=(max_blocks, "int [1, inf)"),
   )
+  if block_max is None:
+    if any(side % align for side in shape) or align == max(shape):
+      pixels = " x ".join(map(str, shape))
+      raise ValueError(f"{function}: align={align} must divide the image's {pixels} pixels into squares, two or more")
+    return
   if align >= int(block_max * min(shape)):
     largest = int(block_max * min(shape))
     raise ValueError(f"{function}: align={align} must lie in [1, int(block_max * side)) = [1, {largest})")

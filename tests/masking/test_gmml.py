@@ -76,6 +76,33 @@ def test_area_is_fixed_up_to_one_half_and_uniform_above():
   assert covered.min() >= 0.5 and covered.max() > 0.73 and abs(covered.mean() - 0.635) < 0.02
 
 
+def test_single_squares_are_random_patches():
+  """Every patch is hidden as a whole or not at all, all as often, and as many as the area asks for."""
+  image = jax.random.uniform(jax.random.key(1), (16, 24, 1)) + 5
+  out, mask = corrupt(400, image, area=0.3, fill="noise", align=4, block_max=None)
+  patches = mask.reshape(400, 4, 4, 6, 4).transpose(0, 1, 3, 2, 4).reshape(400, 24, 16)
+  hidden = patches.all(2)
+  np.testing.assert_array_equal(hidden, patches.any(2))
+  np.testing.assert_array_equal(hidden.sum(1), 8)  # 0.3 of 24 are 7.2
+  often = hidden.mean(0)  # of 400 draws with 1/3: a standard error of 0.024
+  assert abs(often - 1 / 3).max() < 0.09
+  # Drawn without replacement, a patch beside a hidden one is hidden in 7 of 23 cases.
+  assert abs((hidden[:, :-1] & hidden[:, 1:]).mean() - 8 / 24 * 7 / 23) < 0.02
+  np.testing.assert_array_equal(out[~mask], np.broadcast_to(image, out.shape)[~mask])
+  covered = corrupt(400, image, area=0.75, align=4, block_max=None)[1].mean((1, 2))
+  assert covered.min() >= 0.5 and covered.max() <= 0.75 and abs(covered.mean() - 0.645) < 0.02
+
+
+def test_aliens_come_in_single_squares():
+  clean, corrupted, mask = make_batch(16)
+  replace = functools.partial(masking.alien_replace, area=0.3, prob=1.0, align=5, block_max=None)
+  out = jax.jit(replace)(KEYS[0], clean, corrupted, mask)
+  cells = np.asarray(out["mask"]).reshape(16, 4, 5, 4, 5)
+  np.testing.assert_array_equal(cells.all((2, 4)), cells.any((2, 4)))
+  np.testing.assert_array_equal(cells.all((2, 4)).sum((1, 2)), 5)  # 0.3 of 16 are 4.8
+  np.testing.assert_array_equal(np.asarray(out["image"])[~out["mask"]], np.asarray(clean)[~out["mask"]])
+
+
 def test_zeros_and_noise_fill_the_mask_only():
   image = jax.random.uniform(jax.random.key(1), (20, 24, 3)) + 1
   zeros, mask = corrupt(20, image, area=0.5)
@@ -192,6 +219,8 @@ def test_jit_equals_eager():
     dict(area=0.5, max_blocks=20),
     dict(area=0.9),
     dict(area=0.5, block_max=0.1),
+    dict(area=0.5, block_max=None, align=3),
+    dict(area=0.5, block_max=None, align=20),
   ],
 )
 def test_errors_are_one_line_and_found_while_tracing(numbers):
