@@ -56,7 +56,7 @@ def test_random_patches_hide_as_much_as_blocks():
   keys, image = jax.random.split(jax.random.key(0), 300), jnp.ones((32, 32, 1))
   hidden = {}
   images, nothing = jnp.ones((300, 32, 32, 1)), jnp.zeros((300, 32, 32), bool)
-  for arm in ("GMML", "random patches", "aligned blocks"):
+  for arm in ("GMML", "random patches"):
     config = gmml.runs()[arm]
     drop, alien = (
       {k: v for k, v in entry.items() if k not in ("fn", "reads", "scope")} for entry in config.masking.values()
