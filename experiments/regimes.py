@@ -14,169 +14,23 @@ were shown to beat every other control:
 """
 
 import argparse
-from collections.abc import Mapping
 import dataclasses
 import functools
-import pathlib
 import sys
 import time
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jssl import config as configs
+from experiments.regime import ARM, in_styles, long_tailed, MODULE, Regime, with_few
 from jssl import data, logging, losses, study
 from jssl.arrays import patchify
 from jssl.configs import common
 from jssl.errors import ConfigError
 
-MODULE = "experiments.regimes"
-HERE = pathlib.Path(__file__).parent / "regimes"
-ARM = "with labels"
-HEAD_ROOM = 0.1  # by which labels beat the other controls
 SMALL = common.BACKBONES["demo"] | dict(stem=(24, 48, 96))
-
-
-@dataclasses.dataclass(frozen=True)
-class Regime:
-  """One regime.
-
-  Attributes:
-    name: also of its folder.
-    data: what is trained on, as `config.data` names it: name and options.
-    train, test: what is evaluated on, as `config.evaluation` has them.
-    classes: of its labels; 0 where the control with labels knows objects.
-    net: the network, without heads.
-    view: numbers of one random view, see `jssl.views.augment`.
-    size: of the images in an evaluation, in pixels.
-    steps, batch_size, lr: of AdamW with a tenth of the steps to warm up, weight decay 0.05.
-    protocols: of its evaluation.
-    metrics: title -> metric, by which head-room is measured.
-    lower: metrics of which smaller numbers are better.
-    controls: beside the network with labels.
-    grey: whether images have one channel, and views are to have three.
-    places: whether the labels of the control are the objects of `scenes`.
-  """
-
-  name: str
-  data: dict[str, Any]
-  train: dict[str, Any]
-  test: dict[str, Any]
-  classes: int
-  net: dict[str, Any]
-  view: dict[str, Any]
-  size: int
-  steps: int
-  batch_size: int = 128
-  lr: float = 2e-3
-  protocols: tuple[str, ...] = ("knn:k=20", "few_labels")
-  metrics: dict[str, str] = dataclasses.field(default_factory=lambda: {"kNN": "knn/k20", "ten labels": "few_labels/n10"})
-  lower: tuple[str, ...] = ()
-  controls: tuple[str, ...] = ("random weights", "raw pixels")
-  grey: bool = False
-  places: bool = False
-
-  @property
-  def folder(self) -> pathlib.Path:
-    return HERE / self.name
-
-  def put(self, config):
-    """Puts data, steps, optimizer and evaluation into a config, in place; views and networks are the caller's."""
-    config.optim.update(dict(name="adamw", lr=self.lr, lr_scale=None, warmup_fraction=0.1))
-    with config.optim.ignore_type():  # a method's may be a schedule
-      config.optim.weight_decay = 0.05
-    return self._put_data(config)
-
-  def _put_data(self, config):
-    config.data.update(self.data)
-    config.update(dict(batch_size=self.batch_size, total_steps=self.steps, log_every_steps=50, checkpoint_every_steps=250))
-    evaluation = dict(train=self.train, test=self.test, size=self.size, protocols=self.protocols)
-    config.evaluation.update(evaluation)
-    return config
-
-  def views(self, *names: str, **changes) -> dict[str, dict]:
-    """Random views of these names, and what they are made of."""
-    source = ("rgb", "extent=extent") if self.grey else common.IMAGE
-    first = dict(rgb=dict(fn="as_rgb", reads=("image",))) if self.grey else {}
-    return first | {name: dict(fn="augment", reads=source, **self.view | changes) for name in names}
-
-  def method(self, name: str):
-    """The demo of a method on this regime: its own losses, heads, masks and optimizer.
-
-    Its views keep their sizes and what they do; they crop as much as the regime's do and have its colours, where they change
-    any, and its statistics. Networks are as wide and deep as the regime's; those that see patches of 8 px are the regime's.
-    """
-    config = self._put_data(configs.load_config(name))
-    source = ("rgb", "extent=extent") if self.grey else common.IMAGE
-    views = {view: entry.to_dict() for view, entry in config.views.items() if view != "object"}
-    largest = max(entry["size"] for entry in views.values() if "size" in entry and entry["fn"] != "low_frequency_crop")
-    for entry in views.values():
-      if entry["reads"] in (common.IMAGE, ("object",)):
-        entry["reads"] = source
-        entry |= dict(scale=self.view["scale"]) if entry.get("size") == largest and "scale" in entry else {}
-      entry |= {key: self.view[key] for key in ("mean", "std") if entry.get(key, 0.0) not in (0.0, 1.0)}
-      if isinstance(entry.get("jitter"), tuple):
-        entry |= {key: self.view[key] for key in ("jitter", "jitter_prob") if key in self.view and key in entry}
-      entry |= dict(grayscale=self.view.get("grayscale", 0.0)) if "grayscale" in entry else {}
-      entry |= dict(flip=self.view["flip"]) if "flip" in self.view and entry["fn"] == "augment" else {}
-    config.views = self.views() | views
-    for network in config.networks.values():
-      if network.get("fn") == "vit":
-        same = ("width", "depth", "num_heads") + (("stem",) if network.patch_size == self.net["patch_size"] else ())
-        network.update({key: self.net[key] for key in same})
-    return config
-
-  def labelled(self):
-    """The config of the control with labels: the regime's network on its views, and a linear classifier.
-
-    Where places are evaluated, patches of one object are to be alike, and no others.
-    """
-    config = self.put(configs.default_config())
-    if self.places:
-      return self._labelled_places(config)
-    head = dict(fn="linear_head", output=self.classes, init="mae", reads=("features",))
-    config.views = self.views("v")
-    config.networks = dict(student=dict(**self.net, heads=dict(classes=head)))
-    config.passes = dict(s=dict(net="student", reads=("v",)))
-    config.losses = dict(ce=dict(fn="softmax_cross_entropy_loss", reads=("s/classes", "label")))
-    return config
-
-  def _labelled_places(self, config):
-    """Views are whole images, of which a step sees as many patches as of the regime's views."""
-    config.batch_size = self.batch_size * self.view["size"] ** 2 // self.size**2
-    config.views = self.views("v", size=self.size, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0)
-    config.networks = dict(student=self.net | dict(image_size=self.size))
-    config.passes = dict(s=dict(net="student", reads=("v",)))
-    patch = self.net["patch_size"]
-    config.targets = dict(y=dict(fn=f"{MODULE}:patch_objects", reads=("segments",), patch=patch))
-    config.losses = dict(con=dict(fn=f"{MODULE}:object_contrast_loss", reads=("s/patch_tokens", "y"), temperature=0.1))
-    return config
-
-  def study_table(self, rows, arm: str, columns: Mapping[str, str]) -> str:
-    """The arms of a study on this regime, title -> metric, and below them the controls of one of them."""
-    if not rows:
-      return "Not measured yet."
-    controls = {control: f"{control}/" for control in self.controls}
-    chosen = [row for row in rows if row["arm"] == arm]
-    return f"{study.rows_table(rows, columns)}\n\n{study.controls_table(chosen, self.metrics, controls)}"
-
-  def claims(self) -> list[study.Claim]:
-    """That there is head-room: labels beat each of the other controls."""
-    return [
-      study.claim(
-        f"labels beat {control} by {title}",
-        ARM,
-        ARM,
-        metric=(metric, f"{control}/{metric}"),
-        at_least=HEAD_ROOM,
-        lower=metric in self.lower,
-      )
-      for title, metric in self.metrics.items()
-      for control in self.controls
-    ]
 
 
 def patch_objects(segments, *, patch: int):
@@ -272,6 +126,16 @@ REGIMES = {
     ),
   )
 }
+_SHIFTED_REGIME = REGIMES["fashion_mnist_shifted"]
+REGIMES |= {
+  regime.name: regime
+  for regime in (
+    # Each third of the classes has clothes of the upper body, which are hard to tell apart, and shoes.
+    long_tailed(_SHIFTED_REGIME, many=(0, 5, 2), medium=(1, 3, 7, 6), few=(8, 4, 9)),
+    in_styles(_SHIFTED_REGIME, seen=("plain", "inverted", "posterized", "textured"), unseen="edges"),
+    with_few(_SHIFTED_REGIME, share=0.1),
+  )
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,12 +166,13 @@ def table(regime: Regime, rows) -> str:
   return f"{study.controls_table(rows, regime.metrics, models)}\n\nSeeds {seeds}; {cost}; commit {commits}."
 
 
-def picture(source: data.Source, rows: int = 4, columns: int = 16) -> Image.Image:
-  """The first examples of a source, twice as large."""
-  image = source.get(np.arange(rows * columns), ("image",))["image"]
+def picture(train: data.Source, test: data.Source, rows: tuple[int, int] = (4, 2), columns: int = 16) -> Image.Image:
+  """The first examples of both sources, training images above, twice as large."""
+  numbers = [np.arange(count * columns) for count in rows]
+  image = np.concatenate([one.get(i, ("image",))["image"] for one, i in zip((train, test), numbers, strict=True)])
   _, height, width, channels = image.shape
-  tiles = image.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
-  whole = Image.fromarray(tiles.reshape(rows * height, columns * width, channels).squeeze())
+  tiles = image.reshape(sum(rows), columns, height, width, channels).transpose(0, 2, 1, 3, 4)
+  whole = Image.fromarray(tiles.reshape(sum(rows) * height, columns * width, channels).squeeze())
   return whole.resize((2 * whole.width, 2 * whole.height), Image.Resampling.NEAREST)
 
 
@@ -315,9 +180,11 @@ def save_picture(regime: Regime, places) -> None:
   """Puts a picture of the data beside the page, if there is none."""
   path = regime.folder / "examples.png"
   if not path.exists():
-    entry = study.placed(regime.labelled(), places).data
+    config = study.placed(regime.labelled(), places)
+    entries = config.data, config.evaluation.test_scenes if regime.places else config.evaluation.test
+    sources = [data.load(entry.name, split=entry.split, **entry.options) for entry in entries]
     regime.folder.mkdir(parents=True, exist_ok=True)
-    picture(data.load(entry.name, split=entry.split, **entry.options)).save(path, optimize=True)
+    picture(*sources).save(path, optimize=True)
 
 
 def measure(regime: Regime, seeds, places, budget: float | None, at_once: int = 1, retry: bool = False) -> study.Ledger:

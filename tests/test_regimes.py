@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import regime as regime_module
 from experiments import regimes
 from jssl import data, study
 from jssl.config import check_config, load_config
@@ -21,7 +22,7 @@ SIDES = dict(fashion_mnist=(28, 1), fashion_mnist_shifted=(40, 1), glyphs=(32, 3
 def batch_of(regime):
   if regime.name == "scenes":
     return data.load("scenes", num_examples=2).get(range(2))
-  side, channels = SIDES[regime.name]
+  side, channels = next(SIDES[name] for name in sorted(SIDES, key=len, reverse=True) if regime.name.startswith(name))
   source = data.from_arrays(image=np.zeros((2, side, side, channels), np.uint8), label=[0, 1])
   return source.get(range(2))
 
@@ -74,7 +75,7 @@ def test_patches_find_those_of_their_object():
 
 @pytest.mark.slow
 def test_controls_are_measured_and_make_head_room(tmp_path, monkeypatch):
-  monkeypatch.setattr(regimes, "HERE", tmp_path)
+  monkeypatch.setattr(regime_module, "HERE", tmp_path)
   monkeypatch.chdir(tmp_path)
   objects = lambda split: dict(name="objects", split=split, options=dict(num_examples=64, image_size=16))
   small = dataclasses.replace(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jssl.evaluation.selection import check_features, check_labels, standardized
+from jssl.evaluation.selection import check_features, check_labels, group_accuracies, standardized
 
 
 def few_label_accuracy(
@@ -24,6 +24,7 @@ def few_label_accuracy(
   draws: int = 5,
   penalty: float = 1.0,
   seed: int = 0,
+  groups: np.ndarray | None = None,
 ) -> dict:
   """Test accuracy of a classifier that is fitted on a few examples of each class.
 
@@ -40,10 +41,11 @@ def few_label_accuracy(
     draws: of the examples that have a label.
     penalty: of the weights, > 0.
     seed: of the draws, which are the same for all features.
+    groups: integers `[m]` of the test examples, whose accuracies are told apart; None for none.
 
   Returns:
-    `metrics`: `n<per_class>` and `share<fraction>`, mean accuracies, and with `_std` behind their standard deviations over
-    the draws; and the `parameters`.
+    `metrics`: `n<per_class>` and `share<fraction>`, mean accuracies, with `_std` behind their standard deviations over the
+    draws, and with `_group<g>` the mean accuracy of a group; and the `parameters`.
 
   Raises:
     ValueError: if a class has fewer examples than are asked for, a number is out of range, or features are not finite or
@@ -75,8 +77,10 @@ def few_label_accuracy(
     for draw in range(draws):
       chosen = draw_labelled(train_labels, numbers, (seed, draw))
       classifier = LogisticRegression(C=1 / penalty, max_iter=1000).fit(train[chosen], train_labels[chosen])
-      found.append(np.mean(classifier.predict(test) == test_labels))
-    metrics |= {name: float(np.mean(found)), f"{name}_std": float(np.std(found))}
+      found.append(classifier.predict(test) == test_labels)
+    accuracies = np.mean(found, 1)
+    metrics |= {name: float(np.mean(accuracies)), f"{name}_std": float(np.std(accuracies))}
+    metrics |= group_accuracies(name, np.stack(found), groups)
   parameters = dict(per_class=counts, fractions=shares, draws=draws, penalty=penalty, seed=seed)
   return dict(metrics=metrics, parameters=parameters)
 

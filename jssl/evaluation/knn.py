@@ -16,7 +16,7 @@ import numpy as np
 
 from jssl.arrays import l2_normalize
 from jssl.evaluation.chunks import map_chunks
-from jssl.evaluation.selection import check_features, check_labels
+from jssl.evaluation.selection import check_features, check_labels, group_accuracies
 
 
 @functools.partial(jax.jit, static_argnames=("ks", "temperature", "num_classes", "weighted"))
@@ -44,6 +44,7 @@ def knn_accuracy(
   num_classes: int,
   weighted: bool = True,
   chunk: int = 256,
+  groups: np.ndarray | None = None,
 ) -> dict:
   """Accuracy of the vote of the k nearest neighbours.
 
@@ -57,9 +58,11 @@ def knn_accuracy(
     num_classes: number of classes.
     weighted: whether near neighbours count for more; otherwise the temperature is not used.
     chunk: queries handled at once; memory grows as chunk * n.
+    groups: integers `[m]` of the queries, whose accuracies are told apart; None for none.
 
   Returns:
-    `metrics`: `k<k>` for each k, the fraction of correct queries; and the `parameters`.
+    `metrics`: `k<k>` for each k, the fraction of correct queries, and `k<k>_group<g>`, that of a group; and the
+    `parameters`.
 
   Raises:
     ValueError: if some k exceeds n, the temperature is not above 0, labels leave their range, or shapes disagree; for
@@ -79,9 +82,9 @@ def knn_accuracy(
   keys = l2_normalize(jnp.asarray(bank))
   predict = functools.partial(_predict, ks=ks, temperature=float(temperature), num_classes=num_classes, weighted=weighted)
   predicted = map_chunks(lambda q: predict(q, keys, jnp.asarray(bank_labels)), queries, chunk=min(chunk, len(queries)))
-  accuracy = (predicted == labels[:, None]).mean(0)
+  correct = {f"k{number}": predicted[:, i] == labels for i, number in enumerate(ks)}
+  metrics = {name: float(found.mean()) for name, found in correct.items()}
+  for name, found in correct.items():
+    metrics |= group_accuracies(name, found, groups)
   votes = dict(weighted=True, temperature=temperature) if weighted else dict(weighted=False)
-  return dict(
-    metrics={f"k{number}": float(value) for number, value in zip(ks, accuracy, strict=True)},
-    parameters=dict(k=ks, **votes, similarity="cosine", bank=len(bank), queries=len(queries)),
-  )
+  return dict(metrics=metrics, parameters=dict(k=ks, **votes, similarity="cosine", bank=len(bank), queries=len(queries)))

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jssl.evaluation.selection import check_labelled, hold_out, over_epochs, standardized
+from jssl.evaluation.selection import check_labelled, group_accuracies, hold_out, over_epochs, standardized
 
 LEARNING_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
@@ -84,6 +84,7 @@ def linear_probe(
   held_out: float = 0.2,
   standardize: bool = True,
   seed: int = 0,
+  groups: np.ndarray | None = None,
 ) -> dict:
   """Test accuracy of the linear probe whose learning rate is best on a held-out part of the training set.
 
@@ -100,9 +101,11 @@ def linear_probe(
     held_out: fraction of the training set on which the learning rate is chosen.
     standardize: whether each dimension is standardised, with the statistics of the part trained on.
     seed: of the split and of the order of the examples.
+    groups: integers `[m]` of the test examples, whose accuracies are told apart; None for none.
 
   Returns:
-    `metrics`: `accuracy` (test), `held_out_accuracy`, the chosen `lr`; `by_lr`: rate -> both; and the `parameters`.
+    `metrics`: `accuracy` (test), `held_out_accuracy`, the chosen `lr`, and `accuracy_group<g>` of a group; `by_lr`: rate ->
+    both; and the `parameters`.
 
   Raises:
     ValueError: if a label leaves its range, features are not finite or all the same, or nothing can be chosen on the
@@ -120,8 +123,10 @@ def linear_probe(
   chosen_by = np.asarray(rate_accuracies(params, train[choose], train_labels[choose]))
   accuracy = np.asarray(rate_accuracies(params, test, test_labels))
   best = int(chosen_by.argmax())
+  metrics = dict(accuracy=float(accuracy[best]), held_out_accuracy=float(chosen_by[best]), lr=rates[best])
+  correct = np.argmax(test @ params["kernel"][:, best] + params["bias"][best], -1) == test_labels
   return dict(
-    metrics=dict(accuracy=float(accuracy[best]), held_out_accuracy=float(chosen_by[best]), lr=rates[best]),
+    metrics=metrics | group_accuracies("accuracy", correct, groups),
     by_lr={rate: dict(held_out=float(a), test=float(b)) for rate, a, b in zip(rates, chosen_by, accuracy, strict=True)},
     parameters=dict(
       learning_rates=rates,

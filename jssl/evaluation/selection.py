@@ -54,6 +54,27 @@ def check_labelled(
   return train, train_labels, test, check_labels(test_labels, num_classes, "test_labels")
 
 
+def group_accuracies(name: str, correct: np.ndarray, groups: np.ndarray | None) -> dict[str, float]:
+  """The share of right answers in each group of examples, as `<name>_group<number>`; {} without groups.
+
+  Args:
+    name: of the accuracy over all.
+    correct: bool `[m]`, or `[draws, m]`, over which it is averaged.
+    groups: integers `[m]`, such as the examples' domains.
+
+  Raises:
+    ValueError: unless every example has one group.
+  """
+  if groups is None:
+    return {}
+  groups = np.asarray(groups)
+  if groups.shape != correct.shape[-1:] or groups.dtype.kind not in "iu":
+    raise ValueError(
+      f"groups must be integers [{correct.shape[-1]}], one an example; got {groups.dtype} {list(groups.shape)}"
+    )
+  return {f"{name}_group{group}": float(correct[..., groups == group].mean()) for group in np.unique(groups)}
+
+
 def hold_out(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
   """Indices of the part of a training set on which a number is chosen, and of the part that is fitted.
 

@@ -33,11 +33,25 @@ class Pretrained:
 def placed(config: Any, places: Mapping[str, str]) -> Any:
   """A copy of a config that finds its data at these places, unless it names one itself."""
   config = config.copy_and_resolve_references()
-  entries = [config.data, *(entry for entry in config.evaluation.values() if hasattr(entry, "keys") and "name" in entry)]
-  for entry in entries:
-    if entry.name in places:
-      entry.name = f"{entry.name}:{places[entry.name]}"
+  for entry in (config.data, *config.data.also.values(), *config.evaluation.values()):
+    if hasattr(entry, "keys") and "name" in entry:
+      entry.update(_placed_data(entry.to_dict(), places))
   return config
+
+
+def _placed_data(entry: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+  """Data at these places, and what other data are derived from."""
+  name, options = entry["name"], dict(entry.get("options", {}))
+  if name in places:
+    return {**entry, "name": f"{name}:{places[name]}"}
+  if name != "derived":
+    return dict(entry)
+  options["of"] = _placed_data(options["of"], places)
+  others = lambda step: (
+    dict(others=tuple(_placed_data(other, places) for other in step["others"])) if "others" in step else {}
+  )
+  options["by"] = tuple({**step, **others(step)} for step in options.get("by", ()))
+  return {**entry, "options": options}
 
 
 def train(config: Any, seed: int, workdir: pathlib.Path) -> dict[str, float]:

@@ -12,12 +12,14 @@ from jssl.errors import ConfigError
 from jssl.files import user_path
 
 
-def merge_labels(source: Source, *, groups: Sequence[Sequence[int]]) -> Source:
+def merge_labels(source: Source, *, groups: Sequence[Sequence[int]], of: str = "label", to: str = "label") -> Source:
   """Coarser labels: the number of the group that holds an example's class.
 
   Args:
     source: with labels.
     groups: of all its classes, such as ((0, 2, 4, 6), (1,), (3, 5, 7, 8, 9)).
+    of: the array that is merged, of one integer an example, such as the examples' domains.
+    to: the array that tells the group; under another name than `of` it is added, and `of` stays.
 
   Raises:
     ConfigError: for a class in no group or in two.
@@ -28,14 +30,17 @@ def merge_labels(source: Source, *, groups: Sequence[Sequence[int]]) -> Source:
     >>> merge_labels(data.from_arrays(label=[0, 1, 2]), groups=((0, 2), (1,))).arrays["label"].tolist()
     [0, 1, 0]
   """
-  labels = numbers_of(source, "merge_labels")
+  labels = numbers_of(source, "merge_labels", of)
   classes = distinct("merge_labels: groups", [c for group in groups for c in group])
   if missing := sorted(set(labels.tolist()) - set(classes)):
-    raise ConfigError(f"merge_labels: class {missing[0]} is in no group; keep_classes leaves classes out")
+    what = f"class {missing[0]} is in no group; keep_classes leaves classes out"
+    raise ConfigError(f"merge_labels: {what if of == 'label' else f'{of} {missing[0]} is in no group'}")
   table = table_of(classes, [i for i, group in enumerate(groups) for _ in group])
-  change = lambda numbers, read: dict(label=table[read["label"]])
-  name = title(source, "merge_labels", groups=tuple(map(tuple, groups)))
-  return changed(source, name, change, needs=("label",), writes=dict(label=LABEL), num_classes=len(groups))
+  change = lambda numbers, read: {to: table[read[of]]}
+  shown = {} if of == to == "label" else dict(of=of, to=to)
+  name = title(source, "merge_labels", groups=tuple(map(tuple, groups)), **shown)
+  fields = dict(num_classes=len(groups)) if to == "label" else {}
+  return changed(source, name, change, needs=(of,), writes={to: LABEL}, **fields)
 
 
 def relabelled(

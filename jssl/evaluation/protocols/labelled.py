@@ -51,23 +51,35 @@ def _labelled(data, features, kind="image_features", images=None):
   return (parts["train"][0], train, parts["test"][0], test), classes, dict(classes=classes, chance=round(chance, 4))
 
 
-def _knn(model, data, features, *, k, **numbers):
+def _groups(data, by):
+  """What tells the test examples apart besides their labels, as a keyword of a score, and as a parameter; {} without."""
+  if by is None:
+    return {}, {}
+  groups = data.array("test", by)
+  if groups.ndim != 1 or groups.dtype.kind not in "iu":
+    raise ConfigError(f"by='{by}' of test must be integers [n]; got {groups.dtype} {list(groups.shape)}")
+  return dict(groups=groups), dict(by=by)
+
+
+def _knn(model, data, features, *, k, by, **numbers):
   labelled, classes, parameters = _labelled(data, features)
+  groups, told = _groups(data, by)
   asked, bank = (k,) if isinstance(k, int) else tuple(k), len(labelled[0])
   # Votes of all there are, where there are fewer.
   ks = tuple(dict.fromkeys(min(number, bank) for number in asked))
   if ks != asked:
     logging.log.warning("knn: k=%s of %d training images: k=%s is taken", asked, bank, ks)
     parameters["k_asked"] = asked
-  result = knn_accuracy(*labelled, k=ks, num_classes=classes, **numbers)
-  return result | dict(parameters=result["parameters"] | parameters)
+  result = knn_accuracy(*labelled, k=ks, num_classes=classes, **groups, **numbers)
+  return result | dict(parameters=result["parameters"] | parameters | told)
 
 
-def _of_classes(score, model, data, features, *, kind="image_features", images=None, **numbers):
+def _of_classes(score, model, data, features, *, kind="image_features", images=None, by=None, **numbers):
   """A score of both splits' features and labels, beside what chance is."""
   labelled, classes, parameters = _labelled(data, features, kind, images)
-  parameters |= dict(images=images) if images else {}
-  result = score(*labelled, num_classes=classes, **numbers)
+  groups, told = _groups(data, by)
+  parameters |= (dict(images=images) if images else {}) | told
+  result = score(*labelled, num_classes=classes, **groups, **numbers)
   return result | dict(parameters=result["parameters"] | parameters)
 
 
@@ -100,14 +112,23 @@ def _accuracy(model, data, features, *, top):
 PROTOCOLS = dict(
   knn=Protocol(
     _knn,
-    dict(k=(10, 20), temperature=0.07, weighted=True, chunk=256),
+    dict(k=(10, 20), temperature=0.07, weighted=True, chunk=256, by=None),
     ("image_features",),
     ("train", "test"),
     "test images whose k nearest training images vote for their class; higher is better, chance is below",
   ),
   linear=Protocol(
     functools.partial(_of_classes, linear_probe),
-    dict(learning_rates=LEARNING_RATES, epochs=100, batch_size=256, momentum=0.9, held_out=0.2, standardize=True, seed=0),
+    dict(
+      learning_rates=LEARNING_RATES,
+      epochs=100,
+      batch_size=256,
+      momentum=0.9,
+      held_out=0.2,
+      standardize=True,
+      seed=0,
+      by=None,
+    ),
     ("image_features",),
     ("train", "test"),
     "test images that a linear classifier on frozen features gets right; higher is better, chance is below",
@@ -169,7 +190,7 @@ PROTOCOLS = dict(
   ),
   few_labels=Protocol(
     functools.partial(_of_classes, few_label_accuracy),
-    dict(per_class=(10,), fractions=(), draws=5, penalty=1.0, seed=0),
+    dict(per_class=(10,), fractions=(), draws=5, penalty=1.0, seed=0, by=None),
     ("image_features",),
     ("train", "test"),
     "test images that a linear classifier fitted on so many labels a class gets right; higher is better, chance is below",
