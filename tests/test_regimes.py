@@ -11,6 +11,7 @@ from experiments import regime as regime_module
 from experiments import regimes
 from jssl import data, study
 from jssl.config import check_config, load_config
+from jssl.evaluation import EvaluationData, parse_protocols, raw_pixel_model, run_protocols, View
 from jssl.method import Method
 from jssl.schedules import Horizon
 from jssl.study.ledger import claims_table
@@ -51,6 +52,71 @@ def test_a_method_is_put_on_a_regime():
   assert config.data.options.canvas == 40 and config.evaluation.size == 40 and config.total_steps == regime.steps
 
 
+def of_objects(split, num_examples):
+  return dict(name="objects", split=split, options=dict(num_examples=num_examples, image_size=16))
+
+
+def loaded(entry):
+  return data.load(entry["name"], split=entry["split"], **entry["options"])
+
+
+SMALL = dataclasses.replace(
+  regimes.REGIMES["fashion_mnist_shifted"],
+  name="small",
+  data=of_objects("train", 256),
+  train=of_objects("train", 128),
+  test=of_objects("test", 64),
+)
+FORMS = {
+  "small_long_tail": regimes.long_tailed(SMALL, many=(3, 0, 1), medium=(2, 4, 6, 5), few=(9, 8, 7)),
+  "small_styles": regimes.in_styles(SMALL, seen=("plain", "inverted"), unseen="edges"),
+  "small_few": regimes.with_few(SMALL, share=0.5),
+}
+
+
+def test_a_long_tail_is_tested_in_balance_and_by_groups_of_classes():
+  form = FORMS["small_long_tail"]
+  counts = np.bincount(loaded(form.data).arrays["label"], minlength=10)
+  whole = np.bincount(loaded(SMALL.data).arrays["label"])
+  wanted = np.floor(whole.max() * 100 ** (-np.arange(10) / 9) + 1e-9).clip(1)
+  np.testing.assert_array_equal(
+    counts[[3, 0, 1, 2, 4, 6, 5, 9, 8, 7]], np.minimum(whole[[3, 0, 1, 2, 4, 6, 5, 9, 8, 7]], wanted)
+  )
+  assert form.train == SMALL.train
+  test = loaded(form.test).arrays
+  np.testing.assert_array_equal(test["label"], loaded(SMALL.test).arrays["label"])
+  np.testing.assert_array_equal(test["shot"], np.array([0, 0, 0, 1, 1, 1, 1, 2, 2, 2])[test["label"]])
+
+
+def test_a_style_is_seen_by_tests_alone():
+  form = FORMS["small_styles"]
+  for entry in (form.data, form.train):
+    assert set(loaded(entry).arrays["domain"]) == {0, 1}
+  test, plain = loaded(form.test).arrays, loaded(SMALL.test).arrays
+  assert set(test["domain"]) == {0, 1, 2}
+  np.testing.assert_array_equal(test["unseen"], test["domain"] == 2)
+  np.testing.assert_array_equal(test["image"][test["domain"] == 1], 255 - plain["image"][test["domain"] == 1])
+
+
+def test_few_images_are_those_that_have_labels():
+  form = FORMS["small_few"]
+  found = loaded(form.data)
+  assert form.train == form.data and 120 <= len(found) <= 136 and form.test == SMALL.test
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_head_room_of_a_form_is_measured_by_what_its_protocols_give(name):
+  form = FORMS[name]
+  data_of_it = EvaluationData(loaded(form.train), loaded(form.test))
+  numbers = parse_protocols(form.protocols)
+  numbers["few_labels"] |= dict(per_class=(2,), draws=1)
+  numbers["knn"]["k"] = 3
+  found = run_protocols(numbers, raw_pixel_model(data_of_it, View(16), None), data_of_it, **numbers)
+  given = {f"{protocol}/{metric}" for protocol, result in found.items() for metric in result["metrics"]}
+  smaller = lambda metric: metric.replace("k20", "k3").replace("n10", "n2")
+  assert {smaller(metric) for metric in form.metrics.values()} <= given
+
+
 @pytest.mark.slow
 def test_patches_find_those_of_their_object():
   rng = np.random.default_rng(0)
@@ -77,13 +143,12 @@ def test_patches_find_those_of_their_object():
 def test_controls_are_measured_and_make_head_room(tmp_path, monkeypatch):
   monkeypatch.setattr(regime_module, "HERE", tmp_path)
   monkeypatch.chdir(tmp_path)
-  objects = lambda split: dict(name="objects", split=split, options=dict(num_examples=64, image_size=16))
   small = dataclasses.replace(
     regimes.REGIMES["glyphs"],
     name="small",
-    data=objects("train"),
-    train=objects("train"),
-    test=objects("test"),
+    data=of_objects("train", 64),
+    train=of_objects("train", 64),
+    test=of_objects("test", 64),
     classes=10,
     net=dict(fn="vit", image_size=16, patch_size=8, width=16, depth=1, num_heads=2),
     view=dict(size=16, scale=(0.5, 1.0)),
@@ -111,3 +176,5 @@ def test_pages_are_what_the_rows_say(name):
     assert regimes.table(regime, ledger.rows()) in page and claims_table(ledger.verdicts()) in page
     assert [entry.claim for entry in ledger.claims()] == regime.claims()
     assert (regime.folder / "examples.png").exists()
+  else:
+    assert "Not measured yet." in page and not ledger.head_room()

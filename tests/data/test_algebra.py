@@ -111,6 +111,12 @@ def test_classes_are_kept_renumbered_and_merged():
   merged = algebra.merge_labels(source, groups=((0, 4), (1, 2, 3)))
   np.testing.assert_array_equal(merged.arrays["label"], ~np.isin(source.arrays["label"], (0, 4)))
   untouched(merged, source, but=("label",))
+  beside = algebra.merge_labels(source, groups=((0, 4), (1, 2, 3)), to="coarse")
+  np.testing.assert_array_equal(beside.arrays["coarse"], merged.arrays["label"])
+  untouched(beside, source, but=("coarse",))
+  assert merged.num_classes == 2 and beside.num_classes == source.num_classes
+  of_numbers = algebra.merge_labels(source, groups=(range(1, len(source)), (0,)), of="number", to="first")
+  np.testing.assert_array_equal(of_numbers.arrays["first"], source.arrays["number"] == 0)
 
 
 def test_a_long_tail_has_the_sizes_of_its_formula():
@@ -316,6 +322,7 @@ def test_files_stay_files(tmp_path):
     (lambda s: algebra.keep_classes(s, classes=(0, 9)), "no example of class 9"),
     (lambda s: algebra.keep_classes(s, classes=(0, 0)), "different labels"),
     (lambda s: algebra.merge_labels(s, groups=((0, 1), (2, 3))), "class 4 is in no group"),
+    (lambda s: algebra.merge_labels(s, groups=((0, 1),), of="number"), "merge_labels: number 2 is in no group"),
     (lambda s: algebra.long_tail(s, factor=0.1), "at least 1"),
     (lambda s: algebra.long_tail(s, factor=2, order=(0, 1)), "each of the classes"),
     (lambda s: algebra.fraction(s), "one of share and per_class"),

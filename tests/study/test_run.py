@@ -219,4 +219,10 @@ def test_places_are_put_where_a_config_names_none():
     "glyphs:/fonts",
     "glyphs:/mine",
   )
+  of = dict(name="derived", options=dict(of=dict(name="glyphs"), by=(dict(fn="fraction", share=0.5),)))
+  config.data = dict(name="derived", split="train", options=dict(of=of, by=(dict(fn="concatenate", others=(of,)),)), also={})
+  found = study.placed(config, {"glyphs": "/fonts"}).data.options
+  assert found.of.options.of.name == found.by[0]["others"][0]["options"]["of"]["name"] == "glyphs:/fonts"
+  assert found.of.options.by == of["options"]["by"] and found.by[0]["fn"] == "concatenate"
+  config.data.name = "glyphs"
   assert config.data.name == "glyphs" and pathlib.Path(placed.evaluation.test_scenes.name) == pathlib.Path("scenes")
