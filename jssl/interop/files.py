@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl.errors import ConfigError
-from jssl.files import user_path
+from jssl.files import dump_json, user_path, whole_file
 
 TORCH = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 _DTYPES: dict[str, Any] = dict(
@@ -49,7 +49,7 @@ class Contents(NamedTuple):
 
 
 def read(path: str | pathlib.Path) -> Contents:
-  """Reads a file (`.safetensors`, `.npz`, or torch's), or a folder with `model.safetensors` or its parts.
+  """Reads a file (`.safetensors`, `.npz`, or torch's), or a folder with `model.safetensors`, its parts, or `model.npz`.
 
   Raises:
     ConfigError: there is no such file, it is of another kind or damaged, or it wants to run code.
@@ -75,12 +75,32 @@ def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
   return found
 
 
+def write(path: pathlib.Path, weights: Mapping[str, np.ndarray]) -> None:
+  """Writes named arrays to a file that `read` reads: `.safetensors`, as torch's codes want it, or `.npz`."""
+  with whole_file(path) as partial, partial.open("wb") as file:
+    if path.suffix == ".npz":
+      np.savez(file, **weights)
+      return
+    kinds = {np.dtype(kind): name for name, kind in _DTYPES.items()}
+    table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for name, array in weights.items():
+      place = [start, start := start + array.nbytes]
+      table[name] = dict(dtype=kinds[array.dtype], shape=list(array.shape), data_offsets=place)
+    text = dump_json(table).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for array in weights.values():
+      file.write(np.ascontiguousarray(array).tobytes())
+
+
 def _read_folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
   index = folder / "model.safetensors.index.json"
   if not index.exists():
-    if not (folder / "model.safetensors").is_file():
-      raise ConfigError(f"{folder}: there is no model.safetensors")
-    return _read_safetensors(folder / "model.safetensors")
+    for name in ("model.safetensors", "model.npz"):
+      if (folder / name).is_file():
+        return flatten(_read_file(folder / name))
+    raise ConfigError(f"{folder}: there is no model.safetensors")
   weights = {}
   for name in sorted(set(_read_json(index).get("weight_map", {}).values())):
     if pathlib.Path(name).name != name:

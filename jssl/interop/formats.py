@@ -1,4 +1,7 @@
-"""What a format of public weights says of itself: which names belong to which network, and what network that is."""
+"""What a format of public weights says of itself: which names belong to which network, and what network that is.
+
+And what is said of a network that is written in one.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -59,6 +62,47 @@ class Format(NamedTuple):
   other: str = r"(?:optimizer|scaler|opt|fp16_scaler)\..*|epoch"
   colours: Callable[[Contents], tuple[tuple[float, ...], tuple[float, ...]] | None] = lambda contents: IMAGENET
   extras: Mapping[str, str] = {}
+
+
+class Preprocessing(NamedTuple):
+  """What a network's images go through before it sees them; what they are called in `jssl.evaluation.view.View`.
+
+  Attributes:
+    size: (height, width) of the middle of an image that is cut out.
+    mean, std: of the pixels, in [0, 1], a number a channel; None where they are not known.
+    resize_to: pixels of the shorter side before that; None for the fewest that the cut fits into.
+    interpolation: "bicubic" or "bilinear".
+  """
+
+  size: tuple[int, int]
+  mean: tuple[float, ...] | None
+  std: tuple[float, ...] | None
+  resize_to: int | None = None
+  interpolation: str = "bicubic"
+
+
+class Written(NamedTuple):
+  """A network in the names of a format.
+
+  Attributes:
+    weights: names to arrays.
+    config: what `config.json` says.
+    left: names in jssl of what has no place there and changes no feature.
+    notes: what a reader should know, a sentence each.
+  """
+
+  weights: dict[str, np.ndarray]
+  config: dict[str, Any]
+  left: tuple[str, ...] = ()
+  notes: tuple[str, ...] = ()
+
+
+def preprocessor_colours(contents: Contents) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+  """Mean and standard deviation of a `preprocessor_config.json`."""
+  colours = contents.preprocessor
+  if not {"image_mean", "image_std"} <= colours.keys():
+    return None
+  return tuple(colours["image_mean"]), tuple(colours["image_std"])
 
 
 def under(prefix: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:

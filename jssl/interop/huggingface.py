@@ -25,7 +25,7 @@ import numpy as np
 
 from jssl.errors import ConfigError, nearest
 from jssl.interop.files import Contents
-from jssl.interop.formats import Described, Format, image_input, Part, under, Weights
+from jssl.interop.formats import Described, Format, image_input, Part, preprocessor_colours, under, Weights
 from jssl.interop.mae import require_sincos
 from jssl.interop.names import Rule
 from jssl.interop.torch_vit import input_tokens, ratio
@@ -33,7 +33,7 @@ from jssl.interop.torch_vit import input_tokens, ratio
 # What stands before a backbone's names where it is part of a larger model.
 _BASE = "beit|convnext|convnextv2|data2vec_vision|deit|dinov2|dinov2_with_registers|ijepa|resnet|swin|vit"
 _WB = r"\.(weight|bias)"
-_GELU = dict(gelu="exact", gelu_pytorch_tanh="tanh", gelu_new="tanh")
+GELU = dict(gelu="exact", gelu_pytorch_tanh="tanh", gelu_new="tanh")
 _NO_WEIGHTS: tuple[Rule, ...] = ((r".*relative_position_index", None), (r".*num_batches_tracked", None))
 
 
@@ -58,7 +58,7 @@ def _blocks(prefix: str, to: str) -> tuple[Rule, ...]:
   )
 
 
-_VIT: tuple[Rule, ...] = under(
+VIT_RULES: tuple[Rule, ...] = under(
   "backbone/",
   (
     (r"embeddings\.cls_token", "cls"),
@@ -164,7 +164,7 @@ def _vit(weights, contents, num_heads) -> Described:
     fc_norm="pooler.layernorm.weight" in weights,
     **_activation(config),
   )
-  return Described(network, weights, _VIT, _image(config))
+  return Described(network, weights, VIT_RULES, _image(config))
 
 
 def _mae_decoder(weights, contents, num_heads) -> Described:
@@ -281,20 +281,13 @@ def _size(value: int | list[int]) -> int | tuple[int, ...]:
 
 def _activation(config) -> dict[str, Any]:
   act = _number(config, "hidden_act")
-  if act not in _GELU:
-    raise ConfigError(f"hidden_act='{act}' is none of {', '.join(_GELU)}")
-  return dict(gelu=_GELU[act], layer_norm_eps=float(_number(config, "layer_norm_eps")))
+  if act not in GELU:
+    raise ConfigError(f"hidden_act='{act}' is none of {', '.join(GELU)}")
+  return dict(gelu=GELU[act], layer_norm_eps=float(_number(config, "layer_norm_eps")))
 
 
 def _image(config):
   return image_input(_size(config.get("image_size", 224)), config.get("num_channels", 3))
-
-
-def _colours(contents: Contents):
-  colours = contents.preprocessor
-  if not {"image_mean", "image_std"} <= colours.keys():
-    return None
-  return tuple(colours["image_mean"]), tuple(colours["image_std"])
 
 
 HUGGING_FACE = Format(
@@ -304,5 +297,5 @@ HUGGING_FACE = Format(
   ),
   recognised=lambda contents: "model_type" in contents.config,
   other=rf"(?:(?:{_BASE})\.)?(?:(?:cls_|distillation_)?classifier|lm_head|pooler\.dense|decoder\.\d+)\..*",
-  colours=_colours,
+  colours=preprocessor_colours,
 )

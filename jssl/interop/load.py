@@ -1,16 +1,16 @@
-"""Public weights as networks of a config: `load` reads a file, `Pretrained` is what it holds."""
+"""Public weights as networks of a config: `load` reads a file."""
 
 from collections.abc import Mapping
 import pathlib
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from jssl import models
 from jssl.errors import ConfigError, nearest
 from jssl.interop import fit
+from jssl.interop.big_vision import BIG_VISION
 from jssl.interop.dino import DINO
 from jssl.interop.dinov2 import DINOV2
 from jssl.interop.files import Contents, flatten, read
@@ -21,58 +21,20 @@ from jssl.interop.ijepa import IJEPA
 from jssl.interop.mae import MAE
 from jssl.interop.moco_v3 import MOCO_V3
 from jssl.interop.names import convert
+from jssl.interop.pretrained import build, Pretrained
 from jssl.interop.timm import TIMM
 
 FORMATS: dict[str, Format] = dict(
-  hf=HUGGING_FACE, dino=DINO, dinov2=DINOV2, ibot=IBOT, ijepa=IJEPA, mae=MAE, moco_v3=MOCO_V3, timm=TIMM
+  hf=HUGGING_FACE,
+  dino=DINO,
+  dinov2=DINOV2,
+  ibot=IBOT,
+  ijepa=IJEPA,
+  mae=MAE,
+  moco_v3=MOCO_V3,
+  timm=TIMM,
+  big_vision=BIG_VISION,
 )
-
-
-class Pretrained(NamedTuple):
-  """A network with public weights.
-
-  Attributes:
-    source: where from, as a config's `load` names it.
-    network: its entry in a config's `networks`: `fn`, numbers, `heads`.
-    variables: its parameters and statistics, `{"params": {"backbone": ...}, ...}`, as a run's network has them.
-    mean, std: of the images in [0, 1] that it wants to see, a number a channel; None where the file does not say.
-    extras: arrays of the file that are no network's, such as DINO's `center [1, prototypes]`.
-    left: names of the file that stayed behind.
-    notes: what a reader should know, a sentence each.
-  """
-
-  source: str
-  network: dict[str, Any]
-  variables: dict[str, Any]
-  mean: tuple[float, ...] | None
-  std: tuple[float, ...] | None
-  extras: dict[str, np.ndarray]
-  left: tuple[str, ...]
-  notes: tuple[str, ...]
-
-  @property
-  def module(self) -> models.Network:
-    """Backbone and heads: `module.apply(variables, images)` gives every output by name."""
-    return build(self.network)
-
-  def fitted(self, module: models.Network) -> dict[str, Any]:
-    """The variables for a module of other positions: at another grid, fixed, or with the class token's in the token.
-
-    Raises:
-      ConfigError: the module computes something else with the same weights.
-    """
-    return fit.fit(self.source, self.module, self.variables, module)
-
-
-def build(network: Mapping[str, Any]) -> models.Network:
-  """The module of a config's entry of jssl's own functions."""
-
-  def call(entry, *options):
-    return getattr(models, entry["fn"])(**{key: value for key, value in entry.items() if key not in ("fn", *options)})
-
-  heads = network.get("heads", {})
-  reads = {name: tuple(entry["reads"]) for name, entry in heads.items()}
-  return models.Network(call(network, "heads"), {name: call(entry, "reads") for name, entry in heads.items()}, reads)
 
 
 def load(

@@ -66,15 +66,13 @@ def describe(
       not known.
   """
   weights = split_qkv(weights)
-  kernel = _need(weights, "patch_embed.proj.weight")
+  kernel = need(weights, "patch_embed.proj.weight")
   if kernel.ndim != 4:
     raise ConfigError(f"patch_embed.proj.weight {list(kernel.shape)} is no convolution of images")
   width, channels, *patch = kernel.shape
+  prefix = split_positions(weights, "cls_token", "pos_embed", "cls_position")
   table = weights.get("pos_embed")
-  prefix = "cls_token" in weights and table is not None and _is_square(table.shape[1] - 1)
-  if prefix:
-    weights["cls_position"], weights["pos_embed"] = table[:, :1], table[:, 1:]
-  side = _side(weights["pos_embed"]) if table is not None else 1
+  side = side_of(table) if table is not None else 1
   number, notes = heads_of(width, num_heads, HEADS if heads is None else heads)
   network: dict[str, Any] = dict(
     fn="vit",
@@ -83,7 +81,7 @@ def describe(
     width=width,
     depth=depth_of(weights, "blocks"),
     num_heads=number,
-    mlp_ratio=ratio(_need(weights, "blocks.0.mlp.fc1.weight", "blocks.0.0.mlp.fc1.weight").shape[0], width),
+    mlp_ratio=ratio(need(weights, "blocks.0.mlp.fc1.weight", "blocks.0.0.mlp.fc1.weight").shape[0], width),
     qkv_bias=any(name.endswith("attn.query.bias") for name in weights),
     position="none" if table is None else "learned",
     cls_token="cls_token" in weights,
@@ -109,6 +107,18 @@ def split_qkv(weights: Weights) -> dict[str, np.ndarray]:
     else:
       apart[name] = array
   return apart
+
+
+def join_qkv(weights: Weights) -> dict[str, np.ndarray]:
+  """The inverse of `split_qkv`."""
+  joined = {}
+  for name, array in weights.items():
+    if ".attn.query." in name:
+      keys_and_values = (weights[name.replace(".query.", f".{kind}.")] for kind in ("key", "value"))
+      joined[name.replace(".query.", ".qkv.")] = np.concatenate([array, *keys_and_values])
+    elif ".attn.key." not in name and ".attn.value." not in name:
+      joined[name] = array
+  return joined
 
 
 def heads_of(width: int, given: int | None, usual: Mapping[int, int]) -> tuple[int, tuple[str, ...]]:
@@ -140,7 +150,12 @@ def input_tokens(width: int, tokens: int) -> tuple[jax.ShapeDtypeStruct, ...]:
   return (jax.ShapeDtypeStruct((1, tokens, width), np.float32), jax.ShapeDtypeStruct((1, tokens - 1), np.int32))
 
 
-def _need(weights: Weights, *names: str) -> np.ndarray:
+def need(weights: Weights, *names: str) -> np.ndarray:
+  """The array of the first of these names that there is.
+
+  Raises:
+    ConfigError: there is none.
+  """
   for name in names:
     if name in weights:
       return weights[name]
@@ -151,7 +166,32 @@ def _is_square(number: int) -> bool:
   return number > 0 and math.isqrt(number) ** 2 == number
 
 
-def _side(table: np.ndarray) -> int:
+def split_positions(weights: dict[str, np.ndarray], cls: str, table: str, position: str) -> bool:
+  """Takes the class token's row out of a table `[1, 1 + patches, dim]` of positions that has one; tells whether it had.
+
+  Args:
+    weights: changed in place.
+    cls, table, position: names of the class token, the table, and of what its first row becomes.
+  """
+  found = weights.get(table)
+  if cls not in weights or found is None or not _is_square(found.shape[1] - 1):
+    return False
+  weights[position], weights[table] = found[:, :1], found[:, 1:]
+  return True
+
+
+def join_positions(weights: dict[str, np.ndarray], position: str, table: str) -> None:
+  """The inverse of `split_positions`, where there is such a row."""
+  if position in weights:
+    weights[table] = np.concatenate([weights.pop(position), weights[table]], axis=1)
+
+
+def side_of(table: np.ndarray) -> int:
+  """Rows of the square grid that positions `[1, patches, dim]` are for.
+
+  Raises:
+    ConfigError: the grid is no square.
+  """
   if not _is_square(table.shape[1]):
     raise ConfigError(f"pos_embed {list(table.shape)} has positions of {table.shape[1]} patches, which are no square grid")
   return math.isqrt(table.shape[1])
