@@ -114,12 +114,16 @@ def _drawn_network(name, entry, engine) -> NetworkSpec:
   module = Network(_module(where, entry, engine, _OPTIONS), heads, reads)
   check_boolean(f"{where}.frozen", entry.get("frozen", False))
   trained = not entry.get("frozen", False)
-  load = _load(f"{where}.load", entry.get("load"))
+  load = parse_load(f"{where}.load", entry.get("load"))
   return NetworkSpec(name, module, trained, load=load, interpolated=entry.get("near"))
 
 
-def _load(where: str, value: Any) -> Load | None:
-  """The config's `load`; raises `ConfigError` for one that names no network, and for no regular expressions."""
+def parse_load(where: str, value: Any) -> Load | None:
+  """What a config's `load` says, None for None.
+
+  Raises:
+    ConfigError: it names no network, or what should be regular expressions are none.
+  """
   if value is None:
     return None
   entry = dict(value) if hasattr(value, "items") else dict(run=value)  # a ConfigDict is no Mapping
@@ -175,7 +179,7 @@ def _ema_network(name, entry, specs, horizon) -> NetworkSpec:
   if "decay" not in entry:
     raise ConfigError(f"{where}: 'decay' is missing")
   decay = horizon.read(entry["decay"], f"{where}.decay: ")
-  load = _load(f"{where}.load", entry.get("load"))
+  load = parse_load(f"{where}.load", entry.get("load"))
   return NetworkSpec(name, specs[source].module, trained=False, ema_of=source, decay=decay, load=load)
 
 

@@ -54,7 +54,8 @@ def save(
     found: the network, without heads (`found.backbone()`).
     path: a folder, which is made and must be empty.
     format: a key of `GOALS`: "hf" (transformers), "timm" or "big_vision".
-    size: of the images that positions are made for; None for those of the network. At other sizes each code makes its own.
+    size: of the images that it will see, for which positions are made as the network makes them; None for those of the
+      network. At yet other sizes each code makes positions its own way.
     preprocessing: of the images; None for the network's own mean, std and image size.
     license: of the weights, such as "apache-2.0", for the card; None if it is not known.
     about: lines of the card in Markdown: where the weights come from.
@@ -71,17 +72,22 @@ def save(
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise ConfigError(f"{folder} is there already: name another folder")
   vit = held_vit(format, found)
+  seen = preprocessing or Preprocessing(vit.image_size, found.mean, found.std)
+  notes: tuple[str, ...] = ()
   if size is not None:
-    found = found.tabled(cls_position=vit.cls_position, size=size)
-    vit = found.module.backbone
-  preprocessing = preprocessing or Preprocessing(vit.image_size, found.mean, found.std)
-  written = goal.write(found, preprocessing)
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if sides != vit.image_size:
+      found = found.tabled(cls_position=vit.cls_position, size=sides)
+      notes = (f"positions are made for images of {by(sides)} pixels, its own are for {by(vit.image_size)}",)
+    seen = seen if sides == seen.size else seen._replace(size=sides, resize_to=None)
+  written = goal.write(found, seen)
+  written = written._replace(notes=(*notes, *written.notes))
   folder.mkdir(parents=True, exist_ok=True)
   files.write(folder / goal.file, written.weights)
   write_whole(folder / "config.json", dump_json(written.config, indent=2))
-  if preprocessing.mean is not None:
-    write_whole(folder / "preprocessor_config.json", dump_json(_processor(preprocessing), indent=2))
-  write_whole(folder / "README.md", _card(folder, found, goal, written, preprocessing, license, about))
+  if seen.mean is not None:
+    write_whole(folder / "preprocessor_config.json", dump_json(_processor(seen), indent=2))
+  write_whole(folder / "README.md", _card(folder, found, goal, written, seen, license, about))
   return written
 
 

@@ -160,7 +160,7 @@ def test_the_names_of_vision_transformer(tmp_path):
     ("hf", dict(readout=(1, 2), readout_fusion="learned"), "^hf holds no ViT of readout_fusion='learned'"),
     ("big_vision", dict(registers=1), "^big_vision holds no ViT of registers=1, only of 0$"),
     ("big_vision", dict(layer_scale=1.0), "^big_vision holds no ViT of layer_scale=1.0, only of None$"),
-    ("dino", {}, "^networks are not written as 'dino'; known: hf, timm, big_vision"),
+    ("dino", {}, "^networks are not written as 'dino'; known: big_vision, hf, timm"),
   ],
 )
 def test_what_is_refused(form, numbers, message, tmp_path):
