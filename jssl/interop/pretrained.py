@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jssl import models
+from jssl.arrays import by
 from jssl.errors import ConfigError
 from jssl.interop import fit
 from jssl.models.vit import ViT
@@ -60,12 +61,12 @@ class Pretrained(NamedTuple):
       size: of the images that the table is for; None for those of the network.
 
     Raises:
-      ConfigError: its positions are neither fixed nor a table, so that they cannot be made for another size.
+      ConfigError: its positions are relative, so that they cannot be made for another size.
     """
     vit: Any = self.module.backbone
     fixed = vit.position in ("sincos", "sincos2d")
-    if size is not None and not fixed and vit.position != "learned":
-      raise ConfigError(f"positions of position='{vit.position}' cannot be made for images of another size")
+    if size is not None and "relative" in vit.position:
+      raise ConfigError(f"position='{vit.position}' cannot be made for images of size={size}, only {by(vit.image_size)}")
     sized = self.network if size is None else self.network | dict(image_size=size)
     network = sized | dict(position="learned" if fixed else vit.position, cls_position=cls_position)
     source = self._replace(network=sized) if fixed else self

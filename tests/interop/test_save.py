@@ -118,7 +118,9 @@ def test_positions_for_another_size(tmp_path):
     images = RNG.normal(size=(1, 24, 24, 3)).astype(np.float32)
     assert found.module.backbone.image_size == (24, 24)
     np.testing.assert_allclose(tokens(found, images)["tokens"], tokens(ours, images)["tokens"], atol=1e-5)
-  with pytest.raises(ConfigError, match="position='relative_bias' cannot be made for images of another size"):
+  with pytest.raises(
+    ConfigError, match=r"position='relative_bias' cannot be made for images of size=\(24, 24\), only 16x16"
+  ):
     interop.save(network(position="relative_bias"), tmp_path / "b", "hf", size=24)
 
 
