@@ -1,10 +1,13 @@
 """What studies of fine-tuning have in common: runs that are pretrained and fine-tuned, and their network from scratch."""
 
+import argparse
 from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
+from experiments.regime import Regime
 from jssl import study, transfer
 from jssl.study.runner import arm_hash
 
@@ -70,3 +73,29 @@ class FineTuned(study.Pretrained):
       accuracy = fine_tuned(workdir, steps=arm["steps"], labels=labels, scratch=scratch, recipe=self.recipe)
       metrics[f"finetune/{name}"] = accuracy
     return metrics
+
+
+def keywords(
+  arguments: argparse.Namespace,
+  regime: Regime,
+  runs: Mapping[str, Any],
+  *,
+  of: str,
+  labels: Mapping[str, int | None],
+  columns: Mapping[str, str],
+  recipe: str = "finetune",
+) -> dict[str, Any]:
+  """What `study.run` is told of how `arms` are measured and shown.
+
+  Args:
+    arguments: of the script.
+    regime: of the runs.
+    runs, of: see `arms`.
+    labels, recipe: see `FineTuned`.
+    columns: title -> metric.
+  """
+  return dict(
+    measure=FineTuned(baselines=regime.controls, places=study.places(arguments), runs=runs, labels=labels, recipe=recipe),
+    regime=regime.folder,
+    table=functools.partial(regime.study_table, arm=of, columns=columns),
+  )

@@ -8,7 +8,6 @@ changed, and is fine-tuned; the same network from scratch is trained by the same
 stages see together. The first line runs what the paper stands on, the second the parts as well.
 """
 
-import functools
 import pathlib
 import sys
 
@@ -90,16 +89,13 @@ def claims() -> list[study.Claim]:
 
 def main(argv: list[str] | None = None) -> int:
   arguments = study.parser(__doc__, pathlib.Path(__file__).parent, seeds=(0, 1, 2, 3, 4)).parse_args(argv)
-  measure = finetuning.FineTuned(baselines=REGIME.controls, places=study.places(arguments), runs=runs(), labels=LABELS)
   return study.execute(
     arguments,
     lambda: dict(
       arms=arms(),
-      measure=measure,
       claims=claims(),
       about=dict(config="gmml"),
-      regime=REGIME.folder,
-      table=functools.partial(REGIME.study_table, arm=GMML, columns=COLUMNS),
+      **finetuning.keywords(arguments, REGIME, runs(), of=GMML, labels=LABELS, columns=COLUMNS),
     ),
   )
 

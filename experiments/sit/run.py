@@ -7,7 +7,6 @@ fine-tuned on the same images, with the labels of all or of a tenth; the same ne
 recipe on as many images as the two stages see together.
 """
 
-import functools
 import pathlib
 import sys
 
@@ -110,18 +109,13 @@ def claims() -> list[study.Claim]:
 
 def main(argv: list[str] | None = None) -> int:
   arguments = study.parser(__doc__, pathlib.Path(__file__).parent, seeds=(0, 1, 2, 3, 4)).parse_args(argv)
-  measure = finetuning.FineTuned(
-    baselines=REGIME.controls, places=study.places(arguments), runs=runs(), labels=LABELS, recipe=RECIPE
-  )
   return study.execute(
     arguments,
     lambda: dict(
       arms=arms(),
-      measure=measure,
       claims=claims(),
       about=dict(config="sit"),
-      regime=REGIME.folder,
-      table=functools.partial(REGIME.study_table, arm=SIT, columns=COLUMNS),
+      **finetuning.keywords(arguments, REGIME, runs(), of=SIT, labels=LABELS, columns=COLUMNS, recipe=RECIPE),
     ),
   )
 
