@@ -69,31 +69,44 @@ class Method:
     return (self.teacher if name == "teacher" else self.trained[name]).backbone
 
 
-def embed(network, images):
-  """The projector's output of images `[batch, 3, H, W]`."""
-  return network.heads["z"](network.backbone(images))
-
-
-class SimCLR(Method):
-  def build(self, nets):
-    net = nets["student"]
-    z = net["heads"]["z"]
-    head = of_lightly.SimCLRProjectionHead(net["width"], z["hidden"], z["output"], batch_norm=False)
-    return dict(student=networks.network(net, z=networks.named(head)))
-
-  def begin(self, start):
-    self.criterion = NTXentLoss(temperature=self.config["losses"]["nt_xent"]["temperature"])
+class OfTwoViews(Method):
+  """A loss of the embeddings of both views."""
 
   def loss(self, x):
     return self.criterion(*(embed(self.trained["student"], x[v]) for v in LARGE))
 
 
+def student(nets: Config, head: type[nn.Module], **numbers):
+  """The student with a projector of one of lightly's classes."""
+  net = nets["student"]
+  z = net["heads"]["z"]
+  return networks.network(net, z=networks.named(head(net["width"], z["hidden"], z["output"], **numbers)))
+
+
+def predictor(nets: Config, head: type[nn.Module]):
+  """What predicts a projector's output, of one of lightly's classes."""
+  p = nets["predictor"]
+  return networks.torch_models.Network(
+    networks.named(head(nets["student"]["heads"]["z"]["output"], p["hidden"], p["output"]))
+  )
+
+
+def embed(network, images):
+  """The projector's output of images `[batch, 3, H, W]`."""
+  return network.heads["z"](network.backbone(images))
+
+
+class SimCLR(OfTwoViews):
+  def build(self, nets):
+    return dict(student=student(nets, of_lightly.SimCLRProjectionHead, batch_norm=False))
+
+  def begin(self, start):
+    self.criterion = NTXentLoss(temperature=self.config["losses"]["nt_xent"]["temperature"])
+
+
 class MoCo(Method):
   def build(self, nets):
-    net = nets["student"]
-    z = net["heads"]["z"]
-    head = of_lightly.MoCoProjectionHead(net["width"], z["hidden"], z["output"])
-    return dict(student=networks.network(net, z=networks.named(head)))
+    return dict(student=student(nets, of_lightly.MoCoProjectionHead))
 
   def begin(self, start):
     queue = torch.from_numpy(start["memory/nce_a"])
@@ -106,13 +119,8 @@ class MoCo(Method):
 
 class BYOL(Method):
   def build(self, nets):
-    net, p = nets["student"], nets["predictor"]
-    z = net["heads"]["z"]
-    head = of_lightly.BYOLProjectionHead(net["width"], z["hidden"], z["output"])
-    predictor = of_lightly.BYOLPredictionHead(z["output"], p["hidden"], p["output"])
     return dict(
-      student=networks.network(net, z=networks.named(head)),
-      predictor=networks.torch_models.Network(networks.named(predictor)),
+      student=student(nets, of_lightly.BYOLProjectionHead), predictor=predictor(nets, of_lightly.BYOLPredictionHead)
     )
 
   def begin(self, start):
@@ -126,13 +134,8 @@ class BYOL(Method):
 
 class SimSiam(Method):
   def build(self, nets):
-    net, p = nets["student"], nets["predictor"]
-    z = net["heads"]["z"]
-    head = of_lightly.SimSiamProjectionHead(net["width"], z["hidden"], z["output"])
-    predictor = of_lightly.SimSiamPredictionHead(z["output"], p["hidden"], p["output"])
     return dict(
-      student=networks.network(net, z=networks.named(head)),
-      predictor=networks.torch_models.Network(networks.named(predictor)),
+      student=student(nets, of_lightly.SimSiamProjectionHead), predictor=predictor(nets, of_lightly.SimSiamPredictionHead)
     )
 
   def begin(self, start):
@@ -144,45 +147,31 @@ class SimSiam(Method):
     return 0.5 * (self.criterion(z[0].detach(), p[1]) + self.criterion(z[1].detach(), p[0]))
 
 
-class BarlowTwins(Method):
+class BarlowTwins(OfTwoViews):
   def build(self, nets):
-    net = nets["student"]
-    z = net["heads"]["z"]
-    head = of_lightly.BarlowTwinsProjectionHead(net["width"], z["hidden"], z["output"])
-    return dict(student=networks.network(net, z=networks.named(head)))
+    return dict(student=student(nets, of_lightly.BarlowTwinsProjectionHead))
 
   def begin(self, start):
     self.criterion = BarlowTwinsLoss(self.config["losses"]["bt"]["lambd"])
 
-  def loss(self, x):
-    return self.criterion(*(embed(self.trained["student"], x[v]) for v in LARGE))
 
-
-class VICReg(Method):
+class VICReg(OfTwoViews):
   def build(self, nets):
-    net = nets["student"]
-    z = net["heads"]["z"]
-    head = of_lightly.VICRegProjectionHead(net["width"], z["hidden"], z["output"])
-    return dict(student=networks.network(net, z=networks.named(head)))
+    return dict(student=student(nets, of_lightly.VICRegProjectionHead))
 
   def begin(self, start):
     weights = self.config["losses"]["vicreg"]
     self.criterion = VICRegLoss(*(weights[f"{term}_weight"] for term in ("invariance", "variance", "covariance")))
-
-  def loss(self, x):
-    return self.criterion(*(embed(self.trained["student"], x[v]) for v in LARGE))
 
 
 class SwAV(Method):
   """Prototypes are normalised before each step, as in the authors' code, and have no bias, as there."""
 
   def build(self, nets):
-    net = nets["student"]
-    z = net["heads"]["z"]
-    head = of_lightly.SwaVProjectionHead(net["width"], z["hidden"], z["output"])
-    prototypes = SwaVPrototypes(z["output"], nets["prototypes"]["prototypes"])
+    prototypes = SwaVPrototypes(nets["student"]["heads"]["z"]["output"], nets["prototypes"]["prototypes"])
     nn.init.zeros_(prototypes.heads[0].bias.requires_grad_(False))
-    return dict(student=networks.network(net, z=networks.named(head)), prototypes=networks.torch_models.Network(prototypes))
+    head = of_lightly.SwaVProjectionHead
+    return dict(student=student(nets, head), prototypes=networks.torch_models.Network(prototypes))
 
   def begin(self, start):
     temperature, epsilon = self.config["losses"]["swav"]["student_temp"], self.config["targets"]["y"]["temp"]
@@ -311,11 +300,9 @@ class IJEPA(Method):
 
 class MSN(Method):
   def build(self, nets):
-    net = nets["student"]
-    z = net["heads"]["z"]
-    head = of_lightly.MSNProjectionHead(net["width"], z["hidden"], z["output"])
-    prototypes = nn.Linear(z["output"], nets["prototypes"]["prototypes"], bias=False)
-    return dict(student=networks.network(net, z=networks.named(head)), prototypes=networks.torch_models.Network(prototypes))
+    prototypes = nn.Linear(nets["student"]["heads"]["z"]["output"], nets["prototypes"]["prototypes"], bias=False)
+    head = of_lightly.MSNProjectionHead
+    return dict(student=student(nets, head), prototypes=networks.torch_models.Network(prototypes))
 
   def begin(self, start):
     losses, y = self.config["losses"], self.config["targets"]["y"]
