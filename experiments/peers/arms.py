@@ -33,7 +33,7 @@ METHODS: dict[str, tuple[dict, dict]] = dict(
   simmim=(MASKED, {}),
   ibot=(MASKED, {}),
   ijepa=(MASKED, dict(optim=dict(decay=("^predictor/.*mask_token$",)))),  # which has three axes there
-  msn=(MASKED, dict(networks=_head(bias=False))),
+  msn=(MASKED, dict(networks=_head(bias=False), targets=dict(y=dict(iterations=3)))),  # which lightly is told
 )
 
 
