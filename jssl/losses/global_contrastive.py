@@ -1,9 +1,12 @@
 """Contrast with the whole data set: each image remembers how near its negatives were, and perhaps its temperature."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
-from jssl.batch_axis import gather
+from jssl.arrays import l2_normalize
+from jssl.batch_axis import gather, positions
 from jssl.checks import check_arrays, check_values, Loss, Number
 from jssl.losses.arrays import cosines
 from jssl.stateful import Stateful
@@ -163,18 +166,158 @@ def _apply_isogclr(
   before = {name: table[index] for name, table in state.items()}
   temperature = before["temperature"]
   loss, seen, metrics = _contrast(a, b, before["u"], temperature, gamma, axis_name)
-  gradient = jnp.clip(seen["slope"] + rho, -clip, clip)
-  momentum = (1 - beta) * before["momentum"] + beta * gradient
-  moved = jnp.clip(temperature - eta * momentum, *temperature_range)
+  moved, gradient = _moved(before, seen["slope"] + rho, eta=eta, beta=beta, temperature_range=temperature_range, clip=clip)
   metrics |= {
     "objective": metrics["objective"] + 2 * rho * jnp.mean(temperature),
     "temperature": jnp.mean(temperature),
     "temperature_gradient": jnp.mean(gradient),
   }
-  return (loss, metrics), _written(state, index, {"u": seen["u"], "temperature": moved, "momentum": momentum}, axis_name)
+  return (loss, metrics), _written(state, index, {"u": seen["u"]} | moved, axis_name)
 
 
 isogclr_loss = Stateful(_init_isogclr, _apply_isogclr)
+
+
+def _init_bimodal(
+  image: jax.Array, text: jax.Array, index: jax.Array, *, num_examples: int, temperature: float = 0.01
+) -> dict[str, State]:
+  del image, text, index
+  table = lambda value: jnp.full(num_examples, value, jnp.float32)
+  side = lambda: {"log_u": table(-jnp.inf), "temperature": table(temperature), "momentum": table(0.0)}
+  return {"image": side(), "text": side()}
+
+
+def _apply_bimodal(
+  state: dict[str, State],
+  image: jax.Array,
+  text: jax.Array,
+  index: jax.Array,
+  *,
+  gamma: Number = 0.8,
+  rho: Number = 6.0,
+  eta: Number = 0.03,
+  beta: Number = 0.9,
+  temperature_range: tuple[Number, Number] = (0.005, 1.0),
+  clip: Number = 5.0,
+  axis_name: str | None = None,
+) -> tuple[Loss, dict[str, State]]:
+  """iSogCLR of pairs: each image finds its text among all texts, each text its image, at temperatures of their own.
+
+  With h_ij = x_i . t_j - x_i . t_i for image i and text j, and g_i the mean over the other texts of exp(h_ij / tau_i),
+
+      F = mean_i  tau_i log g_i + tau_i rho   +   the same of the texts among the images, with temperatures tau'_j
+
+  As in `isogclr_loss`, u_i is a moving average of g_i, weights and temperatures take it for g_i, and the network's gradient
+  is that of
+
+      L = mean_i mean_j w_ij h_ij  +  the texts',   w_ij = exp(h_ij / tau_i) / u_i, not differentiated
+
+  Temperatures are small, h / tau is up to 2 / 0.005, and exp of it overflows. So log u is what is remembered, and
+
+      log u <- log((1 - gamma) u_i + gamma g_i)                      the first time: log g_i
+
+  Args:
+    state: of `image` and of `text` the tables `[examples]` `log_u` (-inf for a pair that was not seen yet), `temperature`
+      and `momentum`.
+    image, text: `[batch, dim]`, embeddings of pairs; L2-normalised here.
+    index: int `[batch]`, each pair's number in the data set, no number twice in a batch.
+    temperature: at the start, 0.01 in the authors' runs.
+    gamma: weight of the new estimate of u, in (0, 1].
+    rho: radius, 6 to 8 in the authors' runs.
+    eta: learning rate of the temperatures.
+    beta: weight of the new gradient of a temperature, in (0, 1].
+    temperature_range: the least and the largest, above 0; LibAUC's largest is 0.05.
+    clip: of the temperature's gradient.
+    num_examples: of the data set.
+    axis_name: mapped axis over which the batch is split; negatives come from the global batch.
+
+  Returns:
+    The loss L; `objective` (F with u for g), `accuracy`, how often the own partner is nearer than all others, `temperature`
+    and `temperature_gradient`, means over the batch and both sides; and the new state.
+
+  Where paper and code differ: the authors' code keeps u and the largest h / tau so far, by whose exponential u is divided;
+  log u is the same number, and needs no largest. Their sums run over the pair itself too, and u starts from gamma g_i; here,
+  as in LibAUC, they do not and it starts from g_i. LibAUC halves the loss and does not clip.
+
+  References:
+    Qiu, Hu, Yuan, Zhou, Zhang, Yang 2023, arXiv 2305.11965, equation 7 and algorithm 2; zhqiu/contrastive-learning-iSogCLR,
+    bimodal_exps/models/losses.py (`iSogCLR_New_Loss`); Optimization-AI/LibAUC, libauc/losses/contrastive.py (`GCLoss_v2`).
+
+  Example:
+
+    >>> state = bimodal_isogclr_loss.init(None, None, None, num_examples=3, temperature=0.5)
+    >>> eye, index = jnp.eye(2), jnp.array([2, 0])
+    >>> (loss, metrics), state = bimodal_isogclr_loss.apply(state, eye, eye, index, rho=1.0, eta=0.5, beta=0.5)
+    >>> print(f"{loss:.1f} {metrics['objective']:.1f} {metrics['accuracy']:.1f}")   # all h are -1, F = 2 (-1 + 0.5 rho)
+    -2.0 -1.0 1.0
+    >>> print([f"{t:.2f}" for t in state["text"]["temperature"]])   # two fell by eta * beta * G, G = -2 + rho + 2
+    ['0.25', '0.50', '0.25']
+  """
+  function = "bimodal_isogclr_loss"
+  check_arrays(
+    function, image=(image, "float [batch, dim]"), text=(text, "float [batch, dim]"), index=(index, "int [batch]")
+  )
+  for side, tables in state.items():
+    check_arrays(function, **{f"state['{side}']['{name}']": (x, "float [examples]") for name, x in tables.items()})
+  check_values(
+    function,
+    gamma=(gamma, "(0, 1]"),
+    rho=(rho, "[0, inf)"),
+    eta=(eta, "[0, inf)"),
+    beta=(beta, "(0, 1]"),
+    temperature_range=(temperature_range, "range (0, inf)"),
+    clip=(clip, "(0, inf)"),
+  )
+  image, text = l2_normalize(image), l2_normalize(text)
+  sides, after = {}, {}
+  for side, anchor, partner in (("image", image, text), ("text", text, image)):
+    before = {name: table[index] for name, table in state[side].items()}
+    loss, log_u, slope, nearer = _find_partner(anchor, partner, before["log_u"], before["temperature"], gamma, axis_name)
+    moved, gradient = _moved(before, slope + rho, eta=eta, beta=beta, temperature_range=temperature_range, clip=clip)
+    sides[side] = loss, before["temperature"] * (log_u + rho), nearer, before["temperature"], gradient
+    after[side] = _written(state[side], index, {"log_u": log_u} | moved, axis_name)
+  loss, objective, *means = (jnp.stack([jnp.mean(x) for x in pair]) for pair in zip(*sides.values(), strict=True))
+  names = ("accuracy", "temperature", "temperature_gradient")
+  metrics = {"objective": jnp.sum(objective)} | {name: jnp.mean(x) for name, x in zip(names, means, strict=True)}
+  return (jnp.sum(loss), metrics), after
+
+
+bimodal_isogclr_loss = Stateful(_init_bimodal, _apply_bimodal)
+
+
+def _find_partner(anchor, partner, past, temperature, gamma: Number, axis_name: str | None):
+  """One side of pairs: each anchor among the partners of the global batch.
+
+  Args:
+    anchor, partner: `[local_batch, dim]` of norm 1.
+    past: `[local_batch]`, log u so far.
+    temperature: `[local_batch]`.
+
+  Returns:
+    The loss; of each anchor the new log u, d(tau log u) / d tau, and whether its own partner is nearer than all others.
+  """
+  similarity = jnp.matmul(anchor, gather(partner, axis_name).T, precision="highest")
+  own = positions(len(anchor), axis_name)
+  negative = jnp.arange(similarity.shape[1]) != own[:, None]
+  count = max(similarity.shape[1] - 1, 1)
+  difference = similarity - jnp.take_along_axis(similarity, own[:, None], axis=-1)
+  scaled = jax.lax.stop_gradient(difference) / temperature[:, None]
+  present = jax.nn.logsumexp(jnp.where(negative, scaled, -jnp.inf), axis=-1) - math.log(count)
+  mean = jnp.logaddexp(jnp.log1p(-gamma) + past, jnp.log(gamma) + present)
+  # A batch of one pair has no negatives, whence the maximum.
+  now = jnp.maximum(jnp.where(jnp.isneginf(past), present, mean), -1e30)
+  weights = jnp.where(negative, jnp.exp(jnp.where(negative, scaled, 0) - now[:, None]), 0) / count
+  loss = jnp.mean(jnp.sum(weights * difference, axis=-1))
+  nearer = jnp.all(~negative | (difference < 0), axis=-1)
+  return loss, now, now - jnp.sum(weights * scaled, axis=-1), nearer.astype(similarity.dtype)
+
+
+def _moved(before: State, gradient: jax.Array, *, eta, beta, temperature_range, clip) -> tuple[State, jax.Array]:
+  """One step of temperatures `[local_batch]` with their momentum, and the clipped gradient."""
+  gradient = jnp.clip(gradient, -clip, clip)
+  momentum = (1 - beta) * before["momentum"] + beta * gradient
+  temperature = jnp.clip(before["temperature"] - eta * momentum, *temperature_range)
+  return {"temperature": temperature, "momentum": momentum}, gradient
 
 
 def _check(function: str, state: State, a: jax.Array, b: jax.Array, index: jax.Array) -> None:

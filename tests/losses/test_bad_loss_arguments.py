@@ -34,6 +34,7 @@ PREDICTION = dict(prediction=TOKENS, target=TOKENS, mask=MASK)
 GOOD = {
   "adversarial_loss": (dict(logits=floats(BATCH)), dict(real=True)),
   "barlow_twins_loss": (PAIR, dict(lambd=0.1)),
+  "bimodal_isogclr_loss": (dict(image=Z, text=Z, index=INDEX), dict(num_examples=9)),
   "cluster_loss": (dict(embeddings=Z, labels=integers(BATCH, 2), centroids=floats(2, 5, DIM)), {}),
   "color_bins_loss": (dict(logits=floats(BATCH, PATCHES, 12), **COLORS), {}),
   "dino_loss": (dict(student_logits=[Z, Z, Z], teacher_probs=[Z, Z]), {}),
@@ -141,6 +142,7 @@ def test_arrays(name):
 
 BAD_NUMBERS = {
   "barlow_twins_loss": ("lambd", "eps"),
+  "bimodal_isogclr_loss": ("gamma", "rho", "eta", "beta", "clip", "temperature_range"),
   "cluster_loss": ("temperature",),
   "color_bins_loss": ("uniform", "momentum"),
   "dino_loss": ("student_temp",),

@@ -1,4 +1,4 @@
-"""SogCLR and iSogCLR: the losses, what they remember, and that it is the same on all devices."""
+"""SogCLR, iSogCLR and iSogCLR of pairs: the losses, what they remember, and that it is the same on all devices."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ from loss_checks import assert_finite, check_loss, finite, normals, unit
 import numpy as np
 import pytest
 
-from jssl.losses import isogclr_loss, sogclr_loss
+from jssl.losses import bimodal_isogclr_loss, isogclr_loss, sogclr_loss
 
 EXAMPLES, INDEX = 12, np.array([7, 0, 3, 11])
 # Powers of two, so that float32 tables are exact in float64 too. Half of the images were seen before.
@@ -134,3 +134,115 @@ def test_degenerate_batches(loss, names):
 def test_the_smallest_temperature_does_not_overflow():
   same = jnp.ones((4, 3))
   finite(lambda a, axis_name: sogclr_loss.apply(state("u"), a, a, INDEX, temperature=0.0125)[0], [same])
+
+
+BIMODAL = dict(
+  image=dict(log_u=np.where(SEEN > 0, 1.5, -np.inf), temperature=TEMPERATURES / 2, momentum=MOMENTUM),
+  text=dict(log_u=np.where(SEEN > 0, -2.25, -np.inf), temperature=TEMPERATURES[::-1], momentum=MOMENTUM[::-1]),
+)
+
+
+def bimodal_state():
+  return {side: {name: jnp.asarray(x, jnp.float32) for name, x in tables.items()} for side, tables in BIMODAL.items()}
+
+
+def bimodal_reference(image, text, index, gamma):
+  """The authors' form, with u and the largest power b so far; returns the loss, and of each side log u and G without rho."""
+  image, text = unit(image), unit(text)
+  similarity, batch = image @ text.T, len(image)
+  loss, found = 0, {}
+  for side, s in (("image", similarity), ("text", similarity.T)):
+    log_u, slope = np.zeros(batch), np.zeros(batch)
+    for i in range(batch):
+      tau, past = BIMODAL[side]["temperature"][index[i]], BIMODAL[side]["log_u"][index[i]]
+      h = np.array([s[i, j] - s[i, i] for j in range(batch) if j != i])
+      power = h.real / tau
+      b = max(0.0, power.max())
+      g = np.mean(np.exp(power - b))
+      u = g if np.isneginf(past) else (1 - gamma) * np.exp(past - b) + gamma * g
+      w = np.exp(power - b) / u
+      loss = loss + np.mean(w * h) / batch
+      log_u[i], slope[i] = np.log(u) + b, np.log(u) + b - np.mean(w * power)
+    found[side] = log_u, slope
+  return loss, found
+
+
+def test_bimodal():
+  loss = lambda image, text, index, axis_name: bimodal_isogclr_loss.apply(
+    bimodal_state(), image, text, index, gamma=0.75, axis_name=axis_name
+  )[0]
+  want = lambda image, text, index: bimodal_reference(image, text, index, 0.75)[0]
+  check_loss(loss, want, [*normals((4, 3), (4, 3)), INDEX], (0, 1), 2)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_bimodal_tables(shards):
+  """One step: both sides' rows of the global batch are written, and nothing else; all shards hold the same."""
+  image, text = normals((4, 3), (4, 3))
+  numbers = dict(gamma=0.75, rho=0.5, eta=0.25, beta=0.5, temperature_range=(0.005, 0.5), clip=0.75)
+  apply = lambda *local: bimodal_isogclr_loss.apply(bimodal_state(), *local, **numbers, axis_name="batch")
+  split = [jnp.asarray(x).reshape(shards, -1, *x.shape[1:]) for x in (np.float32(image), np.float32(text), INDEX)]
+  (_, metrics), after = jax.jit(jax.vmap(apply, axis_name="batch"))(*split)
+
+  _, found = bimodal_reference(image, text, INDEX, 0.75)
+  objective = 0
+  for side, (log_u, slope) in found.items():
+    want = {name: table.copy() for name, table in BIMODAL[side].items()}
+    objective += np.mean(want["temperature"][INDEX] * (log_u + 0.5))
+    want["log_u"][INDEX] = log_u
+    want["momentum"][INDEX] = 0.5 * want["momentum"][INDEX] + 0.5 * np.clip(slope + 0.5, -0.75, 0.75)
+    want["temperature"][INDEX] = np.clip(want["temperature"][INDEX] - 0.25 * want["momentum"][INDEX], 0.005, 0.5)
+    for name, table in after[side].items():
+      assert table.dtype == jnp.float32
+      np.testing.assert_array_equal(table, np.broadcast_to(table[0], table.shape))
+      np.testing.assert_allclose(table[0], want[name], rtol=1e-4, atol=1e-5, err_msg=f"{side} {name}")
+  np.testing.assert_allclose(metrics["objective"].mean(), objective, rtol=1e-4)
+
+
+def test_the_gradient_of_pairs_is_the_objectives():
+  """At the first visit, also that of the temperatures: of tau log mean exp(h / tau) + rho tau of both sides."""
+  image, text = (jnp.asarray(x, jnp.float32) for x in normals((4, 3), (4, 3)))
+  fresh = bimodal_isogclr_loss.init(image, text, INDEX, num_examples=EXAMPLES, temperature=0.25)
+
+  def objective(image, text, tau):
+    normed = [x / jnp.linalg.norm(x, axis=1, keepdims=True) for x in (image, text)]
+    s, total = normed[0] @ normed[1].T, 0
+    for one, own in ((s, tau[0]), (s.T, tau[1])):
+      h = one - jnp.diagonal(one)[:, None]
+      g = jnp.sum(jnp.where(jnp.eye(4, dtype=bool), 0, jnp.exp(h / own[:, None])), axis=1) / 3
+      total += jnp.mean(own * jnp.log(g) + 0.4 * own)
+    return total
+
+  def loss(image, text):
+    (value, _), after = bimodal_isogclr_loss.apply(fresh, image, text, INDEX, gamma=0.1, rho=0.4, beta=1.0, clip=100.0)
+    return value, after
+
+  *want, slopes = jax.jit(jax.grad(objective, (0, 1, 2)))(image, text, jnp.full((2, 4), 0.25))
+  got, after = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(image, text)
+  for x, y in zip(got, want, strict=True):
+    np.testing.assert_allclose(x, y, atol=1e-6)
+  for side, slope in zip(("image", "text"), slopes, strict=True):
+    np.testing.assert_allclose(after[side]["momentum"][INDEX], slope * 4, atol=1e-5)
+
+
+def test_degenerate_pairs():
+  """The smallest temperature, with embeddings that are zero, equal, opposite; and one pair, which has no negatives."""
+  for batch, values in ((2, (0.0, 1.0, -1.0)), (1, (1.0,))):
+    fresh = bimodal_isogclr_loss.init(None, None, None, num_examples=EXAMPLES, temperature=0.005)
+
+    @jax.jit
+    def step(image, text, state, batch=batch):
+      value = lambda *x: bimodal_isogclr_loss.apply(state, *x, INDEX[:batch])
+      gradients = jax.grad(lambda *x: value(*x)[0][0], (0, 1))(image, text)
+      return (gradients, value(image, text)[0]), value(image, text)[1]
+
+    for value in values:
+      state = fresh
+      for _ in range(3):
+        found, state = step(jnp.full((batch, 3), value), jnp.ones((batch, 3)), state)
+        assert_finite(found)
+        assert_finite([tables["temperature"] for tables in state.values()])
+  aligned, state = jnp.eye(3), fresh
+  for partner in (aligned, -aligned, aligned):  # powers of -200 and of 200
+    (loss, _), state = bimodal_isogclr_loss.apply(state, aligned, partner, INDEX[:3])
+    assert np.isfinite(loss)
