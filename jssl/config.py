@@ -90,6 +90,7 @@ def default_config() -> ml_collections.ConfigDict:
       evaluation=dict(
         network=None,  # None: the EMA teacher that sees images, or else the trained network that does
         feature=None,  # None: the network's `features`; or a name that it writes, such as "mean"
+        places=None,  # of patches; None: the network's `patch_tokens`; or a name that it writes, such as "trunk/patch"
         embedding=None,  # the projector's output; None: the one vector that a head of the network gives to the losses
         protocols=("knn", "linear", "rankme"),  # or "knn:k=200", "my_module:fn"
         # In the place of one network behind one view: see jssl.evaluation.graph.

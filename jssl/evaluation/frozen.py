@@ -33,6 +33,7 @@ class Frozen(NamedTuple):
     name: of the network in its run's config.
     step: of the checkpoint that its weights come from; 0 for the weights before the first step.
     config: of its run, which says what its projector is and which views it was trained on; None without a run.
+    places: which of its outputs stands for the patches, if it has any.
   """
 
   module: Any
@@ -42,10 +43,12 @@ class Frozen(NamedTuple):
   name: str = "network"
   step: int = 0
   config: Any = None
+  places: str = "patch_tokens"
 
   def about(self) -> dict[str, Any]:
     """What is evaluated, as results carry it."""
-    return dict(network=self.name, feature=self.feature, view=self.view.parameters())
+    places = {} if self.places == "patch_tokens" else dict(places=self.places)
+    return dict(network=self.name, feature=self.feature, **places, view=self.view.parameters())
 
   def with_weights(self, weights: Weights, step: int) -> "Frozen":
     """The same network with the weights of a step."""
@@ -66,7 +69,7 @@ class Frozen(NamedTuple):
     """The network as the protocols want it.
 
     Raises:
-      ConfigError: if it has no such feature, or that is not one vector an image.
+      ConfigError: if it has no such feature, or that is not one vector an image; the same of places and patches.
     """
     shape = (*self.view.shape, self.view.channels or 3)
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
@@ -77,11 +80,15 @@ class Frozen(NamedTuple):
     embedding = embedding_output(self.config, self.name, vectors) if self.config else None
     outputs = dict(image_features=self.feature, embeddings=embedding)
     has_patches = "patch_tokens" in shapes
+    patches = shapes["patch_tokens"].shape[:2] if has_patches else None
+    of_patches = [key for key, x in shapes.items() if x.ndim == 3 and x.shape[:2] == patches]
+    if self.places not in of_patches and (has_patches or self.places != "patch_tokens"):
+      raise ConfigError(f"config.evaluation.places='{self.places}': {nearest(self.places, of_patches)}")
     has_blocks = has_patches and any(key.startswith(_BLOCKS) for key in shapes)
     return FeatureModel(
       name=name,
       image_features=self._extract(self.feature),
-      patch_features=self._extract("patch_tokens") if has_patches else None,
+      patch_features=self._extract(self.places) if has_patches else None,
       block_features=self._extract(last_blocks) if has_blocks else None,
       grid=self.module.grid(shape) if has_patches else None,
       embeddings=self._extract(embedding) if embedding else None,
@@ -252,7 +259,9 @@ def freeze(
     key = environment.name_key(environment.run_key(config.seed), spec.ema_of or name)
     image = jax.ShapeDtypeStruct((1, *view.shape, view.channels), jnp.float32)
     variables, step = networks.initialise(spec.module, key, ((image,), {})), 0
-  return Frozen(spec.module, variables, view, config.evaluation.feature or "features", name, step, config)
+  given = config.evaluation
+  outputs = dict(feature=given.feature or "features", places=given.places or "patch_tokens")
+  return Frozen(spec.module, variables, view, name=name, step=step, config=config, **outputs)
 
 
 def saved_weights(workdir: pathlib.Path, step: int) -> Weights:

@@ -75,6 +75,21 @@ def test_the_projector_is_what_a_head_gives_to_losses(method, network, embedding
   assert model.embedding == embedding and (model.embeddings is None) == (embedding is None)
 
 
+def test_places_by_name():
+  """Patches as the network gives them, or as its head does; nothing that is not one vector a patch."""
+  config = methods.small("mmc")
+  frozen = _run(config, "teacher")
+  outputs = jax.jit(frozen.outputs)(np.zeros((1, 16, 16, 3), np.uint8))
+  for name, dim in (("patch_tokens", 16), ("trunk/patch", 8)):
+    found = frozen._replace(places=name).feature_model("x").patch_features(dict(image=np.zeros((1, 16, 16, 3), np.uint8)))
+    assert found.shape == (1, 16, dim)
+    np.testing.assert_allclose(found, outputs[name], atol=1e-5)
+  assert frozen._replace(places="trunk/patch").about()["places"] == "trunk/patch" and "places" not in frozen.about()
+  for name in ("trunk/cls", "trunk/patches"):
+    with pytest.raises(ConfigError, match=f"config.evaluation.places='{name}'.*'trunk/patch'"):
+      frozen._replace(places=name).feature_model("x")
+
+
 def test_the_projector_by_name():
   config = methods.small("simclr")
   config.evaluation.embedding = "mean"
