@@ -11,15 +11,22 @@ Clean views go to the EMA teacher; the student sees them corrupted by blocks of 
     demo       width 64, depth 3, crops of 32 px, patch 4, on a CPU
     cifar10    our choice for one GPU
     imagenet   MC-SSL's setting without its local crops: ViT-S/16, 224 px, batch 512, 800 epochs
+
+`mmc:demo,patch_from_cls` is the other reading of "from global to local": every patch of the student follows the teacher's
+class token, which is compared with the patches' prototypes.
 """
 
 from jssl.configs import common
+from jssl.errors import nearest, UnknownPresetError
 from jssl.schedules import cosine, linear
 
 VIEWS = ("a", "b")
 
 
-def get_config(preset: str = "demo"):
+def get_config(arg: str = "demo"):
+  preset, _, reading = arg.partition(",")
+  if reading not in ("", "patch_from_cls"):
+    raise UnknownPresetError(f"'{arg}': {nearest(reading, ('patch_from_cls',))}")
   config = common.base(preset)
   p = common.pick(
     preset,
@@ -99,4 +106,7 @@ def get_config(preset: str = "demo"):
   )
   config.update(p.run)
   common.dino_optim(config, preset, **p.optim)
+  if reading:
+    config.networks.student.heads.trunk.share_prototypes = True
+    config.targets.md_target.reads = (common.outputs("t", VIEWS, "trunk/cls_logits"),)
   return config
