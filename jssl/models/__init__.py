@@ -15,6 +15,7 @@ from jssl.models.resnet import resnet
 from jssl.models.scalars import scalars
 from jssl.models.swin import swin
 from jssl.models.tokens import token_encoder
+from jssl.models.vgg import vgg
 from jssl.models.vit import vit
 
 __all__ = [
@@ -38,5 +39,6 @@ __all__ = [
   "swin",
   "token_encoder",
   "vector_quantizer",
+  "vgg",
   "vit",
 ]
