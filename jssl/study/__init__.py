@@ -21,7 +21,7 @@ from jssl.errors import Stopped
 from jssl.study.claims import Claim, claim, paired_interval, Verdict, verdict
 from jssl.study.command import execute, options, parser, places
 from jssl.study.ledger import controls_table, Ledger, rows_table, spread
-from jssl.study.measures import numbers, placed, Pretrained, train
+from jssl.study.measures import numbers, placed, placed_data, Pretrained, train
 from jssl.study.runner import run
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
   "paired_interval",
   "parser",
   "placed",
+  "placed_data",
   "places",
   "rows_table",
   "run",

@@ -5,6 +5,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from jssl.study.runner import arm_hash
+
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
@@ -15,11 +17,14 @@ class Pretrained:
 
   Attributes:
     baselines: some of `jssl.evaluate.BASELINES`.
+    beside: hashes (`jssl.study.runner.arm_hash`) of the arms beside which they are measured, if others would have the same;
+      () for all.
     modules: outside jssl, whose functions the config may name.
     places: name of data -> where they are on this machine, `{"glyphs": "/my/fonts"}`: no part of the config.
   """
 
   baselines: Sequence[str] = ()
+  beside: Sequence[str] = ()
   modules: Sequence[str] = ()
   places: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -27,7 +32,11 @@ class Pretrained:
     from jssl import evaluate  # pylint: disable=g-import-not-at-top  # studies of other things load neither
 
     metrics = train(placed(arm, self.places), seed, workdir)
-    return metrics | numbers(evaluate.evaluate(workdir, baselines=self.baselines, modules=self.modules))
+    return metrics | numbers(evaluate.evaluate(workdir, baselines=self.controls(arm), modules=self.modules))
+
+  def controls(self, arm: Any) -> Sequence[str]:
+    """The baselines that are measured beside an arm."""
+    return self.baselines if not self.beside or arm_hash(arm) in self.beside else ()
 
 
 def placed(config: Any, places: Mapping[str, str]) -> Any:
@@ -35,20 +44,22 @@ def placed(config: Any, places: Mapping[str, str]) -> Any:
   config = config.copy_and_resolve_references()
   for entry in (config.data, *config.data.also.values(), *config.evaluation.values()):
     if hasattr(entry, "keys") and "name" in entry:
-      entry.update(_placed_data(entry.to_dict(), places))
+      entry.update(placed_data(entry.to_dict(), places))
   return config
 
 
-def _placed_data(entry: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
-  """Data at these places, and what other data are derived from."""
+def placed_data(entry: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+  """Data at these places, as a config names them, and what other data are derived from or made of."""
   name, options = entry["name"], dict(entry.get("options", {}))
+  if options.get("sprites") in places:
+    return {**entry, "options": {**options, "sprites": f"{options['sprites']}:{places[options['sprites']]}"}}
   if name in places:
     return {**entry, "name": f"{name}:{places[name]}"}
   if name != "derived":
     return dict(entry)
-  options["of"] = _placed_data(options["of"], places)
+  options["of"] = placed_data(options["of"], places)
   others = lambda step: (
-    dict(others=tuple(_placed_data(other, places) for other in step["others"])) if "others" in step else {}
+    dict(others=tuple(placed_data(other, places) for other in step["others"])) if "others" in step else {}
   )
   options["by"] = tuple({**step, **others(step)} for step in options.get("by", ()))
   return {**entry, "options": options}

@@ -27,6 +27,13 @@ def arguments(tmp_path, **changes):
   return dict(folder=tmp_path / "study", **given | changes)
 
 
+def test_baselines_are_measured_beside_the_arms_that_are_named():
+  everywhere = study.Pretrained(baselines=("raw pixels",))
+  once = study.Pretrained(baselines=("raw pixels",), beside=(arm_hash(ARMS["low"]),))
+  assert [everywhere.controls(arm) for arm in ARMS.values()] == [("raw pixels",)] * 2
+  assert [once.controls(arm) for arm in ARMS.values()] == [("raw pixels",), ()]
+
+
 def test_every_arm_and_seed_becomes_a_row_once(tmp_path):
   claim = study.claim("high is higher", "high", "low", metric="score", at_least=1.5)
   ledger = study.run(**arguments(tmp_path, claims=(claim,), columns=dict(Score="score")))
