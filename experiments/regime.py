@@ -83,6 +83,7 @@ class Regime:
 
     Its views keep their sizes and what they do; they crop as much as the regime's do and have its colours, where they change
     any, and its statistics. Networks are as wide and deep as the regime's; those that see patches of 8 px are the regime's.
+    Where places are evaluated, all see patches of the regime's size, without which no two could be compared.
     """
     config = self._put_data(configs.load_config(name))
     source = ("rgb", "extent=extent") if self.grey else common.IMAGE
@@ -92,7 +93,7 @@ class Regime:
       if entry["reads"] in (common.IMAGE, ("object",)):
         entry["reads"] = source
         entry |= dict(scale=self.view["scale"]) if entry.get("size") == largest and "scale" in entry else {}
-      entry |= {key: self.view[key] for key in ("mean", "std") if entry.get(key, 0.0) not in (0.0, 1.0)}
+      entry |= {key: self.view[key] for key in ("mean", "std") if key in self.view and entry.get(key, 0.0) not in (0.0, 1.0)}
       if isinstance(entry.get("jitter"), tuple):
         entry |= {key: self.view[key] for key in ("jitter", "jitter_prob") if key in self.view and key in entry}
       entry |= dict(grayscale=self.view.get("grayscale", 0.0)) if "grayscale" in entry else {}
@@ -100,8 +101,10 @@ class Regime:
     config.views = self.views() | views
     for network in config.networks.values():
       if network.get("fn") == "vit":
+        if self.places:
+          network.patch_size = self.net["patch_size"]
         same = ("width", "depth", "num_heads") + (("stem",) if network.patch_size == self.net["patch_size"] else ())
-        network.update({key: self.net[key] for key in same})
+        network.update({key: self.net[key] for key in same if key in self.net})
     return config
 
   def labelled(self):

@@ -1,8 +1,6 @@
 """The studies of Barlow Twins, GMML and SiT: what their arms change, what they claim, and a small form from end to end."""
 
 import functools
-import gzip
-import struct
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +11,8 @@ from experiments import finetuning
 from experiments.barlow_twins import run as barlow_twins
 from experiments.gmml import run as gmml
 from experiments.sit import run as sit
-from jssl import config as configs
 from jssl import masking, study, transfer
-from jssl.method import Method
-from jssl.schedules import Horizon
+from tests import claim_studies
 
 RUNS = dict(barlow_twins=barlow_twins.arms, gmml=gmml.runs, sit=sit.runs)
 NAMES = [(name, arm) for name, runs in RUNS.items() for arm in runs()]
@@ -24,8 +20,7 @@ NAMES = [(name, arm) for name, runs in RUNS.items() for arm in runs()]
 
 def changed(name: str, arm: str, full: str) -> set[str]:
   """What an arm's config has in the place of the full method's."""
-  one, other = (configs.flatten(RUNS[name]()[which]) for which in (arm, full))
-  return {key for key in one.keys() | other.keys() if one.get(key, "none") != other.get(key, "none")}
+  return claim_studies.changed(*(RUNS[name]()[which] for which in (arm, full)))
 
 
 def test_an_arm_changes_one_thing():
@@ -43,12 +38,7 @@ def test_an_arm_changes_one_thing():
 
 @pytest.mark.parametrize("name, arm", NAMES)
 def test_an_arm_is_a_method(name, arm):
-  config = RUNS[name]()[arm]
-  configs.check_config(config)
-  method = Method(config, num_examples=256, horizon=Horizon(10, 2, config.batch_size))
-  batch = dict(image=((4, 40, 40, 1), np.uint8), index=((4,), np.int32), extent=((4, 2), np.float32))
-  arrays = method.abstract_environment({key: jax.ShapeDtypeStruct(*batch[key]) for key in method.batch_names}).arrays
-  assert arrays["a"].shape == (4, 32, 32, 3)
+  assert claim_studies.arrays_of(RUNS[name]()[arm], 40, 40, 1)["a"].shape == (4, 32, 32, 3)
 
 
 def test_random_patches_hide_as_much_as_blocks():
@@ -113,35 +103,14 @@ def test_a_measure_fine_tunes_with_each_number_of_labels(scratch, tmp_path, monk
 
 @pytest.fixture(scope="module")
 def fashion(tmp_path_factory):
-  """Files in the form of Fashion-MNIST's, of 200 and 40 bright and dark images."""
-  folder, rng = tmp_path_factory.mktemp("fashion"), np.random.default_rng(0)
-  for name, count in (("train", 200), ("t10k", 40)):
-    labels = np.arange(count, dtype=np.uint8) % 10
-    images = (rng.integers(0, 64, (count, 28, 28)) + 19 * labels[:, None, None]).astype(np.uint8)
-    for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-      header = b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-      (folder / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
-  return folder
-
-
-def tiny(config):
-  """Two steps of a narrow network, and few images."""
-  config = config.copy_and_resolve_references()
-  config.update(dict(total_steps=2, batch_size=16, log_every_steps=1, checkpoint_every_steps=2))
-  student = config.networks.student
-  student.update(dict(width=24, depth=1, num_heads=2))
-  if student.get("readout"):
-    student.readout = (1,)
-  for entry, count in ((config.data, 200), (config.evaluation.train, 200), (config.evaluation.test, 40)):
-    entry.options = dict(entry.options, num_examples=count)
-  return config
+  return claim_studies.write_fashion(tmp_path_factory.mktemp("fashion"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, arm", [("barlow_twins", "diagonal 0"), ("gmml", "random patches"), ("sit", "SiT")])
 def test_a_small_form_has_the_numbers_that_are_claimed(name, arm, fashion, tmp_path):
   module, places = dict(barlow_twins=barlow_twins, gmml=gmml, sit=sit)[name], dict(fashion_mnist=str(fashion))
-  runs = {key: tiny(config) for key, config in RUNS[name]().items() if key == arm}
+  runs = {key: claim_studies.tiny(config) for key, config in RUNS[name]().items() if key == arm}
   common = dict(baselines=module.REGIME.controls, places=places)
   if name == "barlow_twins":
     arms, measure = runs, study.Pretrained(**common)
@@ -150,11 +119,4 @@ def test_a_small_form_has_the_numbers_that_are_claimed(name, arm, fashion, tmp_p
     arms = finetuning.arms(runs, arm, steps=2)
     measure = finetuning.FineTuned(**common, runs=runs, labels=labels, recipe=getattr(module, "RECIPE", "finetune"))
   rows = [dict(arm=key, seed=0, metrics=measure(one, 0, tmp_path / key), seconds=1.0) for key, one in arms.items()]
-  for claim in module.claims():
-    for side, metric in zip((claim.better, claim.worse), claim.metric, strict=True):
-      shown = rows[-1 if side == finetuning.SCRATCH else 0]["metrics"]
-      assert np.isfinite(shown[metric]), metric
-  table = module.REGIME.study_table(rows, arm, module.COLUMNS)
-  assert f"| {arm} | 1 |" in table and "| raw pixels | " in table
-  lines = [line for line in table.splitlines() if line.startswith(f"| {arm} ")]
-  assert " - |" not in lines[0].rpartition("|")[0].rpartition("|")[0]  # of all columns but the last, which is memory
+  claim_studies.shows_its_claims(module, rows, module.REGIME.study_table(rows, arm, module.COLUMNS), arm)

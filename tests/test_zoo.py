@@ -14,7 +14,7 @@ from jssl import data, study
 from jssl.config import check_config, load_config
 from jssl.configs import common
 from jssl.trainer import Trainer
-from tests import methods
+from tests import claim_studies, methods
 
 FOLDER = pathlib.Path(__file__).parents[1] / "experiments/zoo"
 
@@ -73,17 +73,21 @@ def test_a_run_is_measured_beside_its_random_weights_and_raw_pixels(zoo, tmp_pat
   assert "rankme/rankme" in second and not any(name.startswith("raw pixels/") for name in second)
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist_shifted", "glyphs"])
+@pytest.mark.parametrize("name", ["fashion_mnist_shifted", "glyphs", "scenes"])
 def test_every_method_has_an_arm_on_a_regime(name):
   regime = REGIMES[name]
   arms = of_regime.arms(regime)
-  assert set(of_regime.METHODS) - set(arms) == ({"colorization"} if regime.grey else set())
+  left_out = {"colorization"} if regime.grey else {"supcon"} if regime.places else set()
+  assert set(of_regime.METHODS) - set(arms) == left_out
   for method, config in arms.items():
     check_config(config)
     first = ("augment", "resize_view", "tile_pair", "jigsaw_tiles", "shifted_pair")
     seen = [view for view in config.views.values() if view.fn in first]
     assert seen and all(view.reads == (("rgb", "extent=extent") if regime.grey else common.IMAGE) for view in seen), method
-    assert {network.width for network in config.networks.values() if network.get("fn") == "vit"} == {96}, method
+    transformers = [network for network in config.networks.values() if network.get("fn") == "vit"]
+    assert {network.width for network in transformers} == {regime.net["width"]}, method
+    if regime.places:
+      assert {network.patch_size for network in transformers} == {4}, method
     own, demo = config.optim.to_dict(), load_config(method).optim.to_dict()
     assert own == demo and config.total_steps == regime.steps and config.batch_size == regime.batch_size
 
@@ -95,6 +99,15 @@ def test_an_arm_on_a_regime_can_be_trained(method):
   config = REGIMES["fashion_mnist_shifted"].method(method)
   source = data.from_arrays(image=np.zeros((256, 40, 40, 1), np.uint8), label=np.zeros(256, np.int32))
   assert "loss" in Trainer(config, source, devices=jax.devices()[:1]).metric_names()
+
+
+@pytest.mark.slow
+def test_every_method_can_be_trained_and_evaluated_on_scenes():
+  """Patches of 4 px in the place of the demo's 8 fit its heads and targets, and there are patches to evaluate."""
+  for method, config in of_regime.arms(REGIMES["scenes"]).items():
+    arrays = claim_studies.arrays_of(config, 64, 64, 3)
+    seen = [name for name in arrays if name.endswith("/patch_tokens")]
+    assert seen, method
 
 
 def test_the_share_of_the_way_to_the_labels(tmp_path):

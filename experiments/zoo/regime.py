@@ -3,7 +3,7 @@
 Each method's demo on a regime that was chosen by controls alone (see `experiments.regimes`): all see as many images, on
 networks of one width and depth. The floor is the method's own network with the weights that the seed began with, the
 competitor raw pixels, and the ceiling the regime's network with labels. What is left out cannot work there: colours of
-grey images.
+grey images, and labels of scenes. On `scenes` patches are evaluated, those of all vision transformers of one size.
 """
 
 import pathlib
@@ -14,13 +14,14 @@ from experiments.regimes import ARM, Regime, REGIMES
 from experiments.zoo.run import METHODS
 from jssl import study
 
-OF_COLOURS = ("colorization",)
+OF_COLOURS, OF_LABELS = ("colorization",), ("supcon",)
 RANKME = "rankme/rankme"
 
 
 def arms(regime: Regime) -> dict:
   """Method -> config."""
-  found = {name: regime.method(name) for name in METHODS if not (regime.grey and name in OF_COLOURS)}
+  left_out = (OF_COLOURS if regime.grey else ()) + (OF_LABELS if regime.places else ())
+  found = {name: regime.method(name) for name in METHODS if name not in left_out}
   for config in found.values():
     config.evaluation.protocols = (*regime.protocols, "rankme")
   return found
@@ -75,7 +76,7 @@ def _share(metric: str, found: list[dict], controls: list[dict]) -> tuple[str, f
 def main(argv: list[str] | None = None) -> int:
   here = pathlib.Path(__file__).parent
   parser = study.parser(__doc__, here, seeds=(0, 1, 2))
-  parser.add_argument("--regime", choices=[name for name, one in REGIMES.items() if not one.places], required=True)
+  parser.add_argument("--regime", choices=[*REGIMES], required=True)
   parser.set_defaults(folder=None, workdir=None)
   arguments = parser.parse_args(argv)
   regime = REGIMES[arguments.regime]
