@@ -78,6 +78,7 @@ def test_the_projector_is_what_a_head_gives_to_losses(method, network, embedding
 def test_places_by_name():
   """Patches as the network gives them, or as its head does; nothing that is not one vector a patch."""
   config = methods.small("mmc")
+  config.evaluation.size = 16
   frozen = _run(config, "teacher")
   outputs = jax.jit(frozen.outputs)(np.zeros((1, 16, 16, 3), np.uint8))
   for name, dim in (("patch_tokens", 16), ("trunk/patch", 8)):
