@@ -1,6 +1,7 @@
 """lightly's side of a record, in an environment of its own: `python experiments/peers/theirs/train.py METHOD RECORD OUT`.
 
-Writes `result.json` and the features of the record's images. `--versions` prints those of the packages.
+Writes `result.json` and the features of the record's images; with `--float64` after them it computes in twice the bits, which tells
+what is rounding. `--versions` prints those of the packages.
 """
 
 import importlib.metadata
@@ -23,7 +24,8 @@ def main(argv: list[str]) -> int:
   if argv == ["--versions"]:
     print(json.dumps({name: importlib.metadata.version(name) for name in PACKAGES}))
     return 0
-  name, folder, out = argv[0], *map(pathlib.Path, argv[1:])
+  name, folder, out = argv[0], *map(pathlib.Path, argv[1:3])
+  torch.set_default_dtype(torch.float64 if argv[3:] == ["--float64"] else torch.float32)
   torch.manual_seed(0)
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   config = json.loads((folder / "numbers.json").read_text())
@@ -81,7 +83,7 @@ def tensors(x: dict, views: dict) -> dict[str, torch.Tensor]:
 
 def shown(pixels: torch.Tensor, mean: float, std: float) -> torch.Tensor:
   """Grey pixels, uint8 `[batch, H, W, 1]`, as `[batch, 3, H, W]`."""
-  return ((pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std).expand(-1, 3, -1, -1)
+  return ((pixels.permute(0, 3, 1, 2).to(torch.get_default_dtype()) / 255 - mean) / std).expand(-1, 3, -1, -1)
 
 
 @torch.no_grad()
