@@ -64,10 +64,10 @@ def fit_rates(learning_rates, key, features, labels, *, num_classes, epochs, bat
 
 
 @jax.jit
-def rate_accuracies(params, features, labels):
-  """Accuracy `[rates]` of each classifier that `fit_rates` gives."""
+def rates_correct(params, features, labels):
+  """Whether each classifier that `fit_rates` gives is right, bool `[n, rates]`."""
   logits = jnp.einsum("nd,drc->nrc", features, params["kernel"]) + params["bias"]
-  return (logits.argmax(-1) == labels[:, None]).mean(0)
+  return logits.argmax(-1) == labels[:, None]
 
 
 def linear_probe(
@@ -120,13 +120,13 @@ def linear_probe(
   numbers = dict(epochs=epochs, batch_size=min(batch_size, len(fit)), momentum=momentum)
   key = jax.random.key(seed, impl="threefry2x32")
   params = fit_rates(jnp.array(rates), key, train[fit], train_labels[fit], num_classes=num_classes, **numbers)
-  chosen_by = np.asarray(rate_accuracies(params, train[choose], train_labels[choose]))
-  accuracy = np.asarray(rate_accuracies(params, test, test_labels))
+  chosen_by = np.asarray(rates_correct(params, train[choose], train_labels[choose])).mean(0)
+  correct = np.asarray(rates_correct(params, test, test_labels))
+  accuracy = correct.mean(0)
   best = int(chosen_by.argmax())
   metrics = dict(accuracy=float(accuracy[best]), held_out_accuracy=float(chosen_by[best]), lr=rates[best])
-  correct = np.argmax(test @ params["kernel"][:, best] + params["bias"][best], -1) == test_labels
   return dict(
-    metrics=metrics | group_accuracies("accuracy", correct, groups),
+    metrics=metrics | group_accuracies("accuracy", correct[:, best], groups),
     by_lr={rate: dict(held_out=float(a), test=float(b)) for rate, a, b in zip(rates, chosen_by, accuracy, strict=True)},
     parameters=dict(
       learning_rates=rates,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jssl.evaluation.linear import fit_rates, rate_accuracies
+from jssl.evaluation.linear import fit_rates, rates_correct
 from jssl.evaluation.selection import check_labelled, hold_out, over_epochs
 from jssl.models import probe_head
 
@@ -172,8 +172,9 @@ def dinov2_linear_probe(
       part = slice(there - count, there + bool(pool))
       x, y = (features[:, part].reshape(len(features), -1) for features in (train, test))
       params = fit_rates(scaled, key, x[fit], train_labels[fit], num_classes=num_classes, **numbers)
-      chosen_by, accuracy = rate_accuracies(params, x[choose], train_labels[choose]), rate_accuracies(params, y, test_labels)
-      for rate, held, tested in zip(rates, np.asarray(chosen_by), np.asarray(accuracy), strict=True):
+      parts = (x[choose], train_labels[choose]), (y, test_labels)
+      chosen_by, accuracy = (np.asarray(rates_correct(params, *part)).mean(0) for part in parts)
+      for rate, held, tested in zip(rates, chosen_by, accuracy, strict=True):
         found.append(dict(accuracy=float(tested), held_out_accuracy=float(held), lr=rate, blocks=count, pool=int(pool)))
   return dict(
     metrics=max(found, key=lambda one: one["held_out_accuracy"]),
