@@ -109,7 +109,7 @@ class MoCo(Method):
     return dict(student=student(nets, of_lightly.MoCoProjectionHead))
 
   def begin(self, start):
-    queue = torch.from_numpy(start["memory/nce_a"])
+    queue = torch.from_numpy(start["memory/nce_a"]).to(torch.get_default_dtype())
     self.criterion = NTXentLoss(self.config["losses"]["nce_a"]["temperature"], memory_bank_size=tuple(queue.shape))
     self.criterion.memory_bank.bank = queue.flip(0)  # there the newest come first, here they take the place of the first
 
