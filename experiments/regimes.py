@@ -133,7 +133,7 @@ REGIMES |= {
     # Each third of the classes has clothes of the upper body, which are hard to tell apart, and shoes.
     long_tailed(_SHIFTED_REGIME, many=(0, 5, 2), medium=(1, 3, 7, 6), few=(8, 4, 9)),
     in_styles(_SHIFTED_REGIME, seen=("plain", "inverted", "posterized", "textured"), unseen="edges"),
-    in_styles(REGIMES["glyphs"], seen=("plain", "inverted", "posterized", "edges"), unseen="textured"),
+    in_styles(REGIMES["glyphs"], seen=("plain", "inverted", "textured", "edges"), unseen="posterized"),
     with_few(_SHIFTED_REGIME, share=0.1),
   )
 }

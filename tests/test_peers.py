@@ -150,8 +150,8 @@ def test_the_table_has_both_sides():
 def test_both_sides_take_the_same_steps(name, places, tmp_path):
   """Losses of the first step, and of those after it, which show gradients, optimizer, schedules and averages.
 
-  lightly's side computes in float64: torch's own rounding moves SimSiam's third loss by 3e-4, since BatchNorm divides by what
-  eight images differ in.
+  lightly's side computes in float64: torch's own rounding moves SimSiam's third loss by 3e-4, since BatchNorm divides by
+  what eight images differ in.
   """
   if subprocess.run([PEER, "-c", "import lightly, timm"], capture_output=True, check=False).returncode:
     pytest.skip("lightly is not there; JSSL_PEER_PYTHON names a Python that has it")

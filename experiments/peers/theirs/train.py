@@ -1,6 +1,6 @@
 """lightly's side of a record, in an environment of its own: `python experiments/peers/theirs/train.py METHOD RECORD OUT`.
 
-Writes `result.json` and the features of the record's images; with `--float64` after them it computes in twice the bits, which tells
+Writes `result.json` and the features of the record's images; with `--float64` after them in twice the bits, which tells
 what is rounding. `--versions` prints those of the packages.
 """
 
