@@ -2,6 +2,7 @@
 # make test: runs the tests, without those marked slow. make test-all: runs those too, afterwards.
 # A process takes whole files, whose tests share what they compile.
 # make check: form, lint and types.
+# make docs: the site of docs/, into site/.
 # make test-versions: a few, on the oldest and on the newest releases that setup.cfg allows.
 # Each makes .venv and installs what it needs.
 PYTHON ?= python3
@@ -28,6 +29,9 @@ check: $(VENV)/check
 	$(RUN) ruff check .
 	$(RUN) ty check --python $(VENV)
 
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
+
 test-versions:
 	PYTHON=$(PYTHON) .ci/versions
 
@@ -44,7 +48,11 @@ $(VENV)/check: $(VENV)/base
 	$(PIP) -e .[check]
 	touch $@
 
-clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest build dist *.egg-info
+$(VENV)/docs: $(VENV)/base
+	$(PIP) -e .[docs]
+	touch $@
 
-.PHONY: demo test test-all test-versions check clean
+clean:
+	rm -rf $(VENV) site .venv-oldest .venv-newest build dist *.egg-info
+
+.PHONY: demo test test-all test-versions check docs clean

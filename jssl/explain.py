@@ -1,8 +1,12 @@
 """What a config is, before a step is run: every name, shape, network, and the cost of a step."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from jssl import warm_start
 from jssl.errors import ConfigError
 from jssl.gradients import gradient_of
+from jssl.method import Method, Variables
 from jssl.models.network import count_parameters
 from jssl.nodes import Loss, Pass
 
@@ -13,10 +17,19 @@ def explain(trainer) -> str:
   The cost is that of the whole global batch's step compiled for one device: FLOPs as XLA counts them, and the memory of
   the compiled program (arguments, outputs and temporaries).
   """
-  method = trainer.single_method
-  arrays = method.abstract_environment(trainer.spec).arrays
-  blocks = [_run(trainer), _networks(trainer), _graph(method, arrays), trainer.optim_info["summary"], _cost(trainer)]
-  return "\n\n".join(blocks)
+  expanded = explain_method(trainer.single_method, trainer.abstract, trainer.spec)
+  return "\n\n".join([_run(trainer), expanded, trainer.optim_info["summary"], _cost(trainer)])
+
+
+def explain_method(method: Method, variables: Variables, batch: Mapping[str, Any]) -> str:
+  """The networks and the graph of a method as text: what can be said without data and without compiling.
+
+  Args:
+    method: its nodes run in this order.
+    variables: shapes of `method.init(key, batch)`.
+    batch: arrays or shapes by name, as the data have them.
+  """
+  return "\n\n".join([_networks(method, variables), _graph(method, method.abstract_environment(batch).arrays)])
 
 
 def _run(trainer) -> str:
@@ -35,14 +48,14 @@ def _run(trainer) -> str:
   return "\n".join(lines)
 
 
-def _networks(trainer) -> str:
+def _networks(method, variables) -> str:
   rows, found = [("network", "parameters", "")], []
-  for name, network in trainer.single_method.networks.items():
-    params = {**trainer.abstract.params, **trainer.abstract.teachers}[name]
+  for name, network in method.networks.items():
+    params = {**variables.params, **variables.teachers}[name]
     note = "trained" if network.trained else (f"EMA of {network.ema_of}" if network.ema_of else "frozen")
     if network.load:
       note += f", from {network.load.run}"
-      found.append(_loaded(network, trainer.abstract))
+      found.append(_loaded(network, variables))
     note += f", starts near {network.interpolated[0]}" if network.interpolated else ""
     rows.append((name, f"{count_parameters(params):,}", note))
   return "\n".join([_table(rows), *found])
