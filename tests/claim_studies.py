@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jssl import config as configs
+from jssl import study
 from jssl.method import Method
 from jssl.schedules import Horizon
 
@@ -62,6 +63,14 @@ def _with_fewer(entry: dict, count: int) -> dict:
   if entry["name"] == "derived":
     return dict(entry, options=dict(options, of=_with_fewer(options["of"], count)))
   return dict(entry, options=dict(options, num_examples=count))
+
+
+def claims_what_is_registered(module) -> None:
+  """A study claims what its folder has, each claim in a sentence of its own, and of all its arms and no others."""
+  claims = module.claims()
+  assert claims == [entry.claim for entry in study.Ledger(pathlib.Path(module.__file__).parent).claims()]
+  assert {arm for claim in claims for arm in (claim.better, claim.worse)} == set(module.arms())
+  assert len({claim.sentence for claim in claims}) == len(claims)
 
 
 def shows_its_claims(module, rows, table: str, arm: str) -> None:

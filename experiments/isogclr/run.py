@@ -1,10 +1,12 @@
 """iSogCLR: does a temperature for each image pay on a long tail, and is it higher where a class has more images?
 
-    python -m experiments.isogclr.run --at fashion_mnist=/my/fashion-mnist
+    python -m experiments.isogclr.run --at fashion_mnist=/my/files --only iSogCLR "SimCLR 0.1" "SimCLR 0.2" "SimCLR 0.5"
+    python -m experiments.isogclr.run --at fashion_mnist=/my/files
 
 Arms differ in the loss alone: SimCLR and SogCLR at three temperatures each, iSogCLR, and iSogCLR that forgets what earlier
 batches told of an image's negatives (gamma 1). One more trains iSogCLR on as many images of equally large classes, for what
-the temperatures of classes are where none is rarer than others.
+the temperatures of classes are where none is rarer than others. The first line runs what the paper stands on, the second the
+controls as well.
 """
 
 import functools

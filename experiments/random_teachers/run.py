@@ -23,14 +23,7 @@ REGIME = REGIMES["fashion_mnist_shifted"]
 STEPS, SIZE = 1500, 32
 VGG = dict(fn="vgg", depth=11, width=16)
 HEAD = dict(hidden=512, bottleneck=256, prototypes=1024)
-NEAR, HALF, FAR, NOISE, FEW, VIT = (
-  "near the teacher",
-  "alpha 0.5",
-  "independent",
-  "noise",
-  "500 images",
-  "ViT near its teacher",
-)
+NEAR, HALF, FAR, NOISE, FEW, VIT = "student", "alpha 0.5", "alpha 1", "noise", "500 images", "ViT"
 LINEAR, KNN, TEN = "logistic_regression/accuracy", "knn/k20", "few_labels/n10"
 METRICS = {"linear": LINEAR, "kNN": KNN, "ten labels": TEN}
 COLUMNS = METRICS | {f"teacher's {title}": f"teacher/{metric}" for title, metric in METRICS.items()} | {"loss": "train/loss"}
