@@ -18,6 +18,7 @@ from jssl.collapse import spreads
 from jssl.errors import ConfigError
 from jssl.gradients import gradient_of
 from jssl.graph import fetch, Graph, store
+from jssl.models.lora import hold_frozen
 from jssl.nodes import call, Drawn, Loss, Mask, Node, Pass, Refresh, Target
 from jssl.pictures import as_float
 from jssl.stateful import Stateful
@@ -174,7 +175,7 @@ def run_passes(unit: Sequence[Pass], env: Environment, graph: Graph) -> Environm
     keys = _joined([_pass_keys(member, env, graph) for member in unit])
   if gradient == "params":
     args, kwargs = jax.lax.stop_gradient((args, kwargs))
-  params = jax.lax.stop_gradient(env.params[node.net]) if gradient == "inputs" else env.params[node.net]
+  params = jax.lax.stop_gradient(env.params[node.net]) if gradient == "inputs" else hold_frozen(env.params[node.net])
   variables = {"params": params, "batch_stats": env.stats[node.net]}
   with told_by(node):
     outputs, changed = network.module.apply(variables, *args, **kwargs, keys=keys, train=train, mutable=["batch_stats"])

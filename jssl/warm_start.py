@@ -12,6 +12,7 @@ from jssl.errors import ConfigError
 from jssl.files import user_path
 from jssl.interop.fit import told_differences
 from jssl.logging import log
+from jssl.models.lora import is_adapter
 from jssl.networks import Load, NetworkSpec
 
 
@@ -138,7 +139,9 @@ def _fill(source: str, load: Load, tree, found: Mapping[str, Any]):
   chosen = lambda name: not load.only or any(re.search(pattern, name) for pattern in load.only)
   here = checkpoint.named_leaves(tree)
   there = {name: _with_channels(found[old], here.get(name), load) for name, old in renamed.items() if chosen(name)}
-  checkpoint.require_same(source, there, "this config", {name: leaf for name, leaf in here.items() if chosen(name)})
+  # Weights that were never adapted have no adapters: these are drawn.
+  wanted = {name: leaf for name, leaf in here.items() if chosen(name) and not (is_adapter(name) and name not in there)}
+  checkpoint.require_same(source, there, "this config", wanted)
   leaves = [jnp.asarray(there[name]) if name in there else leaf for name, leaf in here.items()]
   drawn = [name for name in here if name not in there]
   left = [old for name, old in renamed.items() if name not in there]

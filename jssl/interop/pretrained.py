@@ -53,6 +53,14 @@ class Pretrained(NamedTuple):
     variables = {kind: {"backbone": tree["backbone"]} for kind, tree in self.variables.items() if "backbone" in tree}
     return self._replace(network=network, variables=variables)
 
+  def merged(self) -> "Pretrained":
+    """The network without adapters, which are added to the kernels that they adapt: the same function, to rounding."""
+    if self.network.get("lora_rank") is None:
+      return self
+    params = models.merge_adapters(self.variables["params"], alpha=self.network.get("lora_alpha"))
+    network = {name: value for name, value in self.network.items() if not name.startswith("lora_")}
+    return self._replace(network=network, variables=self.variables | dict(params=params))
+
   def tabled(self, *, cls_position: bool, size: int | tuple[int, int] | None = None) -> "Pretrained":
     """The same ViT with its positions as a table, if they are fixed ones.
 

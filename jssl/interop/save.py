@@ -51,7 +51,7 @@ def save(
   again.
 
   Args:
-    found: the network, without heads (`found.backbone()`).
+    found: the network, without heads (`found.backbone()`); adapters are merged.
     path: a folder, which is made and must be empty.
     format: a key of `GOALS`: "hf" (transformers), "timm" or "big_vision".
     size: of the images that it will see, for which positions are made as the network makes them; None for those of the
@@ -71,6 +71,7 @@ def save(
   folder, goal = user_path(path), GOALS[format]
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise ConfigError(f"{folder} is there already: name another folder")
+  found = found.merged()
   vit = held_vit(format, found)
   seen = preprocessing or Preprocessing(vit.image_size, found.mean, found.std)
   notes: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from jssl.models.convnext import convnext
 from jssl.models.decoders import mae_decoder, query_decoder
 from jssl.models.discriminator import discriminator
 from jssl.models.heads import color_head, linear_head, mlp_head, probe_head, reconstruction_head
+from jssl.models.lora import merge_adapters
 from jssl.models.network import count_parameters, Network
 from jssl.models.predictors import jepa_predictor
 from jssl.models.prototype_heads import dino_head, prototypes, shared_trunk_head
@@ -28,6 +29,7 @@ __all__ = [
   "jepa_predictor",
   "linear_head",
   "mae_decoder",
+  "merge_adapters",
   "mlp_head",
   "probe_head",
   "prototypes",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jssl.arrays import valid_tokens
 from jssl.models.batch_norm import GroupedBatchNorm
+from jssl.models.lora import Lora
 
 Initializer = Callable[..., jax.Array]
 
@@ -173,6 +174,7 @@ class Projection(nn.Module):
   use_bias: bool = True
   bias_init: Initializer = nn.initializers.zeros
   dtype: str = "float32"
+  lora: Lora | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -181,10 +183,19 @@ class Projection(nn.Module):
     shape = (*self.inputs, *self.outputs)
     kernel = self.param("kernel", lambda key: self.kernel_init(key, flat, jnp.float32).reshape(shape))
     lead = x.shape[: x.ndim - len(self.inputs)]
-    y = x.astype(self.dtype).reshape(-1, flat[0]) @ kernel.astype(self.dtype).reshape(flat)
+    x = x.astype(self.dtype).reshape(-1, flat[0])
+    y = x @ kernel.astype(self.dtype).reshape(flat)
     if self.use_bias:
       y = y + self.param("bias", self.bias_init, self.outputs, jnp.float32).astype(self.dtype).reshape(-1)
+    if self.lora is not None:
+      y = y + self._adapted(x, self.lora.rank) * (self.lora.alpha / self.lora.rank)
     return y.reshape(*lead, *self.outputs)
+
+  def _adapted(self, x: jax.Array, rank: int) -> jax.Array:
+    start = lambda key: uniform_bound(x.shape[-1])(key, (x.shape[-1], rank)).reshape(*self.inputs, rank)
+    narrow = x @ self.param("lora_a", start).astype(self.dtype).reshape(-1, rank)
+    b = self.param("lora_b", nn.initializers.zeros, (rank, *self.outputs), jnp.float32)
+    return narrow @ b.astype(self.dtype).reshape(rank, -1)
 
 
 def batch_norm(

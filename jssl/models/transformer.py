@@ -10,6 +10,7 @@ import numpy as np
 
 from jssl.models import parts
 from jssl.models.inner import is_asked, tell
+from jssl.models.lora import Lora
 
 # For the backward pass Flax's LayerNorm keeps three arrays of its input's size, this one the input.
 LayerNorm = nn.remat(nn.LayerNorm)
@@ -29,6 +30,7 @@ class BlockConfig:
     init: see `parts.kernel_init`.
     attention: "xla", or "cudnn" (flash attention: a GPU, and dtype bfloat16 or float16).
     bias_rows: rows of each block's own table of relative position biases; 0 where the blocks have none.
+    lora: adapters of the attention, see `jssl.models.lora`; None for none.
     dtype: of matrix products and attention. Softmax, LayerNorm and the residual stream are float32.
   """
 
@@ -41,6 +43,7 @@ class BlockConfig:
   init: str = "dino"
   attention: str = "xla"
   bias_rows: int = 0
+  lora: Lora | None = None
   dtype: str = "float32"
 
 
@@ -139,11 +142,12 @@ class Attention(nn.Module):
     """
     config, dim = self.config, x.shape[-1]
     heads = (config.num_heads, dim // config.num_heads)
+    lora = lambda product: config.lora and config.lora.of(product)
 
     def project(name, x):
       init = parts.kernel_init(config.init, joint=3)
       bias = parts.bias_init(config.init)
-      return parts.Projection(x.shape[-1:], heads, init, config.qkv_bias, bias, config.dtype, name=name)(x)
+      return parts.Projection(x.shape[-1:], heads, init, config.qkv_bias, bias, config.dtype, lora(name), name=name)(x)
 
     context = x if context is None else context
     query, key, value = project("query", x), project("key", context), project("value", context)
@@ -158,7 +162,7 @@ class Attention(nn.Module):
       y = jax.nn.dot_product_attention(query, key, value, bias, implementation=config.attention)
     init = parts.kernel_init(config.init, layer=self.layer)
     bias = parts.bias_init(config.init)
-    return parts.Projection(heads, (dim,), init, bias_init=bias, dtype=config.dtype, name="out")(y)
+    return parts.Projection(heads, (dim,), init, bias_init=bias, dtype=config.dtype, lora=lora("out"), name="out")(y)
 
 
 class Mlp(nn.Module):

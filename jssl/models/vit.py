@@ -8,7 +8,9 @@ import jax.numpy as jnp
 
 from jssl.arrays import by, kind_of, patch_grid, patchify, PatchSize, per_axis, without_padding
 from jssl.models import parts, positions
+from jssl.models.lora import lora
 from jssl.models.transformer import block_config, BlockConfig, LayerNorm, relative_bias, Transformer
+from jssl.models.vit_checks import check, check_axes
 
 VARIANTS = dict(  # width, depth, heads
   Ti=(192, 12, 3), S=(384, 12, 6), B=(768, 12, 12), L=(1024, 24, 16), H=(1280, 32, 16)
@@ -229,6 +231,9 @@ def vit(
   fc_norm: bool = False,
   init: str = "dino",
   attention: str = "xla",
+  lora_rank: int | None = None,
+  lora_alpha: float | None = None,
+  lora_targets: tuple[str, ...] = ("query", "value"),
   remat: bool | str = False,
   scan: bool = False,
   dtype: str = "float32",
@@ -298,6 +303,9 @@ def vit(
       | "msn" | | N(0, sqrt(2 / inputs)), 0 |
       | "maskfeat" | linear biases and those of the blocks' LayerNorms 0.02 | N(0, 0.02), torch |
     attention: "xla", or "cudnn" for flash attention on a GPU in half precision.
+    lora_rank: of adapters beside products of the attention, which alone are trained, see `jssl.models.lora`; None for none.
+    lora_alpha: times which, over the rank, they count; None for the rank.
+    lora_targets: which products have one: "query", "key", "value", "out".
     remat: recompute blocks in the backward pass, for less memory: True, or a policy that says what is kept; see
       `parts.remat`.
     scan: run the blocks as one loop, whose parameters keep their names and are stacked in each step. With `remat` this
@@ -327,10 +335,10 @@ def vit(
   axes = given[0] if given else 2
   image_size = per_axis("vit", image_size, axes, "image_size")
   patch_size = per_axis("vit", patch_size, axes, "patch_size")
-  _check(depth, position, tuple(readout), readout_fusion)
+  check(depth, position, tuple(readout), readout_fusion)
   if readout_fusion == "class_token" and not (cls_token and len(readout) == 1 and readout_depth > 0):
     raise ValueError("readout_fusion='class_token' needs cls_token=True, a readout of one block and readout_depth > 0")
-  _check_axes(axes, position, stem)
+  check_axes(axes, position, stem)
   if cls_position and not cls_token:
     raise ValueError("cls_position=True needs a class token, cls_token=True")
   if any(side % 2 ** len(stem) for side in patch_size):
@@ -345,6 +353,7 @@ def vit(
     layer_scale=layer_scale,
     init=init,
     attention=attention,
+    lora=lora(lora_rank, lora_alpha, lora_targets),
     dtype=dtype,
     bias_rows=positions.relative_rows(patch_grid((*image_size, 1), patch_size)) if position == "block_relative_bias" else 0,
   )
@@ -373,28 +382,3 @@ def vit(
   )
   module.grid((*image_size, 1))
   return module
-
-
-def _check(depth: int, position: str, readout: tuple[int, ...], readout_fusion: str) -> None:
-  """Raises ValueError where numbers of a ViT contradict each other."""
-  known = ("learned", "sincos", "sincos2d", "relative_bias", "block_relative_bias", "none")
-  if position not in known:
-    raise ValueError(f"position must be one of {', '.join(known)}, not {position!r}")
-  if any(not 1 <= i <= depth for i in readout):
-    raise ValueError(f"readout {readout} names blocks outside 1..{depth}")
-  if readout_fusion not in ("mean", "learned", "class_token"):
-    raise ValueError(f"readout_fusion must be 'mean', 'learned' or 'class_token', not {readout_fusion!r}")
-  if len(set(readout)) < len(readout):
-    raise ValueError(f"readout {readout} names a block twice")
-
-
-def _check_axes(axes: int, position: str, stem: tuple[int, ...]) -> None:
-  """Raises ValueError for more axes than three, and for what is made for images alone where there are more or fewer."""
-  if not 1 <= axes <= 3:
-    raise ValueError(
-      f"image_size and patch_size have {axes} axes: give 1 for signals, 2 for images, 3 for clips and volumes"
-    )
-  if axes != 2 and position in ("sincos2d", "relative_bias", "block_relative_bias"):
-    raise ValueError(f"position='{position}' is for images, not for a {kind_of(axes)}: write 'sincos', 'learned' or 'none'")
-  if axes != 2 and stem:
-    raise ValueError(f"a stem of convolutions is for images, not for a {kind_of(axes)}: write stem=()")

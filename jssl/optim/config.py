@@ -1,6 +1,6 @@
 """What `config.optim` says of each parameter: its rate, its decay, and from when on it moves."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import math
 import re
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jssl.errors import ConfigError, nearest
+from jssl.models.lora import frozen_paths
 from jssl.optim.learning_rate import learning_rate
 from jssl.schedules import Horizon, UNITS
 
@@ -90,7 +91,7 @@ def make_plan(config: Mapping[str, Any], params: Any, horizon: Horizon, all_path
     weight_decay=horizon.make(config["weight_decay"] or 0.0, "config.optim.weight_decay: "),
     decayed=fill(_decayed(config["no_decay"], config["decay"], paths)),
     rates=fill(_rates(config, paths, all_paths, horizon, lr, peak)),
-    thaw=fill(_thaw(config["freeze"], paths, horizon)),
+    thaw=fill(_thaw(config["freeze"], paths, horizon, frozen_paths(all_paths))),
   )
   return plan, text
 
@@ -195,8 +196,8 @@ def layer_factors(layer_decay: float, paths: Sequence[str]) -> dict[str, float]:
   return {path: layer_decay ** (depth + 1 - layer(path)) for path in paths}
 
 
-def _thaw(freeze, paths, horizon: Horizon) -> dict[str, float]:
-  thaw = dict.fromkeys(paths, 0)
+def _thaw(freeze, paths, horizon: Horizon, frozen: Collection[str]) -> dict[str, float]:
+  thaw = {path: math.inf if path in frozen else 0 for path in paths}
   for entry in freeze:
     regex, duration = (entry, {}) if isinstance(entry, str) else entry
     for key in duration:
