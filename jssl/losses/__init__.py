@@ -9,6 +9,7 @@ from jssl.losses.decorrelation import barlow_twins_loss, mixed_barlow_twins_loss
 from jssl.losses.distillation import dino_loss, patch_distillation_loss, prototype_loss
 from jssl.losses.gaussianity import sigreg_loss
 from jssl.losses.global_contrastive import bimodal_isogclr_loss, isogclr_loss, sogclr_loss
+from jssl.losses.gram import gram_loss
 from jssl.losses.quantization import quantization_loss
 from jssl.losses.queues import queue_info_nce_loss
 from jssl.losses.reconstruction import mae_loss, masked_cross_entropy_loss, masked_l1_loss, masked_mse_loss, smooth_l1_loss
@@ -25,6 +26,7 @@ __all__ = [
   "cluster_loss",
   "color_bins_loss",
   "dino_loss",
+  "gram_loss",
   "info_nce_loss",
   "isogclr_loss",
   "koleo_loss",

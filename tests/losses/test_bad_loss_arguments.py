@@ -38,6 +38,7 @@ GOOD = {
   "cluster_loss": (dict(embeddings=Z, labels=integers(BATCH, 2), centroids=floats(2, 5, DIM)), {}),
   "color_bins_loss": (dict(logits=floats(BATCH, PATCHES, 12), **COLORS), {}),
   "dino_loss": (dict(student_logits=[Z, Z, Z], teacher_probs=[Z, Z]), {}),
+  "gram_loss": (dict(student=TOKENS, teacher=TOKENS), {}),
   "info_nce_loss": (dict(query=Z, key=Z), dict(temperature=0.1)),
   "isogclr_loss": (dict(**PAIR, index=INDEX), dict(num_examples=9)),
   "koleo_loss": (dict(embeddings=Z), {}),
@@ -77,6 +78,11 @@ ALLOWED = {
   **{
     (name, "logits", how): "the classes are as many as they are"
     for name in ("masked_cross_entropy_loss", "softmax_cross_entropy_loss")
+    for how in ("one column", "a column less")
+  },
+  **{
+    ("gram_loss", argument, how): "a teacher of another width"
+    for argument in ("student", "teacher")
     for how in ("one column", "a column less")
   },
   ("queue_info_nce_loss", "query", "an axis more"): "one position",
