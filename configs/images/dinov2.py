@@ -18,19 +18,36 @@ Deviations. The code applies its heads to the hidden patches only, this one to a
 searches KoLeo's neighbours and stratifies masks on each device, this one over the batch. In `demo` and `cifar10` backbone
 and head are clipped together, and frozen prototypes have no moments yet. The last phase at 518 px and the SwiGLU of ViT-g
 are not here.
+
+`dinov2:continue@dinov2:/path.pth` goes on from any vision transformer (see `configs/released.py`) on images of one's own,
+`--config.data.name=folder:/photos`. Student and teacher start from it, new heads are trained on it as it is for a tenth of
+the run, and then all is, the backbone at a tenth of the heads' rate. `--config.networks.student.lora_rank=8` trains
+adapters of its attention alone. The numbers are ours; the teacher's decay, the weight decay and the backbone's rate (5e-5 at
+batch 256) are about those of DINOv3 in its late phases (facebookresearch/dinov3, dinov3_vit7b16_gram_anchor.yaml).
+
+`dinov2:continue,gram@...` keeps patches as alike as that backbone, frozen, finds them: Gram anchoring of DINOv3 (Simeoni et
+al., arXiv 2508.10104). There the teacher sees its views without their colours and at twice their size, and is replaced by
+the network's own average now and then; here it sees the student's views, and stays.
 """
 
-from jssl.configs import common
+import types
+
+from jssl.configs import common, released
 from jssl.errors import UnknownPresetError
 from jssl.schedules import cosine, linear, step
 
 CHOICES = ("sinkhorn", "separate_heads")
+LARGE = ("a", "b")
 
 
 def get_config(arg: str = "demo"):
-  preset, *choices = arg.split(",")
-  if unknown := [choice for choice in choices if choice not in CHOICES]:
-    raise UnknownPresetError(f"'{arg}'; after the preset there may come {' and '.join(CHOICES)}, not {unknown[0]}")
+  words, _, source = arg.partition("@")
+  preset, *choices = words.split(",")
+  known = (*CHOICES, "gram") if preset == "continue" else CHOICES
+  if unknown := [choice for choice in choices if choice not in known]:
+    raise UnknownPresetError(f"'{words}'; after the preset there may come {' and '.join(known)}, not {unknown[0]}")
+  if preset == "continue":
+    return continued(source, choices)
   config = common.base(preset)
   p = common.pick(
     preset,
@@ -62,8 +79,58 @@ def get_config(arg: str = "demo"):
       run=dict(batch_size=2048, total_steps=125_000),
     ),
   )
-  large = ("a", "b")
-  small = tuple(f"l{i + 1}" for i in range(p.local_crops))
+  p.net = dict(fn="vit", image_size=p.sizes[0], patch_size=p.patch, mask_token=True, **p.net)
+  _method(config, preset, p, choices, decay=cosine(0.992, 1.0))
+  config.update(p.run)
+  common.dino_optim(config, preset, lr=4e-3, weight_decay=cosine(0.04, 0.4), warmup=dict(warmup_fraction=0.1))
+  config.optim.update(
+    dict(
+      lr_scale="sqrt",
+      lr_scale_batch=1024,
+      layer_decay=0.9,
+      lr_mults=((r"/embedding/", 0.2),),
+      freeze=((r"prototypes/", dict(until_fraction=0.01)),),
+    )
+  )
+  config.optim.clip = dict(global_norm=3.0)
+  if preset == "imagenet":
+    # Backbone and heads are clipped apart. At first the prototypes' learning rate is 0: their gradients count in the norm of
+    # their head, and their moments move.
+    held = (r"prototypes/", step((0.0, 1.0), boundaries_fraction=(0.01,)))
+    groups = {name: dict(params=f"^student/heads_{name}/") for name in config.networks.student.heads}
+    config.optim.update(dict(decay=("prototypes/gain$",), freeze=(), lr_mults=(held, *config.optim.lr_mults), groups=groups))
+  return config
+
+
+def continued(source: str, choices):
+  """The backbone of `source` trained on."""
+  found = released.vit("dinov2:continue", source)
+  config, size = released.base(found), found.fitting(224)
+  p = types.SimpleNamespace(
+    sizes=(size, found.fitting(size * 96 / 224)),
+    local_crops=8,
+    net=found.changed(mask_token=True, drop_path=(0.1, 0.1)).entry,
+    head=dict(prototypes=8192, norm_last_layer=False),
+    temp=linear(0.04, 0.07, fraction=0.3),
+  )
+  _method(config, "imagenet", p, choices, decay=0.999)
+  if "gram" in choices:
+    config.networks.gram = dict(found.entry, frozen=True)
+    config.passes.update(common.passes("g", LARGE, "gram", join="large"))
+    patches = tuple(common.outputs(net, LARGE, "patch_tokens") for net in ("s", "g"))
+    config.losses.gram = dict(fn="gram_loss", weight=2.0, reads=patches)
+  config.update(dict(batch_size=256, total_epochs=100.0))
+  common.dino_optim(config, "imagenet", lr=1e-3, weight_decay=0.04, warmup=dict(warmup_fraction=0.05))
+  prototypes = (r"prototypes/", dict(until_fraction=0.01))
+  config.optim.update(dict(lr_scale="sqrt", lr_scale_batch=1024, freeze=(prototypes,)))
+  config.optim.clip = dict(global_norm=3.0)
+  released.go_on(config, "student", found, low=0.1, layer_decay=0.9)
+  return config
+
+
+def _method(config, preset: str, p, choices, *, decay) -> None:
+  """Views, masks, networks, targets and losses, but for the numbers of the run."""
+  large, small = LARGE, tuple(f"l{i + 1}" for i in range(p.local_crops))
   config.views = common.multi_crop(
     preset,
     sizes=p.sizes,
@@ -92,10 +159,7 @@ def get_config(arg: str = "demo"):
   else:
     cls, patch = "head/cls_logits", "head/patch_logits"
     heads = dict(head=dict(fn="shared_trunk_head", reads=("features", "patch_tokens"), share_prototypes=True, **p.head))
-  config.networks = dict(
-    student=dict(fn="vit", image_size=p.sizes[0], patch_size=p.patch, mask_token=True, **p.net, heads=heads),
-    teacher=dict(ema="student", decay=cosine(0.992, 1.0)),
-  )
+  config.networks = dict(student=dict(**p.net, heads=heads), teacher=dict(ema="student", decay=decay))
   masks = ("m/0", "m/1")
   config.passes = (
     dict(
@@ -123,23 +187,3 @@ def get_config(arg: str = "demo"):
     ),
     koleo=dict(fn="koleo_loss", weight=0.1, terms=(("s_a/cls",), ("s_b/cls",))),
   )
-
-  config.update(p.run)
-  common.dino_optim(config, preset, lr=4e-3, weight_decay=cosine(0.04, 0.4), warmup=dict(warmup_fraction=0.1))
-  config.optim.update(
-    dict(
-      lr_scale="sqrt",
-      lr_scale_batch=1024,
-      layer_decay=0.9,
-      lr_mults=((r"/embedding/", 0.2),),
-      freeze=((r"prototypes/", dict(until_fraction=0.01)),),
-    )
-  )
-  config.optim.clip = dict(global_norm=3.0)
-  if preset == "imagenet":
-    # Backbone and heads are clipped apart. At first the prototypes' learning rate is 0: their gradients count in the norm of
-    # their head, and their moments move.
-    held = (r"prototypes/", step((0.0, 1.0), boundaries_fraction=(0.01,)))
-    groups = {name: dict(params=f"^student/heads_{name}/") for name in heads}
-    config.optim.update(dict(decay=("prototypes/gain$",), freeze=(), lr_mults=(held, *config.optim.lr_mults), groups=groups))
-  return config

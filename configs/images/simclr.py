@@ -11,14 +11,21 @@ Both views are one forward. On ImageNet images are not normalised and kernels st
 code's BatchNorms, where the paper writes none; the last is without the code's scale. The code adds up the losses of the two
 views, hence a weight of 2: what LARS does not adapt, biases and BatchNorms, sees it. Departure: the code's max-pooling pads
 behind alone, torch's on both sides.
+
+`simclr:continue@hf:/folder` goes on from any backbone (see `configs/released.py`) on images of one's own,
+`--config.data.name=folder:/photos`, with our numbers: a new projector is trained on the backbone as it is for a tenth of
+the run, then both, the backbone at a tenth of its rate, a transformer with layer decay 0.75.
 """
 
-from jssl.configs import common
+from jssl.configs import common, released
 
 VIEWS = ("a", "b")
 
 
-def get_config(preset: str = "demo"):
+def get_config(arg: str = "demo"):
+  preset, _, source = arg.partition("@")
+  if preset == "continue":
+    return continued(source)
   config = common.base(preset)
   p = common.pick(
     preset,
@@ -47,13 +54,7 @@ def get_config(preset: str = "demo"):
       weight=2.0,
     ),
   )
-  config.views = p.views
-  config.networks = dict(student=dict(**p.net, heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=2, **p.head))))
-  config.passes = common.passes("s", VIEWS, "student", join="views")
-  config.losses = dict(
-    nt_xent=dict(fn="nt_xent_loss", temperature=p.temperature, weight=p.weight, reads=common.outputs("s", VIEWS, "z"))
-  )
-
+  _method(config, p.views, p.net, p.head, temperature=p.temperature, weight=p.weight)
   if preset == "demo":
     common.object_run(config)
   elif preset == "cifar10":
@@ -61,3 +62,25 @@ def get_config(preset: str = "demo"):
   else:
     common.lars_run(config, batch_size=4096, epochs=1000, lr=0.3, weight_decay=1e-6, classic_momentum=True)
   return config
+
+
+def continued(source: str):
+  """The backbone of `source` trained on."""
+  found = released.released("simclr:continue", source)
+  config = released.base(found)
+  views = common.symmetric_pair("imagenet", size=found.fitting(224), scale=(0.2, 1.0), **common.SIMCLR_COLOUR, blur=0.5)
+  _method(config, views, found.entry, dict(hidden=2048, output=128, batch_norm=False), temperature=0.2, weight=1.0)
+  config.update(dict(batch_size=256, total_epochs=100.0))
+  config.optim.update(dict(name="adamw", lr=5e-4, lr_scale="linear", weight_decay=0.05, warmup_fraction=0.05))
+  released.go_on(config, "student", found, low=0.1, layer_decay=0.75)
+  return config
+
+
+def _method(config, views: dict, net: dict, head: dict, *, temperature: float, weight: float) -> None:
+  """What is seen, and what is compared."""
+  config.views = views
+  config.networks = dict(student=dict(**net, heads=dict(z=dict(fn="mlp_head", reads=("features",), layers=2, **head))))
+  config.passes = common.passes("s", VIEWS, "student", join="views")
+  config.losses = dict(
+    nt_xent=dict(fn="nt_xent_loss", temperature=temperature, weight=weight, reads=common.outputs("s", VIEWS, "z"))
+  )
