@@ -1,4 +1,4 @@
-"""Networks that exist already, in configs: what the presets `continue` go on from.
+"""Networks that exist already, in configs: what the presets `continue` go on from, and the teachers of `distill`.
 
 They are named after an @, `--config dinov2:continue@hf:/folder`: public weights of any format that `jssl.interop.load`
 reads, or a run's network, `runs/x:teacher` or `runs/x@4000:teacher`. The config then has that network's own numbers and

@@ -60,6 +60,9 @@ NAMES = (
   "w_mse",
 )
 
+# Configs that are nothing without a trained network, which is named after an @.
+OF_A_NETWORK = ("distill",)
+
 # These between them have every kind of state, of gathering over devices and of random draws.
 EVERY_KIND = (
   "deepcluster_v2",  # clusters and a memory that refresh fills

@@ -66,7 +66,7 @@ IMAGENET = [name for name in methods.NAMES if has_preset(name, "imagenet")]
 def test_the_readme_names_every_method():
   text = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
   places = {name: module.removeprefix("jssl.").replace(".", "/") + ".py" for name, module in config_modules().items()}
-  assert sorted(places) == sorted(methods.NAMES)
+  assert sorted(places) == sorted(methods.NAMES + methods.OF_A_NETWORK)
   assert [place for place in places.values() if place not in text] == []
 
 

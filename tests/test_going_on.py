@@ -1,11 +1,11 @@
-"""Presets `continue`, which go on from a network that exists."""
+"""Presets that go on from a network that exists: `continue` of a method, and distillation."""
 
 import jax
 import numpy as np
 import pytest
 
 from jssl import config as configs
-from jssl import interop, optim
+from jssl import interop, logging, optim
 from jssl.checkpoint import load_variables, named_leaves
 from jssl.errors import ConfigError
 from jssl.interop.pretrained import build, Pretrained
@@ -34,7 +34,7 @@ def source(tmp_path_factory):
 def small(spec, **changes):
   """A preset with small heads and few steps, without the kinds of arithmetic that hide a difference."""
   config = configs.load_config(spec)
-  for network in config.networks.values():
+  for network in (config.networks[name] for name in config.networks if name != "teacher"):
     for head in network.get("heads", {}).values():
       head.update(dict(hidden=16) | (dict(bottleneck=8, prototypes=16) if "prototypes" in head else {}))
   if "decoder" in config.networks:
@@ -120,11 +120,56 @@ def test_the_backbones_rate_is_low_rises_late_and_falls_with_depth(source):
   [
     ("dinov2:continue", "dinov2:continue: name the network after an @: dinov2:continue@hf:/folder"),
     ("mae:continue", "mae:continue@runs/x:teacher"),
+    ("distill:demo", "distill:demo: name the network after an @"),
     ("mae:continue@hf:/nowhere", "mae:continue@hf:/nowhere: .*there is no such file or folder"),
     ("mae:continue@nowhere", "mae:continue@nowhere: source: write 'workdir:network'"),
     ("dinov2:continue,gran@hf:/x", "there may come sinkhorn and separate_heads and gram, not gran"),
+    ("distill:demo,head,cls@hf:/x", "there may come one of cls, patches, head"),
+    ("distill:cifar10@hf:/x", "there are demo, imagenet"),
   ],
 )
 def test_a_source_that_cannot_be(spec, message):
   with pytest.raises(ConfigError, match=message):
     configs.load_config(spec)
+
+
+def test_a_teacher_without_a_head_has_none_to_distil(source):
+  with pytest.raises(ConfigError, match="the teacher has no head of prototypes"):
+    configs.load_config(f"distill:demo,head@{source}")
+
+
+@pytest.mark.parametrize("choice", ["", pytest.param(",cls", marks=pytest.mark.slow)])
+def test_distilled_from_a_file(choice, source, tmp_path):
+  config = small(f"distill:demo{choice}@{source}", total_steps=30)
+  config.optim.lr = 3e-3
+  student = config.networks.student
+  student.update(dict(width=24, depth=1))  # narrower in depth, and of another width than the teacher
+  if choice:
+    student.update(dict(fn="resnet", depth=18, stem="cifar"))
+    for key in ("width", "num_heads", "init", "patch_size", "image_size"):
+      del student[key]
+  state = train_and_evaluate(config, tmp_path, source=methods.source(), **ONE)
+  file = named_leaves(interop.load(source.removeprefix("hf:")).variables["params"]["backbone"])
+  end = named_leaves(state.variables)
+  for name, x in file.items():
+    np.testing.assert_array_equal(in_backbone(end, "teacher")[name], x, err_msg=name)
+  rows = logging.read_metrics(tmp_path)
+  losses = [name for name in ("cls", "patch") if name in rows[0]]
+  assert losses == (["cls"] if choice else ["cls", "patch"])
+  for name in losses:
+    assert rows[-1][name] < rows[0][name] - 0.2
+
+
+@pytest.mark.slow
+def test_distilled_from_a_head_of_a_run(tmp_path):
+  first = methods.small("dino", total_steps=2)
+  train_and_evaluate(first, tmp_path / "dino", source=methods.source(), **ONE)
+  config = small(f"distill:demo,head@{tmp_path / 'dino'}:teacher", total_steps=20)
+  config.networks.student.update(dict(width=24, depth=1))
+  assert config.networks.student.heads.logits.prototypes == first.networks.student.heads.logits.prototypes == 16
+  state = train_and_evaluate(config, tmp_path / "student", source=methods.source(), **ONE)
+  before, end = load_variables(tmp_path / "dino"), named_leaves(state.variables)
+  names = [name for name in before if name.startswith("teachers/teacher/")]
+  assert any("heads_logits" in name for name in names)
+  for name in names:
+    np.testing.assert_array_equal(end[name], before[name])

@@ -15,7 +15,7 @@ def test_all_that_it_names_is_there():
   places = [link for link in re.findall(r"\]\((.*?)\)", text) if not link.startswith("https://")]
   assert len(places) > 2 * len(methods.NAMES) - 10
   assert [place for place in places if not (papers.ROOT / place).exists()] == []
-  assert set(papers.methods()) == set(methods.NAMES) - {"tokenizer"}
+  assert set(papers.methods()) == {*methods.NAMES, *methods.OF_A_NETWORK} - {"tokenizer"}
   assert {name for name in papers.methods() if f"[`{name}`]" not in text} == set()
 
 

@@ -14,11 +14,11 @@ import sys
 from jssl import config as configs
 from jssl import evaluate, logging, study
 
-# What is no method: shared pieces, and the tokenizer that BEiT may read its words from.
+# Not the tokenizer that BEiT may read its words from, which is no method, nor distillation, which needs a trained teacher.
 METHODS = sorted(
   name
   for name, module in configs.config_modules().items()
-  if module.startswith("jssl.configs.images.") and name != "tokenizer"
+  if module.startswith("jssl.configs.images.") and name not in ("tokenizer", "distill")
 )
 METRICS = {
   "kNN": "knn/k20",
