@@ -59,7 +59,7 @@ def write_modules(text: str) -> None:
       pathlib.Path(name[1]).write_text(block)
 
 
-@pytest.mark.parametrize("page", with_code())
+@pytest.mark.parametrize("page", [*with_code()])
 def test_code_of_a_page(page, place):
   text = PAGES[page]
   write_modules(text)

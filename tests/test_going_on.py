@@ -145,8 +145,8 @@ def test_distilled_from_a_file(choice, source, tmp_path):
   student = config.networks.student
   student.update(dict(width=24, depth=1))  # narrower in depth, and of another width than the teacher
   if choice:
-    student.update(dict(fn="resnet", depth=18, stem="cifar"))
-    for key in ("width", "num_heads", "init", "patch_size", "image_size"):
+    student.update(dict(fn="resnet", depth=18, stem="cifar", width=8))
+    for key in ("num_heads", "init", "patch_size", "image_size"):
       del student[key]
   state = train_and_evaluate(config, tmp_path, source=methods.source(), **ONE)
   file = named_leaves(interop.load(source.removeprefix("hf:")).variables["params"]["backbone"])
