@@ -10,7 +10,7 @@ NOTEBOOKS = pathlib.Path(__file__).parents[1] / "notebooks"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quick_start", "your_own_loss"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
 def test_notebook(name, monkeypatch):
   monkeypatch.setenv("STEPS", "20")
   monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
