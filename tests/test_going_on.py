@@ -54,7 +54,8 @@ def in_backbone(variables, network):
   return {name.removeprefix(start): x for name, x in variables.items() if name.startswith(start)}
 
 
-@pytest.mark.parametrize("method", [pytest.param(name, marks=[] if name == "mae" else pytest.mark.slow) for name in STUDENT])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [*STUDENT])
 def test_first_the_heads_then_all(method, source, tmp_path):
   config, net = small(f"{method}:continue@{source}"), STUDENT[method]
   assert all(view.mean == (0.4, 0.5, 0.6) and view["size"] in (16, 8) for view in config.views.values())
@@ -138,7 +139,8 @@ def test_a_teacher_without_a_head_has_none_to_distil(source):
     configs.load_config(f"distill:demo,head@{source}")
 
 
-@pytest.mark.parametrize("choice", ["", pytest.param(",cls", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", ["", ",cls"])
 def test_distilled_from_a_file(choice, source, tmp_path):
   config = small(f"distill:demo{choice}@{source}", total_steps=30)
   config.optim.lr = 3e-3
