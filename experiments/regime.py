@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import dataclasses
 import pathlib
+import re
 from typing import Any
 
 from jssl import config as configs
@@ -83,9 +84,13 @@ class Regime:
 
     Its views keep their sizes and what they do; they crop as much as the regime's do and have its colours, where they change
     any, and its statistics. Networks are as wide and deep as the regime's; those that see patches of 8 px are the regime's.
-    Where places are evaluated, all see patches of the regime's size, without which no two could be compared.
+    Where places are evaluated, all see patches of the regime's size, without which no two could be compared. Blocks that are
+    read count from the last one.
     """
     config = self._put_data(configs.load_config(name))
+    depths = [network.depth for network in config.networks.values() if network.get("fn") == "vit"]
+    for target in config.targets.values():
+      target.reads = _blocks_moved(target.reads, self.net["depth"] - depths[0]) if depths else target.reads
     source = ("rgb", "extent=extent") if self.grey else common.IMAGE
     views = {view: entry.to_dict() for view, entry in config.views.items() if view != "object"}
     largest = max(entry["size"] for entry in views.values() if "size" in entry and entry["fn"] != "low_frequency_crop")
@@ -101,6 +106,9 @@ class Regime:
     config.views = self.views() | views
     for network in config.networks.values():
       if network.get("fn") == "vit":
+        deeper = self.net["depth"] - network.depth
+        if network.get("readout"):
+          network.readout = tuple(block + deeper for block in network.readout if block + deeper > 0)
         if self.places:
           network.patch_size = self.net["patch_size"]
         same = ("width", "depth", "num_heads") + (("stem",) if network.patch_size == self.net["patch_size"] else ())
@@ -155,6 +163,13 @@ class Regime:
       for title, metric in self.metrics.items()
       for control in self.controls
     ]
+
+
+def _blocks_moved(reads, by: int):
+  """Names of arrays, of which those of blocks, `t/block04`, have numbers that are larger by so much."""
+  if isinstance(reads, str):
+    return re.sub(r"(?<=/block)\d+$", lambda number: f"{int(number[0]) + by:02d}", reads)
+  return tuple(_blocks_moved(read, by) for read in reads)
 
 
 def derived(entry: dict[str, Any], *by: dict[str, Any]) -> dict[str, Any]:

@@ -105,6 +105,9 @@ def test_an_arm_on_a_regime_can_be_trained(method):
 def test_every_method_can_be_trained_and_evaluated_on_scenes():
   """Patches of 4 px in the place of the demo's 8 fit its heads and targets, and there are patches to evaluate."""
   for method, config in of_regime.arms(REGIMES["scenes"]).items():
+    for loss in config.losses.values():
+      if "subbatch" in loss:
+        loss.subbatch = 4  # as many as are drawn here
     arrays = claim_studies.arrays_of(config, 64, 64, 3)
     seen = [name for name in arrays if name.endswith("/patch_tokens")]
     assert seen, method
