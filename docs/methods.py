@@ -102,13 +102,11 @@ def _network() -> str:
 
 
 def shown(name: str) -> str:
-  """Its lines of PAPERS.md, without paper and config."""
-  lines = [line for line in papers.page().splitlines() if f"[`{name}`]" in line]
-  rows = ["|" + line.split(" |", 2)[2] for line in lines]
-  if not rows:
+  """What the studies say of it."""
+  found = papers.shown(name)
+  if not found:
     return "Nothing was measured of it by itself."
-  head = "| study | claim | verdict | seeds | cost |\n|---|---|---|---|---|\n"
-  return head + "\n".join(rows) + "\n\nAll methods: [PAPERS.md](PAPERS.md) and [the ledger](experiments/README.md)."
+  return f"{found}\n\nAll methods: [PAPERS.md](PAPERS.md) and [the ledger](experiments/README.md)."
 
 
 def held_against(name: str) -> str:

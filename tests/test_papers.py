@@ -31,13 +31,30 @@ def test_a_study_says_what_it_is_about(tmp_path, monkeypatch):
   )
   for name, about in abouts.items():
     ledger = papers.study.Ledger(tmp_path / "experiments" / name)
-    ledger.register([claim], (0, 1, 2), about)
+    waiting = [papers.study.claim("c beats b", "c", "b", metric="x")] if name == "two" else []
+    ledger.register([claim, *waiting], (0, 1, 2), about)
     for seed in range(3):
       for arm, x in (("a", 2.0), ("b", 1.0)):
         ledger.append(dict(arm=arm, seed=seed, metrics=dict(x=x), seconds=300.0 if name == "two" else 90.0))
-  assert papers.page().splitlines()[-4:] == [
-    "| [MAE](https://a.b/c) | [`mae`](configs/mae.py) | [one](experiments/one) | a beats b | shown | 3 of 3 | 90 s |",
-    "| [MAE](https://a.b/c) | [`mae`](configs/mae.py) | [three](experiments/three) | a beats b | shown | 3 of 3 | 90 s |",
-    "| [New](https://f.g) | [`new`](configs/new.py) | - | not run yet | - | 0 | - |",
-    "| [Another](https://d.e) | - | [two](experiments/two) | a beats b | shown | 3 of 3 | 5 min |",
+  summary, _, verdicts = papers.page().partition("## Verdicts")
+  assert summary.strip().splitlines()[-3:] == [
+    "| [MAE](https://a.b/c) | [`mae`](configs/mae.py) | 2 |  |  |  | [one](experiments/one), [three](experiments/three) |",
+    "| [New](https://f.g) | [`new`](configs/new.py) |  |  |  |  | not run yet |",
+    "| [Another](https://d.e) | - | 1 |  |  | 1 | [two](experiments/two) |",
   ]
+  assert verdicts.splitlines()[-3:] == [
+    "| [MAE](https://a.b/c) | a beats b | **shown** | +1.000 [+1.000, +1.000] | 3 of 3 | 90 s | [one](experiments/one) |",
+    "| [MAE](https://a.b/c) | a beats b | **shown** | +1.000 [+1.000, +1.000] | 3 of 3 | 90 s | [three](experiments/three) |",
+    "| [Another](https://d.e) | a beats b | **shown** | +1.000 [+1.000, +1.000] | 3 of 3 | 5 min | [two](experiments/two) |",
+  ]
+  assert papers.shown("new") == ""
+  assert papers.shown("mae").splitlines()[-1] == verdicts.splitlines()[-2].replace("| [MAE](https://a.b/c) ", "")
+
+
+def test_a_config_that_was_run_without_a_claim(tmp_path, monkeypatch):
+  monkeypatch.setattr(papers, "ROOT", tmp_path)
+  (tmp_path / "README.md").write_text("| [`mae`](configs/mae.py) | [MAE](https://a.b/c) | in a line |\n")
+  papers.study.Ledger(tmp_path / "experiments" / "zoo").folder.mkdir(parents=True)
+  papers.study.Ledger(tmp_path / "experiments" / "zoo").append(dict(arm="mae", seed=0, metrics=dict(x=1.0)))
+  assert papers.shown("mae") == "Run without a claim: [zoo](experiments/zoo)."
+  assert "|  |  |  |  | [zoo](experiments/zoo) |" in papers.page()
