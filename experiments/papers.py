@@ -21,8 +21,8 @@ HEAD = """# Papers
 
 What the studies under [experiments](experiments) show of each paper, generated from their rows by
 `python -m experiments.papers`. A claim is written down, with its seeds, before there are rows, or it says so. It gets its
-verdict by the differences of runs with the same seed, three or more, and their 95 % interval (Student's t): *shown* where the
-whole interval bears it out, *contrary* where it bears out the opposite. Claims without a verdict stand on their study's page.
+verdict by the differences of runs with the same seed, three or more, and their 95 % interval (Student's t): *shown* where
+the whole interval bears it out, *contrary* where it bears out the opposite. Others are on the pages of their studies.
 """
 
 
