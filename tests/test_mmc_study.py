@@ -70,7 +70,7 @@ def test_a_small_form_has_the_numbers_that_are_claimed(tmp_path):
   config.evaluation.update(dict(size=32, protocols=mmc.REGIME.protocols))
   for split in ("calibration_scenes", "test_scenes"):
     config.evaluation[split].options = dict(num_examples=8, image_size=32)
-  metrics = mmc.BothSides(baselines=mmc.REGIME.controls)(config, 0, tmp_path / "run")
+  metrics = study.Pretrained(baselines=mmc.REGIME.controls, also=mmc.ALSO)(config, 0, tmp_path / "run")
   rows = [dict(arm=arm, seed=0, metrics=metrics, seconds=1.0) for arm in ("MMC", "MMC, items")]
   claim_studies.shows_its_claims(mmc, rows, mmc.table(rows), "MMC")
   assert metrics[mmc.OVERLAP] != metrics[f"{mmc.AFTER}/{mmc.OVERLAP}"]  # other vectors

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.random_teachers import run as random_teachers
+from jssl import study
 from tests import claim_studies
 
 STUDENT = random_teachers.NEAR
@@ -55,7 +56,9 @@ def test_a_small_form_has_the_numbers_that_are_claimed(arm, tmp_path):
   config.update(dict(total_steps=2, batch_size=16, log_every_steps=1, checkpoint_every_steps=2))
   config = claim_studies.with_fewer_images(config)
   places = dict(fashion_mnist=str(claim_studies.write_fashion(tmp_path)))
-  measure = random_teachers.Taught(baselines=("raw pixels",), modules=(random_teachers.MODULE,), places=places)
+  measure = study.Pretrained(
+    baselines=("raw pixels",), also=random_teachers.ALSO, modules=(random_teachers.MODULE,), places=places
+  )
   rows = [dict(arm=arm, seed=0, metrics=measure(config, 0, tmp_path / "run"), seconds=1.0)]
   if arm == STUDENT:
     claim_studies.shows_its_claims(random_teachers, rows, random_teachers.table(rows), arm)

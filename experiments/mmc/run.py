@@ -20,6 +20,7 @@ from jssl.study.runner import arm_hash
 REGIME = REGIMES["scenes"]
 MIOU, OVERLAP = REGIME.metrics.values()
 AFTER = "after the head"
+ALSO = {AFTER: ("--config.evaluation.places=trunk/patch",)}  # what the head makes of the network's patches
 FULL, ALONE, ITEMS = "MMC", "alone", "items"
 LOSSES = dict(rec="reconstruction", md="distillation", gc="contrast")
 FROM_CLS = "patches follow the class token"
@@ -94,18 +95,6 @@ def _claim(sentence: str, better: str, worse: str, metric, **numbers) -> study.C
   return study.claim(sentence, better, worse, metric=metric, lower=first in REGIME.lower, **numbers)
 
 
-class BothSides(study.Pretrained):
-  """Trains an arm and evaluates its patches as the network gives them, beside the controls, and as its head does."""
-
-  def __call__(self, arm, seed, workdir):
-    from jssl import evaluate  # pylint: disable=g-import-not-at-top
-
-    metrics = study.train(study.placed(arm, self.places), seed, workdir)
-    after = evaluate.evaluate(workdir, overrides=("--config.evaluation.places=trunk/patch",))
-    metrics |= {f"{AFTER}/{name}": value for name, value in study.numbers(after).items()}
-    return metrics | study.numbers(evaluate.evaluate(workdir, baselines=self.controls(arm)))
-
-
 def table(rows) -> str:
   """The arms, and the controls on scenes of digits and of items."""
   if not any("metrics" in row for row in rows):
@@ -125,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments,
     lambda: dict(
       arms=found,
-      measure=BothSides(baselines=REGIME.controls, beside=beside, places=study.places(arguments)),
+      measure=study.Pretrained(baselines=REGIME.controls, beside=beside, also=ALSO, places=study.places(arguments)),
       claims=claims(),
       about=dict(config="mmc"),
       regime=REGIME.folder,

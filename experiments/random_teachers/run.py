@@ -8,7 +8,6 @@ shown. The first line runs what is claimed of the paper's network, the second al
 vision transformer.
 """
 
-import functools
 import pathlib
 import sys
 
@@ -24,6 +23,7 @@ STEPS, SIZE = 1500, 32
 VGG = dict(fn="vgg", depth=11, width=16)
 HEAD = dict(hidden=512, bottleneck=256, prototypes=1024)
 NEAR, HALF, FAR, NOISE, FEW, VIT = "student", "alpha 0.5", "alpha 1", "noise", "500 images", "ViT"
+ALSO = {"teacher": ("--config.evaluation.network=teacher",)}
 LINEAR, KNN, TEN = "logistic_regression/accuracy", "knn/k20", "few_labels/n10"
 METRICS = {"linear": LINEAR, "kNN": KNN, "ten labels": TEN}
 COLUMNS = METRICS | {f"teacher's {title}": f"teacher/{metric}" for title, metric in METRICS.items()} | {"loss": "train/loss"}
@@ -102,18 +102,6 @@ def claims() -> list[study.Claim]:
   ]
 
 
-class Taught(study.Pretrained):
-  """Trains an arm and evaluates the student, beside the controls, and its teacher."""
-
-  def __call__(self, arm, seed, workdir):
-    from jssl import evaluate  # pylint: disable=g-import-not-at-top
-
-    metrics = study.train(study.placed(arm, self.places), seed, workdir)
-    teacher = evaluate.evaluate(workdir, modules=self.modules, overrides=("--config.evaluation.network=teacher",))
-    metrics |= {f"teacher/{name}": value for name, value in study.numbers(teacher).items()}
-    return metrics | study.numbers(evaluate.evaluate(workdir, baselines=self.controls(arm), modules=self.modules))
-
-
 def table(rows) -> str:
   """The arms, each beside its teacher, and raw pixels."""
   if not any("metrics" in row for row in rows):
@@ -126,12 +114,17 @@ def table(rows) -> str:
 def main(argv: list[str] | None = None) -> int:
   arguments = study.parser(__doc__, pathlib.Path(__file__).parent, seeds=(0, 1, 2)).parse_args(argv)
   found = arms()
-  measure = functools.partial(Taught, modules=(MODULE,), places=study.places(arguments))
   return study.execute(
     arguments,
     lambda: dict(
       arms=found,
-      measure=measure(baselines=("raw pixels",), beside=(arm_hash(found[NEAR]),)),
+      measure=study.Pretrained(
+        baselines=("raw pixels",),
+        beside=(arm_hash(found[NEAR]),),
+        also=ALSO,
+        modules=(MODULE,),
+        places=study.places(arguments),
+      ),
       claims=claims(),
       about=dict(config="random_teacher"),
       regime=REGIME.folder,

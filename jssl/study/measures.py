@@ -19,12 +19,15 @@ class Pretrained:
     baselines: some of `jssl.evaluate.BASELINES`.
     beside: hashes (`jssl.study.runner.arm_hash`) of the arms beside which they are measured, if others would have the same;
       () for all.
+    also: name -> overrides of one more evaluation of what came out, whose metrics are `name/knn/k20` and the like:
+      `{"teacher": ("--config.evaluation.network=teacher",)}`.
     modules: outside jssl, whose functions the config may name.
     places: name of data -> where they are on this machine, `{"glyphs": "/my/fonts"}`: no part of the config.
   """
 
   baselines: Sequence[str] = ()
   beside: Sequence[str] = ()
+  also: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
   modules: Sequence[str] = ()
   places: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -32,6 +35,10 @@ class Pretrained:
     from jssl import evaluate  # pylint: disable=g-import-not-at-top  # studies of other things load neither
 
     metrics = train(placed(arm, self.places), seed, workdir)
+    for name, overrides in self.also.items():
+      found = numbers(evaluate.evaluate(workdir, modules=self.modules, overrides=overrides))
+      metrics |= {f"{name}/{metric}": value for metric, value in found.items()}
+    # The last, so that what stands in the workdir is the evaluation that the config names.
     return metrics | numbers(evaluate.evaluate(workdir, baselines=self.controls(arm), modules=self.modules))
 
   def controls(self, arm: Any) -> Sequence[str]:

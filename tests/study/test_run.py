@@ -207,10 +207,15 @@ def test_a_method_is_pretrained_and_evaluated(tmp_path):
   config.data.options = dict(num_examples=16, image_size=16)
   config.evaluation.update(dict(protocols=("rankme",), size=16))
   config.evaluation.train.options = dict(num_examples=16, image_size=16)
-  measure = study.Pretrained(baselines=("random weights",), places={"elsewhere": "/nowhere"})
+  also = {"smaller": ("--config.evaluation.size=12",)}
+  measure = study.Pretrained(baselines=("random weights",), also=also, places={"elsewhere": "/nowhere"})
   ledger = study.run(**arguments(tmp_path, arms=dict(simclr=config), seeds=(1,), measure=measure))
   (row,) = ledger.rows()
   assert row["metrics"]["rankme/rankme"] > 1 and row["metrics"]["random weights/rankme/rankme"] > 1
+  own = {name for name in row["metrics"] if name.startswith("rankme/")}
+  assert {name for name in row["metrics"] if "smaller/" in name} == {f"smaller/{name}" for name in own}  # no baselines
+  assert 1 < row["metrics"]["smaller/rankme/rankme"] != row["metrics"]["rankme/rankme"]
+  assert "random weights" in json.loads((tmp_path / "runs/simclr_seed1/evaluation.json").read_text())  # the config's
   assert row["metrics"]["train/loss"] > 0 and 100 < row["metrics"]["train/mib"] <= row["mib"] + 1
   assert json.loads((tmp_path / "runs/simclr_seed1/config.json").read_text())["config"]["seed"] == 1
 
