@@ -39,16 +39,14 @@ def arms(runs: Mapping[str, Any], of: str, *, steps: int, batch_size: int = 64) 
   """
   found = {name: dict(run=name, config=arm_hash(config), steps=steps) for name, config in runs.items()}
   longer = steps + runs[of].total_steps * runs[of].batch_size // batch_size
-  scratch = dict(found[of], steps=longer, scratch=True)
-  return found | {of: dict(found[of], controls=True), SCRATCH: scratch}
+  return found | {SCRATCH: dict(found[of], steps=longer, scratch=True)}
 
 
 @dataclasses.dataclass(frozen=True)
 class FineTuned(study.Pretrained):
   """Pretrains a run of `arms`, evaluates the frozen network, and fine-tunes it: `finetune/<name of the number of labels>`.
 
-  From scratch, nothing is pretrained, nor evaluated but what was trained with labels. The baselines, which are the same for
-  all arms, are measured beside one of them.
+  From scratch, nothing is pretrained, nor evaluated but what was trained with labels.
 
   Attributes:
     runs: name -> config.
@@ -67,8 +65,7 @@ class FineTuned(study.Pretrained):
       study.train(study.placed(config, self.places), seed, workdir)
       metrics = {}
     else:
-      measure = self if arm.get("controls") else dataclasses.replace(self, baselines=())
-      metrics = study.Pretrained.__call__(measure, config, seed, workdir)
+      metrics = super().__call__(config, seed, workdir)
     for name, labels in self.labels.items():
       accuracy = fine_tuned(workdir, steps=arm["steps"], labels=labels, scratch=scratch, recipe=self.recipe)
       metrics[f"finetune/{name}"] = accuracy
@@ -90,12 +87,19 @@ def keywords(
   Args:
     arguments: of the script.
     regime: of the runs.
-    runs, of: see `arms`.
+    runs, of: see `arms`; the baselines, which are the same for all, are measured beside `of`.
     labels, recipe: see `FineTuned`.
     columns: title -> metric.
   """
   return dict(
-    measure=FineTuned(baselines=regime.controls, places=study.places(arguments), runs=runs, labels=labels, recipe=recipe),
+    measure=FineTuned(
+      baselines=regime.controls,
+      beside=(arm_hash(runs[of]),),
+      places=study.places(arguments),
+      runs=runs,
+      labels=labels,
+      recipe=recipe,
+    ),
     regime=regime.folder,
     table=functools.partial(regime.study_table, arm=of, columns=columns),
   )

@@ -70,6 +70,14 @@ def test_from_scratch_sees_as_many_images():
     assert len({arm["config"] for arm in arms.values()}) == len(arms) - 1
 
 
+@pytest.mark.parametrize("module, of", [(gmml, "GMML"), (sit, "SiT")])
+def test_baselines_are_measured_beside_one_run(module, of, monkeypatch):
+  monkeypatch.setattr(study, "execute", lambda arguments, keywords: keywords())
+  measure = module.main([])["measure"]
+  controls = {name: measure.controls(config) for name, config in module.runs().items()}
+  assert controls == {name: module.REGIME.controls if name == of else () for name in controls}
+
+
 @pytest.mark.parametrize("module", [barlow_twins, gmml, sit])
 def test_claims_are_of_what_there_is(module):
   arms = {claim.better for claim in module.claims()} | {claim.worse for claim in module.claims()}

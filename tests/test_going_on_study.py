@@ -18,6 +18,13 @@ def test_arms_that_are_held_against_each_other_differ_in_one_thing():
   assert parts == ["rest", "held"] and released["evaluation.train.options.by"][0]["part"] == "held"
 
 
+def test_baselines_are_measured_beside_the_released_network(monkeypatch):
+  monkeypatch.setattr(study, "execute", lambda arguments, keywords: keywords())
+  measure = going_on.main([])["measure"]
+  controls = {arm: measure.controls(going_on.config(arm)) for arm in ("released", "from scratch", "narrow")}
+  assert controls == {"released": going_on.REGIME.controls, "from scratch": (), "narrow": ()}
+
+
 def test_claims_are_of_what_there_is():
   arms, claims = going_on.arms(), going_on.claims()
   assert {claim.better for claim in claims} | {claim.worse for claim in claims} == set(arms)
@@ -45,13 +52,16 @@ def test_a_small_form_has_the_numbers_that_are_claimed(fashion, tmp_path, monkey
     return config
 
   monkeypatch.setattr(going_on, "config", small)
-  measure = going_on.GoneOn(baselines=going_on.REGIME.controls, places=dict(fashion_mnist=str(fashion)))
   arms = going_on.arms()
+  measure = going_on.GoneOn(
+    baselines=going_on.REGIME.controls, beside=(arms["released"]["config"],), places=dict(fashion_mnist=str(fashion))
+  )
   rows = [
     dict(arm=arm, seed=0, metrics=measure(arms[arm], 0, tmp_path / f"{arm.replace(' ', '_')}_seed0"), seconds=1.0, mib=1)
     for arm in arms
   ]
   metrics = {row["arm"]: row["metrics"] for row in rows}
+  assert {arm for arm, found in metrics.items() if "raw pixels/knn/k20" in found} == {"released"}
   for claim in going_on.claims():
     for side, metric in zip((claim.better, claim.worse), claim.metric, strict=True):
       assert np.isfinite(metrics[side][metric]), (side, metric)

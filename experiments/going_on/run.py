@@ -62,13 +62,12 @@ def arms() -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class GoneOn(study.Pretrained):
-  """Trains an arm and evaluates it; the baselines, which are the same for all, beside the released network."""
+  """Trains an arm, if need be from the file, and evaluates it."""
 
   def __call__(self, arm, seed, workdir):
     name = arm["run"]
     source = self.file(seed, workdir.parent) if name in (CONTINUED, DISTILLED) else None
-    measure = self if name == RELEASED else dataclasses.replace(self, baselines=())
-    return study.Pretrained.__call__(measure, config(name, source), seed, workdir)
+    return super().__call__(config(name, source), seed, workdir)
 
   def file(self, seed: int, folder: pathlib.Path) -> str:
     """The released network of a seed as a file, and what a config calls it; it is made unless it is there."""
@@ -124,11 +123,12 @@ def table(rows) -> str:
 
 def main(argv: list[str] | None = None) -> int:
   arguments = study.parser(__doc__, pathlib.Path(__file__).parent, seeds=(0, 1, 2)).parse_args(argv)
+  found = arms()
   return study.execute(
     arguments,
     lambda: dict(
-      arms=arms(),
-      measure=GoneOn(baselines=REGIME.controls, places=study.places(arguments)),
+      arms=found,
+      measure=GoneOn(baselines=REGIME.controls, beside=(found[RELEASED]["config"],), places=study.places(arguments)),
       claims=claims(),
       about=dict(config={CONTINUED: "simclr", DISTILLED: "distill"}),
       regime=REGIME.folder,
