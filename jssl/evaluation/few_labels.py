@@ -8,9 +8,8 @@ labels is drawn several times, and the accuracies are averaged.
 from collections.abc import Sequence
 
 import numpy as np
-import threadpoolctl
 
-from jssl.evaluation.logistic import THREADS
+from jssl.evaluation.logistic import fit_on_one_thread
 from jssl.evaluation.selection import check_features, check_labels, group_accuracies, standardized
 
 
@@ -78,8 +77,8 @@ def few_label_accuracy(
     found = []
     for draw in range(draws):
       chosen = draw_labelled(train_labels, numbers, (seed, draw))
-      with threadpoolctl.threadpool_limits(THREADS):
-        classifier = LogisticRegression(C=1 / penalty, max_iter=1000).fit(train[chosen], train_labels[chosen])
+      classifier = LogisticRegression(C=1 / penalty, max_iter=1000)
+      fit_on_one_thread(classifier, train[chosen], train_labels[chosen])
       found.append(classifier.predict(test) == test_labels)
     accuracies = np.mean(found, 1)
     metrics |= {name: float(np.mean(accuracies)), f"{name}_std": float(np.std(accuracies))}
