@@ -269,6 +269,24 @@ def refuse_dropped_tokens(model: str, ids_keep: jax.Array | None) -> None:
     raise ValueError(f"a {model} works on whole grids and cannot drop patches (ids_keep); a ViT can")
 
 
+def refuse_mask(model: str, mask: jax.Array | None) -> None:
+  """Raises ValueError if there is a mask, for models without a token that could stand for what is hidden."""
+  if mask is not None:
+    raise ValueError(f"a {model} has no mask token: hide pixels in the view, or use a ViT, Swin or ConvNeXt")
+
+
+def last_map(x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """What a convolutional network says by its last map `[batch, rows, columns, dim]`.
+
+  Returns:
+    Its mean `[batch, dim]`, float32; and by name the same (`pooled`, `mean`), the map (`feature_map`), and its places
+    (`patch_tokens [batch, rows * columns, dim]`, float32).
+  """
+  patches = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[-1])
+  pooled = patches.mean(axis=1)
+  return pooled, dict(feature_map=x, patch_tokens=patches, mean=pooled, pooled=pooled)
+
+
 def hide_tokens(x: jax.Array, mask: jax.Array | None, token: jax.Array | None) -> jax.Array:
   """Puts the mask token in the place of hidden tokens.
 

@@ -5,7 +5,6 @@ import functools
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jssl.models import parts
 from jssl.models.batch_norm import check_group
@@ -120,8 +119,7 @@ class ResNet(nn.Module):
     """
     del keys
     parts.refuse_dropped_tokens("ResNet", ids_keep)
-    if mask is not None:
-      raise ValueError("a ResNet has no mask token: hide pixels in the view, or use a ViT, Swin or ConvNeXt")
+    parts.refuse_mask("ResNet", mask)
     imagenet = self.stem == "imagenet"
     norm = functools.partial(
       parts.batch_norm,
@@ -149,9 +147,8 @@ class ResNet(nn.Module):
           name=f"layer{stage + 1}_{i}",
         )(x)
       out[f"layer{stage + 1}"] = x
-    patches = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[-1])
-    pooled = patches.mean(axis=1)
-    return pooled, out | dict(feature_map=x, patch_tokens=patches, mean=pooled, pooled=pooled)
+    pooled, last = parts.last_map(x)
+    return pooled, out | last
 
 
 def resnet(

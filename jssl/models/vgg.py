@@ -2,7 +2,6 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jssl.models import parts
 
@@ -52,8 +51,7 @@ class VGG(nn.Module):
     """
     del keys, train
     parts.refuse_dropped_tokens("VGG", ids_keep)
-    if mask is not None:
-      raise ValueError("a VGG has no mask token: hide pixels in the view, or use a ViT, Swin or ConvNeXt")
+    parts.refuse_mask("VGG", mask)
     if min(self.grid(images.shape)) < 1:
       raise ValueError(f"a VGG halves images five times: {list(images.shape[1:3])} pixels are too few; give 32 or more")
     x, out = images, {}
@@ -70,9 +68,8 @@ class VGG(nn.Module):
         x = nn.relu(conv(x))
       x = nn.max_pool(x, (2, 2), (2, 2))
       out[f"layer{stage + 1}"] = x
-    patches = x.astype(jnp.float32).reshape(x.shape[0], -1, x.shape[-1])
-    pooled = patches.mean(axis=1)
-    return pooled, out | dict(feature_map=x, patch_tokens=patches, mean=pooled, pooled=pooled)
+    pooled, last = parts.last_map(x)
+    return pooled, out | last
 
 
 def vgg(*, depth: int = 11, width: int = 64, dtype: str = "float32") -> VGG:
