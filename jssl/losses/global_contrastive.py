@@ -154,19 +154,12 @@ def _apply_isogclr(
     ['0.4', '0.5', '0.4']
   """
   _check("isogclr_loss", state, a, b, index)
-  check_values(
-    "isogclr_loss",
-    gamma=(gamma, "(0, 1]"),
-    rho=(rho, "[0, inf)"),
-    eta=(eta, "[0, inf)"),
-    beta=(beta, "(0, 1]"),
-    temperature_range=(temperature_range, "range [0.012, inf)"),
-    clip=(clip, "(0, inf)"),
-  )
+  moving = dict(eta=eta, beta=beta, temperature_range=temperature_range, clip=clip)
+  _check_numbers("isogclr_loss", "[0.012, inf)", gamma=gamma, rho=rho, **moving)
   before = {name: table[index] for name, table in state.items()}
   temperature = before["temperature"]
   loss, seen, metrics = _contrast(a, b, before["u"], temperature, gamma, axis_name)
-  moved, gradient = _moved(before, seen["slope"] + rho, eta=eta, beta=beta, temperature_range=temperature_range, clip=clip)
+  moved, gradient = _moved(before, seen["slope"] + rho, **moving)
   metrics |= {
     "objective": metrics["objective"] + 2 * rho * jnp.mean(temperature),
     "temperature": jnp.mean(temperature),
@@ -259,21 +252,14 @@ def _apply_bimodal(
   )
   for side, tables in state.items():
     check_arrays(function, **{f"state['{side}']['{name}']": (x, "float [examples]") for name, x in tables.items()})
-  check_values(
-    function,
-    gamma=(gamma, "(0, 1]"),
-    rho=(rho, "[0, inf)"),
-    eta=(eta, "[0, inf)"),
-    beta=(beta, "(0, 1]"),
-    temperature_range=(temperature_range, "range (0, inf)"),
-    clip=(clip, "(0, inf)"),
-  )
+  moving = dict(eta=eta, beta=beta, temperature_range=temperature_range, clip=clip)
+  _check_numbers(function, "(0, inf)", gamma=gamma, rho=rho, **moving)
   image, text = l2_normalize(image), l2_normalize(text)
   sides, after = {}, {}
   for side, anchor, partner in (("image", image, text), ("text", text, image)):
     before = {name: table[index] for name, table in state[side].items()}
     loss, log_u, slope, nearer = _find_partner(anchor, partner, before["log_u"], before["temperature"], gamma, axis_name)
-    moved, gradient = _moved(before, slope + rho, eta=eta, beta=beta, temperature_range=temperature_range, clip=clip)
+    moved, gradient = _moved(before, slope + rho, **moving)
     sides[side] = loss, before["temperature"] * (log_u + rho), nearer, before["temperature"], gradient
     after[side] = _written(state[side], index, {"log_u": log_u} | moved, axis_name)
   loss, objective, *means = (jnp.stack([jnp.mean(x) for x in pair]) for pair in zip(*sides.values(), strict=True))
@@ -323,6 +309,19 @@ def _moved(before: State, gradient: jax.Array, *, eta, beta, temperature_range, 
 def _check(function: str, state: State, a: jax.Array, b: jax.Array, index: jax.Array) -> None:
   check_arrays(function, a=(a, "float [batch, dim]"), b=(b, "float [batch, dim]"), index=(index, "int [batch]"))
   check_arrays(function, **{f"state['{name}']": (table, "float [examples]") for name, table in state.items()})
+
+
+def _check_numbers(function: str, temperatures: str, *, gamma, rho, eta, beta, temperature_range, clip) -> None:
+  """Those of losses that learn temperatures, which lie in the interval `temperatures`."""
+  check_values(
+    function,
+    gamma=(gamma, "(0, 1]"),
+    rho=(rho, "[0, inf)"),
+    eta=(eta, "[0, inf)"),
+    beta=(beta, "(0, 1]"),
+    temperature_range=(temperature_range, f"range {temperatures}"),
+    clip=(clip, "(0, inf)"),
+  )
 
 
 def _contrast(a: jax.Array, b: jax.Array, u: jax.Array, temperature: Number, gamma: Number, axis_name: str | None):
