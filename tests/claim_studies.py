@@ -1,8 +1,6 @@
 """Small forms of the claim studies' arms, what tells two arms apart, and data for them."""
 
-import gzip
 import pathlib
-import struct
 
 import jax
 import numpy as np
@@ -11,6 +9,7 @@ from jssl import config as configs
 from jssl import study
 from jssl.method import Method
 from jssl.schedules import Horizon
+from tests import idx_files
 
 
 def changed(one, other) -> set[str]:
@@ -31,11 +30,8 @@ def write_fashion(folder: pathlib.Path) -> pathlib.Path:
   """Files in the form of Fashion-MNIST's, of 200 and 40 bright and dark images."""
   rng = np.random.default_rng(0)
   for name, count in (("train", 200), ("t10k", 40)):
-    labels = np.arange(count, dtype=np.uint8) % 10
-    images = (rng.integers(0, 64, (count, 28, 28)) + 19 * labels[:, None, None]).astype(np.uint8)
-    for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-      header = b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-      (folder / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+    labels = np.arange(count) % 10
+    idx_files.write_fashion(folder, name, rng.integers(0, 64, (count, 28, 28)) + 19 * labels[:, None, None], labels)
   return folder
 
 

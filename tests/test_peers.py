@@ -1,11 +1,9 @@
 """The study beside lightly: what both sides are given, what is claimed, and what a row says."""
 
 import ast
-import gzip
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -21,6 +19,7 @@ from jssl.config import check_config, from_json
 from jssl.errors import ConfigError
 from jssl.study.runner import arm_hash
 from jssl.trainer import Trainer
+from tests import idx_files
 
 PEER = os.environ.get("JSSL_PEER_PYTHON", sys.executable)  # of an environment with lightly
 STEPS, BATCH = 3, 8
@@ -32,9 +31,7 @@ def places(tmp_path_factory):
   """Files of Fashion-MNIST's form, with random images."""
   folder, rng = tmp_path_factory.mktemp("fashion"), np.random.default_rng(0)
   for name, n in (("train", 32), ("t10k", 20)):
-    for kind, array in (("images-idx3", rng.integers(0, 256, (n, 28, 28))), ("labels-idx1", np.arange(n) % 10)):
-      head = b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-      (folder / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + array.astype(np.uint8).tobytes()))
+    idx_files.write_fashion(folder, name, rng.integers(0, 256, (n, 28, 28)), np.arange(n) % 10)
   return {"fashion_mnist": str(folder)}
 
 

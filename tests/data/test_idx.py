@@ -1,5 +1,4 @@
 import gzip
-import struct
 
 import numpy as np
 import pytest
@@ -7,20 +6,15 @@ import pytest
 from jssl import data
 from jssl.data import sprites
 from jssl.errors import ConfigError
+from tests.idx_files import idx, write_fashion
 
 RNG = np.random.default_rng(0)
-
-
-def idx(array: np.ndarray) -> bytes:
-  return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 @pytest.fixture
 def folder(tmp_path):
   for name, n in (("train", 6), ("t10k", 3)):
-    images = RNG.integers(0, 256, (n, 28, 28)).astype(np.uint8)
-    (tmp_path / f"{name}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
-    (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.arange(n, dtype=np.uint8)))
+    write_fashion(tmp_path, name, RNG.integers(0, 256, (n, 28, 28)), np.arange(n), endings=(".gz", ""))
   return tmp_path
 
 

@@ -12,6 +12,7 @@ from jssl import data, views
 from jssl.data import idx, prepare
 from jssl.data import tfds as tfds_room
 from jssl.errors import ConfigError
+from tests import idx_files
 
 
 def test_a_set_that_is_not_prepared_names_the_command(tmp_path):
@@ -205,9 +206,7 @@ def test_a_local_builder_is_prepared_and_read(tmp_path, monkeypatch):
   images = rng.integers(0, 256, (7, 28, 28)).astype(np.uint8)
   labels = np.arange(7, dtype=np.uint8)
   for name in ("train", "t10k"):
-    for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-      header = b"\0\0\x08" + bytes([array.ndim]) + np.array(array.shape, ">u4").tobytes()
-      (tmp_path / f"{name}-{kind}-ubyte").write_bytes(header + array.tobytes())
+    idx_files.write_fashion(tmp_path, name, images, labels, endings=("", ""))
   spec = prepare.prepare("fashion_mnist", data_dir=str(tmp_path / "tfds"), idx_dir=str(tmp_path))
   assert spec == "tfds:fashion_mnist_idx"
   source = data.load(spec, data_dir=str(tmp_path / "tfds"), split="test")
