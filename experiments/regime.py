@@ -88,9 +88,10 @@ class Regime:
     read count from the last one.
     """
     config = self._put_data(configs.load_config(name))
-    depths = [network.depth for network in config.networks.values() if network.get("fn") == "vit"]
+    vits = {name: network for name, network in config.networks.items() if network.get("fn") == "vit"}
+    deeper = {name: self.net["depth"] - network.depth for name, network in vits.items()}
     for target in config.targets.values():
-      target.reads = _blocks_moved(target.reads, self.net["depth"] - depths[0]) if depths else target.reads
+      target.reads = _blocks_moved(target.reads, next(iter(deeper.values()), 0))
     source = ("rgb", "extent=extent") if self.grey else common.IMAGE
     views = {view: entry.to_dict() for view, entry in config.views.items() if view != "object"}
     largest = max(entry["size"] for entry in views.values() if "size" in entry and entry["fn"] != "low_frequency_crop")
@@ -104,15 +105,13 @@ class Regime:
       entry |= dict(grayscale=self.view.get("grayscale", 0.0)) if "grayscale" in entry else {}
       entry |= dict(flip=self.view["flip"]) if "flip" in self.view and entry["fn"] == "augment" else {}
     config.views = self.views() | views
-    for network in config.networks.values():
-      if network.get("fn") == "vit":
-        deeper = self.net["depth"] - network.depth
-        if network.get("readout"):
-          network.readout = tuple(block + deeper for block in network.readout if block + deeper > 0)
-        if self.places:
-          network.patch_size = self.net["patch_size"]
-        same = ("width", "depth", "num_heads") + (("stem",) if network.patch_size == self.net["patch_size"] else ())
-        network.update({key: self.net[key] for key in same if key in self.net})
+    for name, network in vits.items():
+      if network.get("readout"):
+        network.readout = tuple(block + deeper[name] for block in network.readout if block + deeper[name] > 0)
+      if self.places:
+        network.patch_size = self.net["patch_size"]
+      same = ("width", "depth", "num_heads") + (("stem",) if network.patch_size == self.net["patch_size"] else ())
+      network.update({key: self.net[key] for key in same if key in self.net})
     return config
 
   def labelled(self):

@@ -216,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
   arguments = parser.parse_args(argv)
   logging.setup()
   begun = time.monotonic()
-  places = dict(pair.split("=", 1) for pair in arguments.at)
+  places = study.places(arguments)
   try:
     for name in arguments.only:
       left = None if arguments.budget is None else arguments.budget - (time.monotonic() - begun) / 60
