@@ -115,18 +115,20 @@ class Curve(study.Pretrained):
 
   def __call__(self, arm, seed, workdir):
     from jssl import checkpoint, data, evaluate  # pylint: disable=g-import-not-at-top
+    from jssl.data import algebra  # pylint: disable=g-import-not-at-top
 
     config = study.placed(arm, self.places)
     metrics = study.train(config, seed, workdir)
-    entries = {name: config.evaluation[name].to_dict() for name in ("train", "test")}
-    entries["validation"] = study.placed_data(parts()["validation"], self.places)
-    sources = {name: data.load(entry["name"], split=entry["split"], **entry["options"]) for name, entry in entries.items()}
-    known = checkpoint.known_steps(workdir / "checkpoints")
+    load = lambda entry: data.load(entry["name"], split=entry["split"], **entry["options"])
+    validation, test = load(study.placed_data(parts()["validation"], self.places)), load(config.evaluation.test.to_dict())
+    both = dict(
+      train=load(config.evaluation.train.to_dict()), test=algebra.concatenate(validation, others=(test,), domain="part")
+    )
     curves: dict[str, list[float]] = dict(validation=[], test=[])
-    for step in known:
-      for split, curve in curves.items():
-        found = evaluate.evaluate(workdir, "knn:k=20", step=step, train=sources["train"], test=sources[split])
-        curve.append(study.numbers(found)[FINAL])
+    for step in checkpoint.known_steps(workdir / "checkpoints"):
+      found = study.numbers(evaluate.evaluate(workdir, "knn:k=20,by=part", step=step, **both))
+      for part, curve in enumerate(curves.values()):
+        curve.append(found[f"{FINAL}_group{part}"])
     # The last, so that what stands in the workdir is the evaluation of the end.
     metrics |= study.numbers(evaluate.evaluate(workdir, baselines=self.controls(arm), modules=self.modules))
     return metrics | of_curves(**curves)
