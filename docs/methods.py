@@ -4,7 +4,6 @@ import atexit
 import functools
 import importlib
 import inspect
-import pathlib
 import re
 import shutil
 import tempfile
@@ -109,13 +108,19 @@ def shown(name: str) -> str:
   return f"{found}\n\nAll methods: [PAPERS.md](PAPERS.md) and [the ledger](experiments/README.md)."
 
 
+def stepwise() -> set[str]:
+  """The methods whose optimizer steps are compared with the authors' code in form: `METHODS` of the tests of parity."""
+  texts = [path.read_text() for path in (papers.ROOT / "tests" / "parity").glob("test_steps_*.py")]
+  lines = [line for text in texts for line in re.findall(r"^METHODS = dict\((.*)\)$", text, re.MULTILINE)]
+  return {name for line in lines for name in re.findall(r"(\w+)=", line)}
+
+
 def held_against(name: str) -> str:
   """Where the facts stand with which the imagenet preset is compared, and which tests compare more."""
   lines = []
   if name in FACTS:
     lines.append(f"- The `imagenet` preset: {FACTS[name].source} ([how](tests/preset_facts)).")
-  files = sorted((pathlib.Path(papers.ROOT) / "tests" / "parity").glob("test_steps_*.py"))
-  if any(re.search(rf"^METHODS = dict\(.*\b{name}=", file.read_text(), re.MULTILINE) for file in files):
+  if name in stepwise():
     lines.append("- Five optimizer steps: the authors' code in form, with PyTorch ([how](tests/parity)).")
   lines.append(
     "- Its losses, masks and targets: the paper's equations in NumPy's float64, value and gradient ([how](tests))."

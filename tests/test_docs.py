@@ -144,13 +144,7 @@ def test_pages_of_the_api():
 
 def test_what_the_readme_says_is_checked():
   """Which methods are held against the authors' code, and how."""
-  files = [path.read_text() for path in (ROOT / "tests" / "parity").glob("test_steps_*.py")]
-  steps = {
-    name
-    for text in files
-    for line in re.findall(r"^METHODS = dict\((.*)\)$", text, re.MULTILINE)
-    for name in re.findall(r"(\w+)=", line)
-  }
+  steps = methods.stepwise()
   assert len(steps) == 14
   cells = dict(re.findall(r"^\| \[`(\w+)`\]\(.*\| ([\w, ]+) \|$", PAGES["README.md"], re.MULTILINE))
   assert len(cells) > 45
