@@ -1,6 +1,6 @@
-"""Public weights as networks of jssl, and back: `load` reads Hugging Face, DINO, DINOv2, iBOT, I-JEPA, MAE, MoCo v3, timm.
+"""Public weights as networks of jssl, and back: `load` reads Hugging Face, DINO, DINOv2, DINOv3, iBOT, I-JEPA, MAE, MoCo v3.
 
-And big_vision; `save` writes Hugging Face, timm and big_vision.
+And timm, torchvision and big_vision; `save` writes Hugging Face, timm and big_vision.
 """
 
 from jssl.interop.fit import adapt_channels, CHANNELS

@@ -1,8 +1,8 @@
 """big_vision and vision_transformer (google-research): npz files of ViTs, whose names jssl's are; also a tower `img/`.
 
 GELU is its tanh form there, and images are in [-1, 1], unless a `config.json` and a `preprocessor_config.json` beside the
-file, as `save` writes them, say otherwise. Class token and positions of the older files lie in one table. Classifiers, the
-attention pooler and the text tower stay behind.
+file, as `save` writes them, say otherwise. Class token and positions of the older files lie in one table. Classifiers and
+the text tower stay behind.
 """
 
 import re
@@ -26,6 +26,7 @@ _RULES: tuple[Rule, ...] = under(
     ("cls", "cls"),
     ("(cls_position|pos_embedding|mask_token)", r"\1"),
     (f"embedding/{_KB}", r"embedding/\1"),
+    ("MAPHead_0/.*", lambda match: match[0]),
     (f"Transformer/encoder_norm/{_SB}", r"Transformer/encoder_norm/\1"),
     (
       _AT + f"MultiHeadDotProductAttention_(?:0|1)/(query|key|value|out)/{_KB}",
@@ -66,6 +67,7 @@ def _vit(weights, contents, num_heads) -> Described:
     position_offset=0.0,
     cls_token="cls" in weights,
     cls_position=cls_position,
+    map_head="MAPHead_0/probe" in weights,
     gelu=contents.config.get("gelu", "tanh"),
     layer_norm_eps=1e-6,
   )
@@ -119,8 +121,8 @@ def _unstacked(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 _TOP = r"(?:params/|opt/target/)?(?:img/)?"
 BIG_VISION = Format(
-  parts=dict(backbone=Part(_TOP + r"(cls|pos_embedding|(?:embedding|Transformer|head|pre_logits)/.*)", _vit)),
+  parts=dict(backbone=Part(_TOP + r"(cls|pos_embedding|(?:embedding|Transformer|MAPHead_0|head|pre_logits)/.*)", _vit)),
   recognised=lambda contents: any(re.fullmatch(_TOP + "Transformer/encoder_norm/scale", name) for name in contents.weights),
-  other=_TOP + r"MAPHead_0/.*|params/(?:txt/.*|t|b)|opt/(?!target/).*|(?:chrono|extra)/.*",
+  other=r"params/(?:txt/.*|t|b)|opt/(?!target/).*|(?:chrono|extra)/.*",
   colours=lambda contents: preprocessor_colours(contents) or ((0.5,) * 3, (0.5,) * 3),
 )

@@ -20,7 +20,8 @@ def _backbone(weights, contents, num_heads) -> Described:
 
 def _recognised(contents) -> bool:
   token = contents.weights.get("mask_token")
-  return token is not None and token.ndim == 2 and any(name.endswith("ls1.gamma") for name in contents.weights)
+  named = lambda ending: any(name.endswith(ending) for name in contents.weights)
+  return token is not None and token.ndim == 2 and named("ls1.gamma") and named("pos_embed")
 
 
 DINOV2 = Format(

@@ -9,11 +9,11 @@ from jssl.arrays import by
 from jssl.errors import ConfigError
 from jssl.models import Network
 from jssl.models.positions import interpolate_positions, sincos
-from jssl.models.vit import ViT
+from jssl.models.vit_module import ViT
 
 # Numbers that no array's shape tells, with which the same weights are another function: always, and a little.
-_REFUSED = ("num_heads", "gelu")
-_TOLD = ("layer_norm_eps", "position_offset", "position_antialias")
+_REFUSED = ("num_heads", "gelu", "rope_theta")
+_TOLD = ("layer_norm_eps", "position_offset", "position_antialias", "rope_dtype")
 CHANNELS = ("sum", "repeat", "mean")
 
 
@@ -44,6 +44,8 @@ def fit(source: str, theirs: Network, variables: dict[str, Any], ours: Network) 
   a, b = theirs.backbone, ours.backbone
   if not (isinstance(a, ViT) and isinstance(b, ViT)):
     return variables
+  if "rope" in (a.position, b.position) and a.position != b.position:
+    raise ConfigError(f"{source} has position='{a.position}', not '{b.position}': write position='{a.position}'")
   params = dict(variables["params"]["backbone"])
   table, grid = params.pop("pos_embedding", None), _native(a)
   fixed = a.position in ("sincos", "sincos2d")
@@ -114,5 +116,7 @@ def _native(vit: ViT) -> tuple[int, ...]:
 def _number(network: Network, name: str) -> Any:
   """A number of a backbone, or of its first block; None where it has none of this name."""
   backbone = network.backbone
+  if name.startswith("rope_"):
+    return getattr(getattr(backbone, "rope", None), name.removeprefix("rope_"), None)
   block = getattr(backbone, "block", None) or next(iter(getattr(backbone, "blocks", ())), None)
   return getattr(backbone, name, getattr(block, name, None))

@@ -8,6 +8,8 @@
 | BeitModel, Data2VecVisionModel, pooled | `vit(position="block_relative_bias", fc_norm=True)` |
 | IJepaModel | `vit(cls_token=False)` |
 | Dinov2Model, Dinov2WithRegistersModel | `vit(layer_scale=..., mask_token=True, registers=...)` |
+| DINOv3ViTModel | `vit(position="rope", registers=..., key_bias=False, mlp=...)` |
+| SiglipVisionModel, SiglipModel | `vit(cls_token=False, map_head=True)` |
 | SwinModel, SwinForMaskedImageModeling | `swin` |
 | ConvNextModel, ConvNextV2Model | `convnext` |
 | ResNetModel | `resnet` |
@@ -19,21 +21,24 @@ other tasks stay behind (the LayerNorm of BEiT's pooler is `fc_norm`). Mean and 
 
 from collections.abc import Callable
 import re
-from typing import Any
 
 import numpy as np
 
 from jssl.errors import ConfigError, nearest
+from jssl.interop import huggingface_dinov3, huggingface_siglip
 from jssl.interop.files import Contents
-from jssl.interop.formats import Described, Format, image_input, Part, preprocessor_colours, under, Weights
+from jssl.interop.formats import Described, Format, Part, preprocessor_colours, under, Weights
+from jssl.interop.huggingface_config import activation, image, number, size
 from jssl.interop.mae import require_sincos
 from jssl.interop.names import Rule
 from jssl.interop.torch_vit import input_tokens, ratio
 
 # What stands before a backbone's names where it is part of a larger model.
 _BASE = "beit|convnext|convnextv2|data2vec_vision|deit|dinov2|dinov2_with_registers|ijepa|resnet|swin|vit"
+_BACKBONE = (
+  r"embeddings|embedder|encoder|layernorm|layer|model\.layer|norm|pooler\.layernorm|vision_model|post_layernorm|head"
+)
 _WB = r"\.(weight|bias)"
-GELU = dict(gelu="exact", gelu_pytorch_tanh="tanh", gelu_new="tanh")
 _NO_WEIGHTS: tuple[Rule, ...] = ((r".*relative_position_index", None), (r".*num_batches_tracked", None))
 
 
@@ -142,15 +147,15 @@ def _vit(weights, contents, num_heads) -> Described:
   tables = "relative_bias" if shared else "block_relative_bias" if in_blocks else "none"
   scaled = any(name.endswith(("layer_scale1.lambda1", "lambda_1")) for name in weights)
   registers = weights["embeddings.register_tokens"].shape[1] if "embeddings.register_tokens" in weights else 0
-  width = _number(config, "hidden_size")
+  width = number(config, "hidden_size")
   network = dict(
     fn="vit",
-    image_size=_size(_number(config, "image_size")),
-    patch_size=_size(_number(config, "patch_size")),
+    image_size=size(number(config, "image_size")),
+    patch_size=size(number(config, "patch_size")),
     width=width,
-    depth=_number(config, "num_hidden_layers"),
-    num_heads=_number(config, "num_attention_heads"),
-    mlp_ratio=ratio(config["intermediate_size"], width) if "intermediate_size" in config else _number(config, "mlp_ratio"),
+    depth=number(config, "num_hidden_layers"),
+    num_heads=number(config, "num_attention_heads"),
+    mlp_ratio=ratio(config["intermediate_size"], width) if "intermediate_size" in config else number(config, "mlp_ratio"),
     qkv_bias=any(name.endswith(".query.bias") for name in weights),
     position="learned" if table is not None else tables,
     # transformers hands torch the new size.
@@ -162,9 +167,9 @@ def _vit(weights, contents, num_heads) -> Described:
     mask_token="embeddings.mask_token" in weights,
     layer_scale=float(config.get("layerscale_value", config.get("layer_scale_init_value", 1.0))) if scaled else None,
     fc_norm="pooler.layernorm.weight" in weights,
-    **_activation(config),
+    **activation(config),
   )
-  return Described(network, weights, VIT_RULES, _image(config))
+  return Described(network, weights, VIT_RULES, image(config))
 
 
 def _mae_decoder(weights, contents, num_heads) -> Described:
@@ -173,25 +178,25 @@ def _mae_decoder(weights, contents, num_heads) -> Described:
   if "decoder_pos_embed" not in weights:
     raise ConfigError("the decoder has no decoder_pos_embed")
   table = require_sincos(weights.pop("decoder_pos_embed")[:, 1:])
-  width = _number(config, "decoder_hidden_size")
+  width = number(config, "decoder_hidden_size")
   network = dict(
     fn="mae_decoder",
-    patch_size=_size(_number(config, "patch_size")),
+    patch_size=size(number(config, "patch_size")),
     width=width,
-    depth=_number(config, "decoder_num_hidden_layers"),
-    num_heads=_number(config, "decoder_num_attention_heads"),
-    mlp_ratio=ratio(_number(config, "decoder_intermediate_size"), width),
+    depth=number(config, "decoder_num_hidden_layers"),
+    num_heads=number(config, "decoder_num_attention_heads"),
+    mlp_ratio=ratio(number(config, "decoder_intermediate_size"), width),
     channels=config.get("num_channels", 3),
-    **_activation(config),
+    **activation(config),
   )
-  return Described(network, weights, _DECODER, input_tokens(_number(config, "hidden_size"), 1 + table.shape[1]))
+  return Described(network, weights, _DECODER, input_tokens(number(config, "hidden_size"), 1 + table.shape[1]))
 
 
 def _swin(weights, contents, num_heads) -> Described:
   del num_heads
   block = re.compile(r"encoder\.layers\.(\d+)\.blocks\.(\d+)\.")
   places = {(int(match[1]), int(match[2])) for name in weights if (match := block.match(name))}
-  numbers = {place: number for number, place in enumerate(sorted(places))}
+  numbers = {place: i for i, place in enumerate(sorted(places))}
 
   def through_stages(name):
     if match := block.match(name):
@@ -203,17 +208,17 @@ def _swin(weights, contents, num_heads) -> Described:
   config = contents.config
   network = dict(
     fn="swin",
-    patch_size=_number(config, "patch_size"),
-    window=_number(config, "window_size"),
-    width=_number(config, "embed_dim"),
-    depths=tuple(_number(config, "depths")),
-    num_heads=tuple(_number(config, "num_heads")),
-    mlp_ratio=_number(config, "mlp_ratio"),
-    qkv_bias=_number(config, "qkv_bias"),
+    patch_size=number(config, "patch_size"),
+    window=number(config, "window_size"),
+    width=number(config, "embed_dim"),
+    depths=tuple(number(config, "depths")),
+    num_heads=tuple(number(config, "num_heads")),
+    mlp_ratio=number(config, "mlp_ratio"),
+    qkv_bias=number(config, "qkv_bias"),
     mask_token="embeddings.mask_token" in weights,
-    **_activation(config),
+    **activation(config),
   )
-  return Described(network, {through_stages(name): x for name, x in weights.items()}, _SWIN, _image(config))
+  return Described(network, {through_stages(name): x for name, x in weights.items()}, _SWIN, image(config))
 
 
 def _convnext(weights, contents, num_heads) -> Described:
@@ -222,14 +227,14 @@ def _convnext(weights, contents, num_heads) -> Described:
   scaled = any(name.endswith("layer_scale_parameter") for name in weights)
   network = dict(
     fn="convnext",
-    width=_number(config, "hidden_sizes")[0],
-    depths=tuple(_number(config, "depths")),
-    layer_scale=float(_number(config, "layer_scale_init_value")) if scaled else None,
+    width=number(config, "hidden_sizes")[0],
+    depths=tuple(number(config, "depths")),
+    layer_scale=float(number(config, "layer_scale_init_value")) if scaled else None,
     grn=any(".grn." in name for name in weights),
     # The blocks' LayerNorms have 1e-6 in transformers, whatever the config says.
-    **(_activation(config) | dict(layer_norm_eps=1e-6)),
+    **(activation(config) | dict(layer_norm_eps=1e-6)),
   )
-  return Described(network, weights, _CONVNEXT, _image(config))
+  return Described(network, weights, _CONVNEXT, image(config))
 
 
 _DEPTHS = {
@@ -244,16 +249,18 @@ _DEPTHS = {
 def _resnet(weights, contents, num_heads) -> Described:
   del num_heads
   config = contents.config
-  kind = (_number(config, "layer_type"), tuple(_number(config, "depths")))
+  kind = (number(config, "layer_type"), tuple(number(config, "depths")))
   if kind not in _DEPTHS:
     raise ConfigError(f"a ResNet of {kind[0]} blocks {kind[1]} is none of those of 18, 34, 50, 101 and 152 layers")
-  network = dict(fn="resnet", depth=_DEPTHS[kind], width=_number(config, "embedding_size"))
-  return Described(network, weights, _RESNET, _image(config))
+  network = dict(fn="resnet", depth=_DEPTHS[kind], width=number(config, "embedding_size"))
+  return Described(network, weights, _RESNET, image(config))
 
 
 _FAMILIES: dict[str, Callable[[Weights, Contents, int | None], Described]] = {
   **dict.fromkeys(("vit", "deit", "vit_msn", "vit_mae", "beit", "data2vec-vision", "ijepa"), _vit),
   **dict.fromkeys(("dinov2", "dinov2_with_registers"), _vit),
+  "dinov3_vit": huggingface_dinov3.describe,
+  **dict.fromkeys(("siglip", "siglip_vision_model"), huggingface_siglip.describe),
   "swin": _swin,
   **dict.fromkeys(("convnext", "convnextv2"), _convnext),
   "resnet": _resnet,
@@ -269,33 +276,13 @@ def _encoder(weights, contents, num_heads) -> Described:
   return _FAMILIES[kind](weights, contents, num_heads)
 
 
-def _number(config, name: str) -> Any:
-  if name not in config:
-    raise ConfigError(f"config.json has no {name}")
-  return config[name]
-
-
-def _size(value: int | list[int]) -> int | tuple[int, ...]:
-  return value if isinstance(value, int) else tuple(value)
-
-
-def _activation(config) -> dict[str, Any]:
-  act = _number(config, "hidden_act")
-  if act not in GELU:
-    raise ConfigError(f"hidden_act='{act}' is none of {', '.join(GELU)}")
-  return dict(gelu=GELU[act], layer_norm_eps=float(_number(config, "layer_norm_eps")))
-
-
-def _image(config):
-  return image_input(_size(config.get("image_size", 224)), config.get("num_channels", 3))
-
-
 HUGGING_FACE = Format(
   parts=dict(
-    encoder=Part(rf"(?:(?:{_BASE})\.)?((?:embeddings|embedder|encoder|layernorm|pooler\.layernorm)\..*)", _encoder),
+    encoder=Part(rf"(?:(?:{_BASE})\.)?((?:{_BACKBONE})\..*)", _encoder),
     decoder=Part(r"decoder\.((?:mask_token|decoder_).*)", _mae_decoder),
   ),
   recognised=lambda contents: "model_type" in contents.config,
-  other=rf"(?:(?:{_BASE})\.)?(?:(?:cls_|distillation_)?classifier|lm_head|pooler\.dense|decoder\.\d+)\..*",
+  other=rf"(?:(?:{_BASE})\.)?(?:(?:cls_|distillation_)?classifier|lm_head|pooler\.dense|decoder\.\d+|text_model)\..*"
+  r"|logit_(?:scale|bias)",
   colours=preprocessor_colours,
 )

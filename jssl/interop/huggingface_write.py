@@ -15,11 +15,12 @@ import numpy as np
 
 from jssl.errors import ConfigError
 from jssl.interop.formats import Preprocessing, Written
-from jssl.interop.huggingface import GELU, VIT_RULES
+from jssl.interop.huggingface import VIT_RULES
+from jssl.interop.huggingface_config import GELU
 from jssl.interop.names import convert_back
 from jssl.interop.pretrained import held_vit, Pretrained
 from jssl.interop.torch_vit import join_positions, ratio
-from jssl.models.vit import ViT
+from jssl.models.vit_module import ViT
 
 _MODELS = dict(
   vit="ViTModel",

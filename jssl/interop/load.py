@@ -13,6 +13,7 @@ from jssl.interop import fit
 from jssl.interop.big_vision import BIG_VISION
 from jssl.interop.dino import DINO
 from jssl.interop.dinov2 import DINOV2
+from jssl.interop.dinov3 import DINOV3
 from jssl.interop.files import Contents, flatten, read
 from jssl.interop.formats import Format
 from jssl.interop.huggingface import HUGGING_FACE
@@ -28,6 +29,7 @@ FORMATS: dict[str, Format] = dict(
   hf=HUGGING_FACE,
   dino=DINO,
   dinov2=DINOV2,
+  dinov3=DINOV3,
   ibot=IBOT,
   ijepa=IJEPA,
   mae=MAE,

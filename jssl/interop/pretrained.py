@@ -9,7 +9,9 @@ from jssl import models
 from jssl.arrays import by
 from jssl.errors import ConfigError
 from jssl.interop import fit
-from jssl.models.vit import ViT
+from jssl.models.vit_module import ViT
+
+UNROTATED = ("learned", "sincos", "sincos2d", "relative_bias", "block_relative_bias", "none")
 
 
 class Pretrained(NamedTuple):
@@ -92,6 +94,18 @@ def build(network: Mapping[str, Any]) -> models.Network:
   return models.Network(call(network, "heads"), {name: call(entry, "reads") for name, entry in heads.items()}, reads)
 
 
+# Numbers that a format has no place for, unless it says so.
+_HELD: dict[str, tuple] = dict(
+  stem=((),),
+  mix_embedding=(False,),
+  readout_fusion=("mean",),
+  mlp=("gelu",),
+  key_bias=(True,),
+  map_head=(False,),
+  position=UNROTATED,
+)
+
+
 def held_vit(goal: str, found: Pretrained, **holds: tuple) -> ViT:
   """The ViT of a network, which must be one of those that a format holds.
 
@@ -112,7 +126,7 @@ def held_vit(goal: str, found: Pretrained, **holds: tuple) -> ViT:
   vit: Any = found.module.backbone
   if len(vit.patch_size) != 2:
     raise ConfigError(f"{goal} holds ViTs of images, not of image_size={vit.image_size}")
-  for name, values in (dict(stem=((),), mix_embedding=(False,), readout_fusion=("mean",)) | holds).items():
+  for name, values in (_HELD | holds).items():
     have = getattr(vit, name, getattr(vit.block, name, None))
     if have not in values:
       raise ConfigError(f"{goal} holds no ViT of {name}={have!r}, only of {' or '.join(map(repr, values))}")

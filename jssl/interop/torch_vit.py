@@ -15,6 +15,7 @@ from jssl.interop.names import Rule
 # Heads of the usual widths. A file does not say how many there are: all numbers fit its shapes.
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16, 1536: 24}
 _WB = r"\.(weight|bias)"
+_FIRST_OF_MLP = tuple(f"blocks.0.{chunk}mlp.{name}.weight" for chunk in ("", "0.") for name in ("fc1", "w1"))
 
 
 def blocks(prefix: str) -> tuple[Rule, ...]:
@@ -26,8 +27,9 @@ def blocks(prefix: str) -> tuple[Rule, ...]:
     (at + r"attn\.proj" + _WB, attention + r"out/\2"),
     (at + "norm1" + _WB, to + r"LayerNorm_0/\2"),
     (at + "norm2" + _WB, to + r"LayerNorm_1/\2"),
-    (at + r"mlp\.fc1" + _WB, to + r"MlpBlock_0/Dense_0/\2"),
-    (at + r"mlp\.fc2" + _WB, to + r"MlpBlock_0/Dense_1/\2"),
+    (at + r"mlp\.w1" + _WB, to + r"MlpBlock_0/gate/\2"),
+    (at + r"mlp\.(?:fc1|w2)" + _WB, to + r"MlpBlock_0/Dense_0/\2"),
+    (at + r"mlp\.(?:fc2|w3)" + _WB, to + r"MlpBlock_0/Dense_1/\2"),
     (at + r"ls1\.gamma", to + "layer_scale_0"),
     (at + r"ls2\.gamma", to + "layer_scale_1"),
   )
@@ -40,7 +42,7 @@ RULES: tuple[Rule, ...] = under(
     ("cls_position", "cls_position"),
     ("pos_embed", "pos_embedding"),
     ("mask_token|masked_embed", "mask_token"),
-    ("register_tokens|reg_token", "registers"),
+    ("register_tokens|reg_token|storage_tokens", "registers"),
     (r"patch_embed\.proj" + _WB, r"embedding/\1"),
     ("norm" + _WB, r"Transformer/encoder_norm/\1"),
     ("fc_norm" + _WB, r"fc_norm/\1"),
@@ -81,12 +83,12 @@ def describe(
     width=width,
     depth=depth_of(weights, "blocks"),
     num_heads=number,
-    mlp_ratio=ratio(need(weights, "blocks.0.mlp.fc1.weight", "blocks.0.0.mlp.fc1.weight").shape[0], width),
+    mlp_ratio=ratio(need(weights, *_FIRST_OF_MLP).shape[0], width),
     qkv_bias=any(name.endswith("attn.query.bias") for name in weights),
     position="none" if table is None else "learned",
     cls_token="cls_token" in weights,
     cls_position=prefix,
-    registers=sum(weights[name].shape[1] for name in ("register_tokens", "reg_token") if name in weights),
+    registers=sum(weights[name].shape[1] for name in ("register_tokens", "reg_token", "storage_tokens") if name in weights),
     mask_token="mask_token" in weights or "masked_embed" in weights,
     layer_scale=1.0 if any(name.endswith("ls1.gamma") for name in weights) else None,
     fc_norm="fc_norm.weight" in weights,

@@ -11,9 +11,11 @@ import numpy as np
 from jssl.models import parts
 from jssl.models.inner import is_asked, tell
 from jssl.models.lora import Lora
+from jssl.models.rope import rotate, Rotation
 
 # For the backward pass Flax's LayerNorm keeps three arrays of its input's size, this one the input.
 LayerNorm = nn.remat(nn.LayerNorm)
+MLPS = ("gelu", "swiglu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +26,8 @@ class BlockConfig:
     num_heads: heads of the attention; they divide the width.
     mlp_dim: hidden width of the MLP.
     qkv_bias: biases on query, key and value.
+    key_bias: one on the key, if there are biases.
+    mlp: "gelu" or "swiglu", see `Mlp`.
     gelu: "exact" or "tanh".
     layer_norm_eps: epsilon of every LayerNorm.
     layer_scale: initial value of a learned factor for each channel of each residual branch; None for no factor.
@@ -45,16 +49,20 @@ class BlockConfig:
   bias_rows: int = 0
   lora: Lora | None = None
   dtype: str = "float32"
+  key_bias: bool = True
+  mlp: str = "gelu"
 
 
 def block_config(width: int, num_heads: int, mlp_ratio: float, **numbers) -> BlockConfig:
   """What the blocks of a transformer of this width share; `numbers` are the other attributes.
 
   Raises:
-    ValueError: `width` is not divisible by `num_heads`.
+    ValueError: `width` is not divisible by `num_heads`, or there is no such MLP.
   """
   if width % num_heads:
     raise ValueError(f"width {width} is not divisible by num_heads {num_heads}")
+  if numbers.get("mlp", "gelu") not in MLPS:
+    raise ValueError(f"mlp must be one of {', '.join(MLPS)}, not {numbers['mlp']!r}")
   return BlockConfig(num_heads, int(width * mlp_ratio), **numbers)
 
 
@@ -126,7 +134,12 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, bias: jax.Array | None, context: jax.Array | None = None, gate: jax.Array | None = None
+    self,
+    x: jax.Array,
+    bias: jax.Array | None,
+    context: jax.Array | None = None,
+    gate: jax.Array | None = None,
+    rotation: Rotation | None = None,
   ) -> jax.Array:
     """Attends to itself, or to a context.
 
@@ -136,6 +149,8 @@ class Attention(nn.Module):
       context: `[batch, keys, context_dim]`, which answers; None for `x` itself.
       gate: `[batch, keys]`, by which the weights of the keys are multiplied after the softmax; they are not normalised
         again.
+      rotation: by which queries and keys are turned, `[batch or 1, tokens, head_dim / 2]`, of a network that attends to
+        itself, see `jssl.models.rope`.
 
     Returns:
       `x`'s shape.
@@ -147,10 +162,13 @@ class Attention(nn.Module):
     def project(name, x):
       init = parts.kernel_init(config.init, joint=3)
       bias = parts.bias_init(config.init)
-      return parts.Projection(x.shape[-1:], heads, init, config.qkv_bias, bias, config.dtype, lora(name), name=name)(x)
+      has_bias = config.qkv_bias and (config.key_bias or name != "key")
+      return parts.Projection(x.shape[-1:], heads, init, has_bias, bias, config.dtype, lora(name), name=name)(x)
 
     context = x if context is None else context
     query, key, value = project("query", x), project("key", context), project("value", context)
+    if rotation is not None:
+      query, key = rotate(query, rotation), rotate(key, rotation)
     tell(self, "weights", lambda: attention_weights(query, key, bias))
     if gate is not None:
       value = value * gate[:, :, None, None].astype(value.dtype)
@@ -166,7 +184,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-  """Linear, GELU, Linear."""
+  """Linear, GELU, Linear; with "swiglu" `Linear(silu(gate(x)) * Linear(x))` (Shazeer, arXiv 2002.05202)."""
 
   config: BlockConfig
   layer: int
@@ -178,8 +196,12 @@ class Mlp(nn.Module):
     into = parts.kernel_init(config.init)
     back = parts.kernel_init(config.init, layer=self.layer)
     common = dict(bias_init=parts.bias_init(config.init), dtype=config.dtype)
-    x = parts.Projection((dim,), (config.mlp_dim,), into, **common, name="Dense_0")(x)
-    x = parts.gelu(x, config.gelu)
+    wide = lambda name: parts.Projection((dim,), (config.mlp_dim,), into, **common, name=name)
+    x = (
+      nn.silu(wide("gate")(x)) * wide("Dense_0")(x)
+      if config.mlp == "swiglu"
+      else parts.gelu(wide("Dense_0")(x), config.gelu)
+    )
     return parts.Projection((config.mlp_dim,), (dim,), back, **common, name="Dense_1")(x)
 
 
@@ -207,6 +229,7 @@ class EncoderBlock(nn.Module):
     traced: tuple[jax.Array, jax.Array] | None = None,
     context: tuple[jax.Array, jax.Array | None] | None = None,
     gate: jax.Array | None = None,
+    rotation: Rotation | None = None,
   ) -> jax.Array:
     """One block.
 
@@ -216,7 +239,7 @@ class EncoderBlock(nn.Module):
       keys: `[batch]`, for stochastic depth.
       traced: the layer and the rate of a block that runs in a loop.
       context: what is attended to between the two, and the bias of its logits.
-      gate: of the attention to `x` itself, see `Attention`.
+      gate, rotation: of the attention to `x` itself, see `Attention`.
     """
     config = self.config
     layer, rate = traced or (self.layer, self.drop_path)
@@ -224,7 +247,7 @@ class EncoderBlock(nn.Module):
       shape = (config.bias_rows, config.num_heads)
       bias = relative_bias(self.param("relative_position_bias", nn.initializers.zeros, shape), bias)
     attention = lambda number: Attention(config, self.layer, name=f"MultiHeadDotProductAttention_{number}")
-    branches = [lambda y: attention(0)(y, bias, gate=gate), Mlp(config, self.layer, name="MlpBlock_0")]
+    branches = [lambda y: attention(0)(y, bias, gate=gate, rotation=rotation), Mlp(config, self.layer, name="MlpBlock_0")]
     if context is not None:
       branches.insert(1, lambda y: attention(1)(y, context[1], context[0]))
     norm = dict(epsilon=config.layer_norm_eps, dtype=config.dtype, bias_init=parts.bias_init(config.init))
@@ -271,6 +294,7 @@ class Transformer(nn.Module):
     valid: jax.Array | None = None,
     context: jax.Array | None = None,
     context_valid: jax.Array | None = None,
+    rotation: Rotation | None = None,
   ) -> tuple[jax.Array, list[jax.Array], jax.Array | None]:
     """Runs the blocks.
 
@@ -283,6 +307,7 @@ class Transformer(nn.Module):
         as zeros. Where it is shorter, the tokens before are a prefix that holds data.
       context: `[batch, others, context_dim]`, to which every block attends too.
       context_valid: bool `[batch, others]`, as `valid`.
+      rotation: of every block's attention to itself, see `Attention`.
 
     Returns:
       `(tokens, blocks, readout)`: the last block's output after the final LayerNorm, the output of every block before
@@ -303,11 +328,11 @@ class Transformer(nn.Module):
     # What a loop's blocks tell does not come out of it.
     looped = self.scan and self.depth and not self.is_initializing() and not is_asked(self)
     run = self._loop if looped else self._unrolled
-    x, blocks = run(x.astype(jnp.float32), bias, keys, np.linspace(first, last, self.depth), seen)
+    x, blocks = run(x.astype(jnp.float32), bias, keys, np.linspace(first, last, self.depth), seen, rotation)
     norm = nn.LayerNorm(epsilon=self.config.layer_norm_eps, name="encoder_norm") if self.final_norm else lambda y: y
     chosen = [blocks[i - 1] for i in self.readout]
     if self.readout_fusion == "class_token":
-      readout = norm(self._behind_class_token(chosen[0], x, bias, keys))
+      readout = norm(self._behind_class_token(chosen[0], x, bias, keys, rotation))
     else:
       readout = norm(self._fused(chosen)) if chosen else None
     for i, block in enumerate(blocks, start=1):
@@ -324,7 +349,7 @@ class Transformer(nn.Module):
     projected = [project(i)(block).astype(jnp.float32) for i, block in zip(self.readout, blocks[:-1], strict=False)]
     return sum(share * block for share, block in zip(shares, [*projected, blocks[-1]], strict=True))
 
-  def _behind_class_token(self, early, last, bias, keys):
+  def _behind_class_token(self, early, last, bias, keys, rotation):
     """More blocks, which see the patches as they were at an early block and of the late ones the class token alone."""
     start, block = self.readout[0], parts.remat(EncoderBlock, self.remat)
     first, rate = self.drop_path if isinstance(self.drop_path, tuple) else (0.0, self.drop_path)
@@ -333,23 +358,23 @@ class Transformer(nn.Module):
     for i in range(self.readout_depth):
       # Initialised as blocks after the early one; drawn for apart from those that are there.
       drawn = (self.depth + 1 + i, float(rates[start + i]))
-      x = block(self.config, start + i + 1, name=f"readout_{i}")(x, bias, keys, drawn)
+      x = block(self.config, start + i + 1, name=f"readout_{i}")(x, bias, keys, drawn, rotation=rotation)
     return x
 
-  def _unrolled(self, x, bias, keys, rates, context):
+  def _unrolled(self, x, bias, keys, rates, context, rotation):
     block, blocks = parts.remat(EncoderBlock, self.remat), []
     for i, rate in enumerate(rates):
-      x = block(self.config, i + 1, float(rate), name=f"encoderblock_{i}")(x, bias, keys, None, context)
+      x = block(self.config, i + 1, float(rate), name=f"encoderblock_{i}")(x, bias, keys, None, context, rotation=rotation)
       blocks.append(x)
     return x, blocks
 
-  def _loop(self, x, bias, keys, rates, context):
+  def _loop(self, x, bias, keys, rates, context, rotation):
     params = [self.variables["params"][f"encoderblock_{i}"] for i in range(self.depth)]
     block, keys = EncoderBlock(self.config, 1, parent=None), keys if rates.any() else None
 
     def step(x, params_and_traced):
       params, *traced = params_and_traced
-      x = block.apply({"params": params}, x, bias, keys, tuple(traced), context)
+      x = block.apply({"params": params}, x, bias, keys, tuple(traced), context, rotation=rotation)
       return x, x
 
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)

@@ -1,6 +1,5 @@
 """Forward passes against Hugging Face's transformers: random weights, saved as on the hub, read by `jssl.interop.load`."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,53 +12,23 @@ from jssl.targets import patch_pixels
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.numpy")
+from tests.parity.huggingface import assert_close, fill, flat, IMAGES, ours, theirs  # noqa: E402
 
 WIDTH, EPS = 16, 1e-6
 THEIRS = dict(hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, image_size=16, patch_size=4)
 RNG = np.random.default_rng(0)
-IMAGES = RNG.normal(size=(2, 16, 16, 3)).astype(np.float32)
 MASK = RNG.random((2, 16)) < 0.4
 
 
 @pytest.fixture
 def saved(tmp_path):
-  """Gives a model weights large enough that every part of it matters, and returns the folder that it is written to."""
+  """Fills a model, and returns the folder that it is written to."""
 
   def save(model):
-    generator = torch.Generator().manual_seed(0)
-    draw = lambda array: 0.3 * torch.randn(array.shape, generator=generator)
-    with torch.no_grad():
-      for parameter in model.parameters():
-        if parameter.requires_grad:
-          parameter.copy_(draw(parameter))
-      for name, array in model.named_buffers():
-        if name.endswith(("running_mean", "running_var")):
-          array.copy_(draw(array).abs() + 0.5)
-    model.eval().save_pretrained(tmp_path)
+    fill(model).save_pretrained(tmp_path)
     return tmp_path
 
   return save
-
-
-def theirs(model, images, **arrays):
-  nchw = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-  with torch.no_grad():
-    return model(nchw, **{name: torch.from_numpy(x) if isinstance(x, np.ndarray) else x for name, x in arrays.items()})
-
-
-def ours(folder, images=IMAGES, part=None, **arrays):
-  """What we make of the images: the network's numbers are those that the folder's config tells."""
-  found = interop.load(folder, part=part)
-  return jax.jit(lambda variables, arrays: found.module.apply(variables, images, **arrays))(found.variables, arrays)
-
-
-def assert_close(found, wanted, atol=1e-5):
-  np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-5, atol=atol)
-
-
-def flat(feature_map):
-  """`[batch, dim, rows, columns]` as `[batch, rows * columns, dim]`."""
-  return feature_map.flatten(2).transpose(1, 2)
 
 
 @pytest.mark.parametrize("gelu, act", [("exact", "gelu"), ("tanh", "gelu_pytorch_tanh")])
