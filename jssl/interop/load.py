@@ -24,6 +24,7 @@ from jssl.interop.moco_v3 import MOCO_V3
 from jssl.interop.names import convert
 from jssl.interop.pretrained import build, Pretrained
 from jssl.interop.timm import TIMM
+from jssl.interop.torchvision import TORCHVISION
 
 FORMATS: dict[str, Format] = dict(
   hf=HUGGING_FACE,
@@ -35,6 +36,7 @@ FORMATS: dict[str, Format] = dict(
   mae=MAE,
   moco_v3=MOCO_V3,
   timm=TIMM,
+  torchvision=TORCHVISION,
   big_vision=BIG_VISION,
 )
 
