@@ -52,6 +52,8 @@ def convert(
   path: str | pathlib.Path,
   format: str,  # the field's word for it  # noqa: A002
   *,
+  decoder: str | None = None,
+  norm_pix_loss: bool | None = None,
   size: int | tuple[int, int] | None = None,
   license: str | None = None,  # as model cards call it  # noqa: A002
   num_heads: int | None = None,
@@ -64,6 +66,8 @@ def convert(
     source: "workdir:network", "workdir@step:network" or "format:path:part", and `:backbone` for one without its heads.
     path: a folder, which is made.
     format: a key of `jssl.interop.GOALS`, or "run".
+    decoder: MAE's, spelled as the source; for "hf".
+    norm_pix_loss: see `jssl.interop.save`.
     size: see `jssl.interop.save`; None: of a run's network that of its evaluation's view.
     license: see `jssl.interop.save`.
     num_heads: see `jssl.interop.load`.
@@ -82,12 +86,22 @@ def convert(
   if format == RUN:
     if (size, license) != (None, None):
       raise ConfigError("a run has no model card, and its network sees images of any size: leave size and license out")
+    if (decoder, norm_pix_loss) != (None, None):
+      raise ConfigError("a run is written of one network: leave decoder and norm_pix_loss out")
     write_run(found, path)
     return found.network.notes
   if size is None and found.preprocessing is not None:
     size = found.preprocessing.size
   written = interop.save(
-    found.network, path, format, size=size, preprocessing=found.preprocessing, license=license, about=found.about
+    found.network,
+    path,
+    format,
+    decoder=None if decoder is None else read(decoder, modules=modules, overrides=overrides).network,
+    norm_pix_loss=norm_pix_loss,
+    size=size,
+    preprocessing=found.preprocessing,
+    license=license,
+    about=found.about,
   )
   return (*found.network.notes, *written.notes, *(f"{name} stays behind" for name in written.left))
 
@@ -192,6 +206,8 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--source", required=True, help="runs/x:teacher:backbone, dino:/path.pth:teacher, ...")
   parser.add_argument("--format", required=True, choices=[*GOALS, RUN], help="of what is written")
   parser.add_argument("--out", required=True, help="a folder, which is made")
+  parser.add_argument("--decoder", help="MAE's, for the same model: runs/x:decoder, mae:/path.pth:decoder")
+  parser.add_argument("--norm-pix-loss", help="whether the decoder predicts normalised pixels: True or False")
   parser.add_argument("--size", help="of the images that positions are made for, 518; default that of the evaluation")
   parser.add_argument("--license", help="of the weights, for the model card: apache-2.0, cc-by-nc-4.0, ...")
   parser.add_argument("--num-heads", type=int, help="of the attention, where public weights do not tell it")
@@ -205,6 +221,8 @@ def main(argv: list[str] | None = None) -> int:
       arguments.source,
       arguments.out,
       arguments.format,
+      decoder=arguments.decoder,
+      norm_pix_loss=None if arguments.norm_pix_loss is None else literal(arguments.norm_pix_loss, "--norm-pix-loss"),
       size=None if arguments.size is None else literal(arguments.size, "--size"),
       license=arguments.license,
       num_heads=arguments.num_heads,

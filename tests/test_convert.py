@@ -59,6 +59,20 @@ def test_transformers_gives_the_features_of_the_run(run, tmp_path):
   np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_an_encoder_with_its_decoder(tmp_path):
+  """Of a run of MAE, in one folder, from which both come back."""
+  config = methods.small("mae", total_steps=1)
+  train_and_evaluate(config, tmp_path / "run", source=methods.source(), devices=jax.devices()[:1])
+  arguments = ["--source", f"{tmp_path}/run:encoder", "--format", "hf", "--out", str(tmp_path / "out")]
+  arguments += ["--decoder", f"{tmp_path}/run:decoder"]
+  assert convert.main(arguments) == 2
+  assert convert.main([*arguments, "--norm-pix-loss", "True"]) == 0
+  for part in ("encoder", "decoder"):
+    ours, found = convert.read(f"{tmp_path}/run:{part}").network, interop.load(tmp_path / "out", part=part)
+    jax.tree.map(np.testing.assert_array_equal, found.fitted(ours.module), ours.variables)
+
+
 def test_a_start_from_what_was_exported(run, tmp_path):
   """At its own size the same arrays come back, also through another format."""
   convert.convert(f"{run}:student:backbone", tmp_path / "a", "timm", size=16)

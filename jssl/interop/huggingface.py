@@ -79,7 +79,7 @@ VIT_RULES: tuple[Rule, ...] = under(
     *_NO_WEIGHTS,
   ),
 )
-_DECODER: tuple[Rule, ...] = under(
+DECODER: tuple[Rule, ...] = under(
   "backbone/",
   (
     (r"mask_token", "mask_token"),
@@ -90,7 +90,7 @@ _DECODER: tuple[Rule, ...] = under(
     *_blocks(r"(?:decoder_layers|decoder_encoder\.layer)", "Transformer/"),
   ),
 )
-_SWIN: tuple[Rule, ...] = under(
+SWIN: tuple[Rule, ...] = under(
   "backbone/",
   (
     (r"embeddings\.mask_token", "mask_token"),
@@ -102,7 +102,7 @@ _SWIN: tuple[Rule, ...] = under(
   ),
 )
 _STAGE, _TO_STAGE = r"encoder\.stages\.(\d+)\.layers\.(\d+)\.", r"stages_\1_\2/"
-_CONVNEXT: tuple[Rule, ...] = under(
+CONVNEXT: tuple[Rule, ...] = under(
   "backbone/",
   (
     (r"embeddings\.patch_embeddings" + _WB, r"downsample_layers_0_0/\1"),
@@ -116,15 +116,23 @@ _CONVNEXT: tuple[Rule, ...] = under(
     (r"layernorm" + _WB, r"norm/\1"),
   ),
 )
-_CONV = {"convolution": "conv{}", "normalization": "bn{}"}
-_SHORTCUT = {"convolution": "downsample_0", "normalization": "downsample_1"}
-_LEAF = r"\.(convolution|normalization)\.(weight|bias|running_\w+)"
-_RESNET: tuple[Rule, ...] = under(
+_LEAF = r"\.(weight|bias|running_mean|running_var)"
+# The one counts stages and convolutions from 0, the other from 1.
+RESNET: tuple[Rule, ...] = under(
   "backbone/",
   (
-    (r"embedder\.embedder" + _LEAF, lambda m: f"{_CONV[m[1]].format(1)}/{m[2]}"),
-    (_STAGE + r"shortcut" + _LEAF, lambda m: f"layer{int(m[1]) + 1}_{m[2]}/{_SHORTCUT[m[3]]}/{m[4]}"),
-    (_STAGE + r"layer\.(\d)" + _LEAF, lambda m: f"layer{int(m[1]) + 1}_{m[2]}/{_CONV[m[4]].format(int(m[3]) + 1)}/{m[5]}"),
+    (r"embedder\.embedder\.convolution" + _LEAF, r"conv1/\1"),
+    (r"embedder\.embedder\.normalization" + _LEAF, r"bn1/\1"),
+    *(
+      (rf"encoder\.stages\.{stage}\.layers\.(\d+)\.{theirs}{_LEAF}", rf"layer{stage + 1}_\1/{ours}/\2")
+      for stage in range(4)
+      for theirs, ours in (
+        (r"shortcut\.convolution", "downsample_0"),
+        (r"shortcut\.normalization", "downsample_1"),
+        *((rf"layer\.{i}\.convolution", f"conv{i + 1}") for i in range(3)),
+        *((rf"layer\.{i}\.normalization", f"bn{i + 1}") for i in range(3)),
+      )
+    ),
     *_NO_WEIGHTS,
   ),
 )
@@ -189,7 +197,7 @@ def _mae_decoder(weights, contents, num_heads) -> Described:
     channels=config.get("num_channels", 3),
     **activation(config),
   )
-  return Described(network, weights, _DECODER, input_tokens(number(config, "hidden_size"), 1 + table.shape[1]))
+  return Described(network, weights, DECODER, input_tokens(number(config, "hidden_size"), 1 + table.shape[1]))
 
 
 def _swin(weights, contents, num_heads) -> Described:
@@ -218,7 +226,7 @@ def _swin(weights, contents, num_heads) -> Described:
     mask_token="embeddings.mask_token" in weights,
     **activation(config),
   )
-  return Described(network, {through_stages(name): x for name, x in weights.items()}, _SWIN, image(config))
+  return Described(network, {through_stages(name): x for name, x in weights.items()}, SWIN, image(config))
 
 
 def _convnext(weights, contents, num_heads) -> Described:
@@ -234,7 +242,7 @@ def _convnext(weights, contents, num_heads) -> Described:
     # The blocks' LayerNorms have 1e-6 in transformers, whatever the config says.
     **(activation(config) | dict(layer_norm_eps=1e-6)),
   )
-  return Described(network, weights, _CONVNEXT, image(config))
+  return Described(network, weights, CONVNEXT, image(config))
 
 
 _DEPTHS = {
@@ -253,7 +261,7 @@ def _resnet(weights, contents, num_heads) -> Described:
   if kind not in _DEPTHS:
     raise ConfigError(f"a ResNet of {kind[0]} blocks {kind[1]} is none of those of 18, 34, 50, 101 and 152 layers")
   network = dict(fn="resnet", depth=_DEPTHS[kind], width=number(config, "embedding_size"))
-  return Described(network, weights, _RESNET, image(config))
+  return Described(network, weights, RESNET, image(config))
 
 
 _FAMILIES: dict[str, Callable[[Weights, Contents, int | None], Described]] = {

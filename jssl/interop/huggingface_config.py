@@ -24,6 +24,11 @@ def size(value: int | list[int]) -> int | tuple[int, ...]:
   return value if isinstance(value, int) else tuple(value)
 
 
+def sides(value: tuple[int, ...]) -> int | list[int]:
+  """The inverse of `size`."""
+  return value[0] if len(set(value)) == 1 else list(value)
+
+
 def activation(config) -> dict[str, Any]:
   """The numbers of `vit` that say its GELU and the epsilon of its LayerNorms.
 

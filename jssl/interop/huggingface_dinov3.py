@@ -5,10 +5,13 @@ What is left of its config are numbers of the training alone.
 
 from typing import Any
 
+import numpy as np
+
 from jssl.errors import ConfigError
-from jssl.interop.formats import Described, under
-from jssl.interop.huggingface_config import activation, image, number, size
-from jssl.interop.names import Rule
+from jssl.interop.formats import Described, under, Written
+from jssl.interop.huggingface_config import activation, GELU, image, number, sides, size
+from jssl.interop.names import convert_back, Rule
+from jssl.interop.pretrained import held_vit, Pretrained
 from jssl.interop.torch_vit import ratio
 
 _WB = r"\.(weight|bias)"
@@ -77,3 +80,53 @@ def _mlp(config) -> dict[str, Any]:
   if act != "silu":
     raise ConfigError(f"hidden_act='{act}' of a gated MLP is not silu, which a vit has")
   return dict(mlp="swiglu", layer_norm_eps=float(number(config, "layer_norm_eps")))
+
+
+def write(found: Pretrained) -> Written:
+  """DINOv3ViTModel of a ViT with rotary positions; factors of 1, no registers and a mask token of zeros are added."""
+  goal = "hf (dinov3_vit)"
+  vit = held_vit(
+    goal,
+    found,
+    position=("rope",),
+    cls_token=(True,),
+    cls_position=(False,),
+    fc_norm=(False,),
+    mlp=("gelu", "swiglu"),
+    key_bias=(True, False),
+  )
+  block = vit.block
+  if vit.rope.dtype != "float32":
+    raise ConfigError(f"{goal} holds no ViT of rope_dtype='{vit.rope.dtype}', only of 'float32'")
+  weights = convert_back(goal, found.variables, RULES)
+  weights.setdefault("embeddings.mask_token", np.zeros((1, 1, vit.width), np.float32))
+  weights.setdefault("embeddings.register_tokens", np.zeros((1, 0, vit.width), np.float32))
+  for i in range(vit.depth):
+    for branch in (1, 2):
+      weights.setdefault(f"layer.{i}.layer_scale{branch}.lambda1", np.ones(vit.width, np.float32))
+  gated = block.mlp == "swiglu"
+  config = dict(
+    model_type="dinov3_vit",
+    architectures=["DINOv3ViTModel"],
+    dtype="float32",
+    hidden_size=vit.width,
+    intermediate_size=block.mlp_dim,
+    num_hidden_layers=vit.depth,
+    num_attention_heads=block.num_heads,
+    image_size=sides(vit.image_size),
+    patch_size=sides(vit.patch_size),
+    num_channels=weights["embeddings.patch_embeddings.weight"].shape[1],
+    hidden_act="silu" if gated else next(name for name, form in GELU.items() if form == block.gelu),
+    use_gated_mlp=gated,
+    layer_norm_eps=block.layer_norm_eps,
+    layerscale_value=1.0 if block.layer_scale is None else float(block.layer_scale),
+    query_bias=block.qkv_bias,
+    key_bias=block.qkv_bias and block.key_bias,
+    value_bias=block.qkv_bias,
+    num_register_tokens=vit.registers,
+    rope_theta=vit.rope.theta,
+    pos_embed_shift=vit.rope.shift,
+    pos_embed_jitter=vit.rope.jitter,
+    pos_embed_rescale=vit.rope.rescale,
+  )
+  return Written(weights, config)

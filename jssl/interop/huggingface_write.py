@@ -1,7 +1,8 @@
-"""ViTs as models of Hugging Face's transformers: which of its models holds one, its names and its `config.json`.
+"""Networks as models of Hugging Face's transformers: which of its models holds one, its names and its `config.json`.
 
 | `vit` with | transformers |
 |---|---|
+| rotary positions | DINOv3ViTModel |
 | relative biases, no positions, or `fc_norm` | BeitModel |
 | registers | Dinov2WithRegistersModel |
 | `layer_scale` | Dinov2Model |
@@ -9,11 +10,13 @@
 | none of these | ViTModel |
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from jssl.errors import ConfigError
+from jssl.interop import huggingface_dinov3, huggingface_write_maps
 from jssl.interop.formats import Preprocessing, Written
 from jssl.interop.huggingface import VIT_RULES
 from jssl.interop.huggingface_config import GELU
@@ -44,7 +47,13 @@ _SPELLING = dict(beit="lambda_[12]$", dinov2=_OF_DINOV2, dinov2_with_registers=_
 
 def write(found: Pretrained, seen: Preprocessing) -> Written:
   """`jssl.interop.save` to what `from_pretrained` reads."""
+  return WRITERS[found.network["fn"]](found, seen)
+
+
+def _vit(found: Pretrained, seen: Preprocessing) -> Written:
   del seen
+  if found.network.get("position") == "rope":
+    return huggingface_dinov3.write(found)
   vit = held_vit("hf", found)
   kind = _kind(vit)
   held_vit(f"hf ({kind})", found, **_HOLDS[kind])
@@ -128,3 +137,8 @@ def _config(vit: ViT, kind: str, channels: int) -> dict[str, Any]:
       use_mean_pooling=vit.fc_norm,
     )
   return config
+
+
+WRITERS: dict[str, Callable[[Pretrained, Preprocessing], Written]] = dict(
+  vit=_vit, swin=huggingface_write_maps.swin, convnext=huggingface_write_maps.convnext, resnet=huggingface_write_maps.resnet
+)

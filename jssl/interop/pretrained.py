@@ -1,6 +1,6 @@
 """A network with weights, apart from any run: what `load` gives and `save` takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,14 +96,29 @@ def build(network: Mapping[str, Any]) -> models.Network:
 
 # Numbers that a format has no place for, unless it says so.
 _HELD: dict[str, tuple] = dict(
+  position=UNROTATED,
   stem=((),),
   mix_embedding=(False,),
   readout_fusion=("mean",),
   mlp=("gelu",),
   key_bias=(True,),
   map_head=(False,),
-  position=UNROTATED,
 )
+
+
+def held(goal: str, found: Pretrained, kinds: Sequence[str]) -> Any:
+  """The backbone of a network without heads, which must be of one of the functions that a format holds.
+
+  Raises:
+    ConfigError: it has heads, or is of another function.
+  """
+  if heads := sorted(found.network.get("heads", {})):
+    raise ConfigError(
+      f"{goal} holds a backbone alone, not {', '.join(f'heads.{name}' for name in heads)}: write ':backbone'"
+    )
+  if (fn := found.network["fn"]) not in kinds:
+    raise ConfigError(f"{goal} is written of fn={' or '.join(map(repr, kinds))}, not of fn='{fn}'")
+  return found.module.backbone
 
 
 def held_vit(goal: str, found: Pretrained, **holds: tuple) -> ViT:
@@ -117,13 +132,7 @@ def held_vit(goal: str, found: Pretrained, **holds: tuple) -> ViT:
   Raises:
     ConfigError: which of its parts or numbers the format has no place for.
   """
-  if heads := sorted(found.network.get("heads", {})):
-    raise ConfigError(
-      f"{goal} holds a backbone alone, not {', '.join(f'heads.{name}' for name in heads)}: write ':backbone'"
-    )
-  if found.network["fn"] != "vit":
-    raise ConfigError(f"{goal} is written of fn='vit', not of fn='{found.network['fn']}'")
-  vit: Any = found.module.backbone
+  vit: Any = held(goal, found, ("vit",))
   if len(vit.patch_size) != 2:
     raise ConfigError(f"{goal} holds ViTs of images, not of image_size={vit.image_size}")
   for name, values in (_HELD | holds).items():

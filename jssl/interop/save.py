@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from jssl.arrays import by
 from jssl.errors import ConfigError, nearest
 from jssl.files import dump_json, user_path, write_whole
-from jssl.interop import big_vision, files, huggingface_write, timm
+from jssl.interop import big_vision, files, huggingface_write, huggingface_write_mae, timm
 from jssl.interop.formats import Preprocessing, Written
-from jssl.interop.pretrained import held_vit, Pretrained
+from jssl.interop.pretrained import held, Pretrained
 
 
 class Goal(NamedTuple):
@@ -19,17 +19,28 @@ class Goal(NamedTuple):
     write: what of a network's weights and numbers it has place for.
     file: the name of the file with the weights.
     library: that reads it, as a model card names it.
-    use: how, in Python; `{path}` is the folder.
+    use: how, in Python; `{path}` is the folder, `{model}` the class there.
+    kinds: of networks that it holds, by their function.
+    write_mae: the same of an encoder with a decoder of MAE, normalised pixels or not; None if it has no place for one.
   """
 
   write: Callable[[Pretrained, Preprocessing], Written]
   file: str
   library: str
   use: str
+  kinds: tuple[str, ...] = ("vit",)
+  write_mae: Callable[[Pretrained, Pretrained, bool], Written] | None = None
 
 
 GOALS = dict(
-  hf=Goal(huggingface_write.write, "model.safetensors", "transformers", 'transformers.AutoModel.from_pretrained("{path}")'),
+  hf=Goal(
+    huggingface_write.write,
+    "model.safetensors",
+    "transformers",
+    'transformers.{model}.from_pretrained("{path}")',
+    tuple(huggingface_write.WRITERS),
+    huggingface_write_mae.write,
+  ),
   timm=Goal(timm.write, "model.safetensors", "timm", 'timm.create_model("local-dir:{path}", pretrained=True)'),
   big_vision=Goal(big_vision.write, "model.npz", "big_vision", 'dict(numpy.load("{path}/model.npz"))'),
 )
@@ -40,12 +51,14 @@ def save(
   path: str | pathlib.Path,
   format: str,  # the field's word for it  # noqa: A002
   *,
+  decoder: Pretrained | None = None,
+  norm_pix_loss: bool | None = None,
   size: int | tuple[int, int] | None = None,
   preprocessing: Preprocessing | None = None,
   license: str | None = None,  # as model cards call it  # noqa: A002
   about: Sequence[str] = (),
 ) -> Written:
-  """Writes a ViT for other codes: weights, `config.json`, `preprocessor_config.json` and a model card, `README.md`.
+  """Writes a network for other codes: weights, `config.json`, `preprocessor_config.json` and a model card, `README.md`.
 
   `load(path, format)` gives the same network back; positions that are fixed become a table on the way, which `load` knows
   again.
@@ -54,8 +67,10 @@ def save(
     found: the network, without heads (`found.backbone()`); adapters are merged.
     path: a folder, which is made and must be empty.
     format: a key of `GOALS`: "hf" (transformers), "timm" or "big_vision".
+    decoder: MAE's, beside the encoder, without heads, for "hf" (ViTMAEForPreTraining).
+    norm_pix_loss: whether the decoder predicts each patch's pixels normalised, which no array tells.
     size: of the images that it will see, for which positions are made as the network makes them; None for those of the
-      network. At yet other sizes each code makes positions its own way.
+      network, where it has one (a ViT). At yet other sizes each code makes positions its own way.
     preprocessing: of the images; None for the network's own mean, std and image size.
     license: of the weights, such as "apache-2.0", for the card; None if it is not known.
     about: lines of the card in Markdown: where the weights come from.
@@ -72,16 +87,21 @@ def save(
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise ConfigError(f"{folder} is there already: name another folder")
   found = found.merged()
-  vit = held_vit(format, found)
-  seen = preprocessing or Preprocessing(vit.image_size, found.mean, found.std)
+  backbone = held(format, found, goal.kinds)
+  native, sides = getattr(backbone, "image_size", None), (size, size) if isinstance(size, int) else size
+  shown = native or sides
+  if preprocessing is None and shown is None:
+    raise ConfigError(f"fn='{found.network['fn']}' is for images of any size: give the `size` of those that it will see")
+  seen = preprocessing or Preprocessing(shown, found.mean, found.std)
   notes: tuple[str, ...] = ()
-  if size is not None:
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if sides != vit.image_size:
-      found = found.tabled(cls_position=vit.cls_position, size=sides)
-      notes = (f"positions are made for images of {by(sides)} pixels, its own are for {by(vit.image_size)}",)
+  if sides is not None:
+    sides = tuple(sides)
+    if native is not None and sides != native:
+      found = found.tabled(cls_position=backbone.cls_position, size=sides)
+      made = backbone.position not in ("rope", "none")
+      notes = (f"positions are made for images of {by(sides)} pixels, its own are for {by(native)}",) if made else ()
     seen = seen if sides == seen.size else seen._replace(size=sides, resize_to=None)
-  written = goal.write(found, seen)
+  written = _written(format, found, seen, decoder, norm_pix_loss)
   written = written._replace(notes=(*notes, *written.notes))
   folder.mkdir(parents=True, exist_ok=True)
   files.write(folder / goal.file, written.weights)
@@ -90,6 +110,19 @@ def save(
     write_whole(folder / "preprocessor_config.json", dump_json(_processor(seen), indent=2))
   write_whole(folder / "README.md", _card(folder, found, goal, written, seen, license, about))
   return written
+
+
+def _written(name: str, found: Pretrained, seen: Preprocessing, decoder: Pretrained | None, norm_pix_loss) -> Written:
+  goal = GOALS[name]
+  if decoder is None:
+    if norm_pix_loss is not None:
+      raise ConfigError("norm_pix_loss is said of a decoder: give the decoder too")
+    return goal.write(found, seen)
+  if goal.write_mae is None:
+    raise ConfigError(f"{name} holds a backbone alone, not a decoder beside it")
+  if norm_pix_loss is None:
+    raise ConfigError("whether the decoder predicts normalised pixels is in no array: give norm_pix_loss=True or False")
+  return goal.write_mae(found, decoder, norm_pix_loss)
 
 
 def _processor(seen: Preprocessing) -> dict[str, Any]:
@@ -112,7 +145,6 @@ def _processor(seen: Preprocessing) -> dict[str, Any]:
 
 
 def _card(folder, found: Pretrained, goal: Goal, written: Written, seen: Preprocessing, license, about) -> str:  # noqa: A002
-  vit: Any = found.module.backbone
   numbers = [f"{key}={value!r}" for key, value in sorted(found.network.items()) if key != "fn"]
   head = [f"library_name: {goal.library}", "tags: [image-feature-extraction, self-supervised-learning, jssl]"]
   head += [f"license: {license}"] if license else []
@@ -128,17 +160,25 @@ def _card(folder, found: Pretrained, goal: Goal, written: Written, seen: Preproc
     "---",
     f"# {folder.name}",
     "",
-    f"A vision transformer of {vit.depth} blocks of width {vit.width} on patches of {by(vit.patch_size)} pixels, "
-    f"from `{found.source}`, written by jssl.",
+    f"{_kind(found, written)}, from `{found.source}`, written by jssl.",
     "",
-    f"    {goal.use.format(path=folder)}",
+    f"    {goal.use.format(path=folder, model=(written.config.get('architectures') or ('',))[0])}",
     "",
     f"Images: {resized}centre crop {by(seen.size)}{colours}.",
     "",
     f"Licence of the weights: {license or 'not known; that of their source, and of its data, holds'}.",
     "",
-    f"Network: `vit({', '.join(numbers)})`.",
+    f"Network: `{found.network['fn']}({', '.join(numbers)})`.",
     *(["", "Notes:", "", *(f"- {note}." for note in notes)] if notes else []),
     *(["", *about] if about else []),
   ]
   return "\n".join(lines) + "\n"
+
+
+def _kind(found: Pretrained, written: Written) -> str:
+  net: Any = found.module.backbone
+  if found.network["fn"] != "vit":
+    return f"A backbone of the kind `{found.network['fn']}`"
+  decoder = " with MAE's decoder" if "decoder_hidden_size" in written.config else ""
+  size = f"{net.depth} blocks of width {net.width} on patches of {by(net.patch_size)} pixels"
+  return f"A vision transformer{decoder} of {size}"

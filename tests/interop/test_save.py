@@ -180,8 +180,8 @@ def test_heads_and_networks_of_other_kinds_are_refused(tmp_path):
   with pytest.raises(ConfigError, match=r"out is there already: name another folder"):
     interop.save(ours.backbone(), tmp_path / "out", "timm")
   other = ours._replace(network=dict(fn="resnet", depth=18))
-  with pytest.raises(ConfigError, match="^hf is written of fn='vit', not of fn='resnet'$"):
-    interop.save(other, tmp_path / "b", "hf")
+  with pytest.raises(ConfigError, match="^timm is written of fn='vit', not of fn='resnet'$"):
+    interop.save(other, tmp_path / "b", "timm")
 
 
 def test_the_card_and_the_view(tmp_path):
