@@ -96,7 +96,7 @@ def convert(
     found.network,
     path,
     format,
-    decoder=None if decoder is None else read(decoder, modules=modules, overrides=overrides).network,
+    decoder=None if decoder is None else _read_decoder(decoder, modules, overrides),
     norm_pix_loss=norm_pix_loss,
     size=size,
     preprocessing=found.preprocessing,
@@ -148,24 +148,48 @@ def write_run(source: Source, workdir: str | pathlib.Path, name: str = "network"
 
 
 def _of_run(load: Load, modules: Sequence[str], overrides: Sequence[str]) -> Source:
+  network, folder, config, step = _weights_of_run(load, modules, overrides)
+  name = load.place()[2]
+  view = evaluated_view(config, name)
+  kernel = network.variables["params"].get("backbone", {}).get("embedding", {}).get("kernel", np.empty((1, 1, 3, 1)))
+  mean, std = (_a_number_each(number, kernel.shape[-2]) for number in (view.mean, view.std))
+  notes = ("it has seen images in grey alone, in all channels",) if view.grayscale else ()
+  seen = Preprocessing(view.shape, mean, std, view.resize_to, view.interpolation)
+  start = config.networks[_trained(config, name)].get("load")
+  return Source(network._replace(mean=mean, std=std, notes=notes), seen, tuple(_about(folder, config, step, start)))
+
+
+def _read_decoder(source: str, modules: Sequence[str], overrides: Sequence[str]) -> Pretrained:
+  """A decoder that a `load` names, which sees no images and therefore has no view."""
+  load = parse_load("decoder", source)
+  assert load is not None
+  if load.public():
+    return read(source).network
+  found = _weights_of_run(load, modules, overrides)[0]
+  return found.backbone() if load.only else found
+
+
+def _weights_of_run(
+  load: Load, modules: Sequence[str], overrides: Sequence[str]
+) -> tuple[Pretrained, pathlib.Path, Any, int]:
+  """A network of a run, the run's folder and config, and the step that it is of."""
   workdir, step, name = load.place()
   folder = user_path(workdir)
   config = run_config(folder, modules, overrides)
   step = checkpoint.readable_step(folder, step)
   config = trained_config(config, step, num_examples(folder, config))
   params, stats = checkpoint.network_arrays(checkpoint.load_variables(folder, step), name)
-  followed = name
-  while student := config.networks[followed].get("ema"):
-    followed = student
-  entry = {key: value for key, value in config.networks[followed].to_dict().items() if key not in _OF_TRAINING}
-  view = evaluated_view(config, name)
-  kernel = params.get("backbone/embedding/kernel", np.empty((1, 1, 3, 1)))
-  mean, std = (_a_number_each(number, kernel.shape[-2]) for number in (view.mean, view.std))
+  trained = config.networks[_trained(config, name)].to_dict()
+  entry = {key: value for key, value in trained.items() if key not in _OF_TRAINING}
   variables = {"params": checkpoint.nested(params)} | ({"batch_stats": checkpoint.nested(stats)} if stats else {})
-  notes = ("it has seen images in grey alone, in all channels",) if view.grayscale else ()
-  network = Pretrained(f"{folder.name}@{step}:{name}", entry, variables, mean, std, {}, (), notes)
-  seen = Preprocessing(view.shape, mean, std, view.resize_to, view.interpolation)
-  return Source(network, seen, tuple(_about(folder, config, step, config.networks[followed].get("load"))))
+  return Pretrained(f"{folder.name}@{step}:{name}", entry, variables, None, None, {}, (), ()), folder, config, step
+
+
+def _trained(config, name: str) -> str:
+  """The network that an average of weights follows, or the network itself."""
+  while student := config.networks[name].get("ema"):
+    name = student
+  return name
 
 
 def _a_number_each(number: Any, channels: int) -> tuple[float, ...]:
