@@ -62,6 +62,7 @@ def object_contrast_loss(tokens, objects, *, temperature: float):
   return jnp.mean(loss), jax.tree.map(jnp.mean, metrics)
 
 
+_DIGITS = dict(plain=True, image_size=40, seed=1)
 _FASHION = dict(name="fashion_mnist", split="train")
 _SHIFTED = dict(canvas=40, seed=1)
 _GREY_VIEW = dict(size=32, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.0, 0.0), mean=0.5, std=0.27)
@@ -86,6 +87,18 @@ REGIMES = {
       lower=("object_similarity/overlap",),
       controls=("random weights", "raw pixels", "position only"),
       places=True,
+    ),
+    Regime(
+      name="digits",
+      data=dict(name="objects", split="train", options=dict(**_DIGITS, num_examples=8192)),
+      train=dict(name="objects", split="train", options=dict(**_DIGITS, num_examples=4096)),
+      test=dict(name="objects", split="test", options=dict(**_DIGITS, num_examples=1024)),
+      classes=10,
+      net=SMALL,
+      view=dict(size=32, scale=(0.3, 1.0), flip=0.0, jitter=(0.4, 0.4, 0.0, 0.0), mean=0.2, std=0.35),
+      size=40,
+      steps=600,
+      metrics={"ten labels": "few_labels/n10"},
     ),
     Regime(
       name="fashion_mnist_shifted",

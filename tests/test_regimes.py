@@ -21,8 +21,8 @@ SIDES = dict(fashion_mnist=(28, 1), fashion_mnist_shifted=(40, 1), glyphs=(32, 3
 
 
 def batch_of(regime):
-  if regime.name == "scenes":
-    return data.load("scenes", num_examples=2).get(range(2))
+  if regime.data["name"] in ("scenes", "objects"):
+    return data.load(regime.data["name"], **regime.data["options"] | dict(num_examples=2)).get(range(2))
   side, channels = next(SIDES[name] for name in sorted(SIDES, key=len, reverse=True) if regime.name.startswith(name))
   source = data.from_arrays(image=np.zeros((2, side, side, channels), np.uint8), label=[0, 1])
   return source.get(range(2))

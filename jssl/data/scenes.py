@@ -89,22 +89,31 @@ def scenes(
 
 
 def objects(
-  *, split: str = "train", num_examples: int | None = None, image_size: int = 64, sprites: str = "digits", seed: int = 0
+  *,
+  split: str = "train",
+  num_examples: int | None = None,
+  image_size: int = 64,
+  sprites: str = "digits",
+  plain: bool = False,
+  seed: int = 0,
 ) -> Source:
   """Images of one object of 36 to 52 of 64 pixels on a photograph, with its class as `label`.
 
   Args:
     split, image_size, sprites, seed: as for `scenes`.
     num_examples: 2,048, 256 and 1,024 by default.
+    plain: white on black, at the same places, in the place of colours on photographs.
 
   Returns:
     A Source in memory: `image`, `extent`, `segments` (1 is the object) and `label` int32, the digit or the item.
   """
-  return _make("objects", split, num_examples, image_size, sprites, seed)
+  return _make("objects", split, num_examples, image_size, sprites, seed, plain)
 
 
 @functools.lru_cache(maxsize=8)
-def _make(name: str, split: str, num_examples: int | None, image_size: int, sprites: str, seed: int) -> Source:
+def _make(
+  name: str, split: str, num_examples: int | None, image_size: int, sprites: str, seed: int, plain: bool = False
+) -> Source:
   kind = {"scenes": SCENES, "objects": OBJECTS}[name]
   check_split(name, split)
   count = kind.sizes[split] if num_examples is None else num_examples
@@ -114,7 +123,7 @@ def _make(name: str, split: str, num_examples: int | None, image_size: int, spri
   largest = round(kind.sides[1] * image_size)
   pieces = [Plan(*(field[start : start + _CHUNK] for field in plan)) for start in range(0, count, _CHUNK)]
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    parts = list(pool.map(lambda piece: paint(piece, chosen, image_size, largest)[:3], pieces))
+    parts = list(pool.map(lambda piece: paint(piece, chosen, image_size, largest, plain)[:3], pieces))
   image, segments, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
   arrays = dict(image=image, extent=np.full((count, 2), image_size, np.int32), segments=segments)
   arrays |= {"label": labels[:, 0]} if name == "objects" else {"segment_label": labels}
@@ -187,10 +196,10 @@ class Painted(NamedTuple):
   silhouettes: np.ndarray
 
 
-def paint(plan: Plan, sprites: Sprites, image_size: int, largest: int) -> Painted:
-  """Carries out a plan with objects of up to `largest` pixels."""
-  image = backgrounds(plan, image_size)
+def paint(plan: Plan, sprites: Sprites, image_size: int, largest: int, plain: bool = False) -> Painted:
+  """Carries out a plan with objects of up to `largest` pixels; a plain one white on black."""
   n, k = plan.sprite.shape
+  image = np.zeros((n, image_size, image_size, 3), np.uint8) if plain else backgrounds(plan, image_size)
   segments = np.zeros(image.shape[:3], np.uint8)
   silhouettes = np.zeros((n, k, image_size, image_size), bool)
   label = np.full((n, k), -1, np.int32)
@@ -203,7 +212,7 @@ def paint(plan: Plan, sprites: Sprites, image_size: int, largest: int) -> Painte
     layer = shift(alpha[rows], corner[rows], image_size)
     inside = layer > SILHOUETTE
     silhouettes[rows, placed[rows]] = inside
-    tint = choose_tint(plan.tint[rows, slot], image[rows], inside)
+    tint = np.full((len(rows), 3), 255, np.uint8) if plain else choose_tint(plan.tint[rows, slot], image[rows], inside)
     blend(image, rows, layer, tint)
     segments[rows] = np.where(inside, (placed[rows] + 1).astype(np.uint8)[:, None, None], segments[rows])
     label[rows, placed[rows]] = sprites.label[plan.sprite[rows, slot]]

@@ -82,6 +82,18 @@ def test_silhouettes_overlap_by_less_than_a_tenth():
   assert (tried[:, 3] >= 0).mean() > 0.75 and (plan.count >= 2).all()
 
 
+def test_plain_objects_are_white_on_black_at_the_same_places():
+  plain, other = (data.load("objects", num_examples=20, image_size=40, plain=plain).arrays for plain in (True, False))
+  for name in ("segments", "label", "extent"):
+    np.testing.assert_array_equal(plain[name], other[name])
+  assert (plain["image"] == plain["image"][..., :1]).all()
+  inside = plain["segments"] == 1
+  edge = np.pad(inside, ((0, 0), (4, 4), (4, 4)))  # soft edges are no wider than a pixel of a digit
+  near = np.any([edge[:, y : y + 40, x : x + 40] for y in range(9) for x in range(9)], 0)
+  assert (plain["image"][~near] == 0).all() and (plain["image"][inside] > 60).all()
+  assert len(np.unique(inside.any(2).argmax(1))) > 5  # rows in which they begin
+
+
 def test_objects_can_be_told_from_what_is_behind_them():
   arrays = data.load("scenes", num_examples=100).arrays
   inside = arrays["segments"] > 0
