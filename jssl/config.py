@@ -83,7 +83,9 @@ def default_config() -> ml_collections.ConfigDict:
       # The newest `keep`; the one with the lowest value of the metric `keep_best`; those of every `keep_every`-th step.
       checkpoint=dict(keep=2, keep_best=None, keep_every=None),
       # Protocols on the weights as they are, every so many steps (None: never), and norms in each row: see jssl.monitor.
-      monitor=dict(every_steps=None, protocols=("knn:k=20", "rankme"), train_examples=2048, test_examples=1024, seed=0),
+      monitor=dict(
+        every_steps=None, protocols=("knn:k=20", "rankme:images=1024"), train_examples=2048, test_examples=1024, seed=0
+      ),
       # compiler_options are XLA's, for the step alone: what XLA_FLAGS takes, without the dashes
       parallel=dict(mode="pmap", shard_state=False, compiler_options={}),
       optim=optim.default_optim_config(),
