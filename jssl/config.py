@@ -88,6 +88,8 @@ def default_config() -> ml_collections.ConfigDict:
       ),
       # compiler_options are XLA's, for the step alone: what XLA_FLAGS takes, without the dashes
       parallel=dict(mode="pmap", shard_state=False, compiler_options={}),
+      # Beside metrics.jsonl. A run of Weights & Biases takes what wandb.init takes, wandb=dict(project="mine"); empty: none.
+      writers=dict(tensorboard=True, wandb={}),
       optim=optim.default_optim_config(),
       evaluation=dict(
         network=None,  # None: the EMA teacher that sees images, or else the trained network that does
@@ -327,7 +329,7 @@ def override(config: ml_collections.ConfigDict, arguments: list[str]) -> ml_coll
       place, where = place[name], f"{where}.{name}"
     # An entry takes whatever its function knows, with which it is checked; options, whatever the kind of data or XLA knows.
     free = where.endswith("options") or len(parents) == 2 and parents[0] in OPEN or parents[:2] == ["optim", "groups"]
-    free = free or parents[:1] == ["evaluation"] and len(parents) == 3
+    free = free or parents[:1] == ["evaluation"] and len(parents) == 3 or parents[:2] == ["writers", "wandb"]
     if not free or not hasattr(place, "keys"):
       _require_key(place, key, where)
     if path in DURATIONS:

@@ -1,14 +1,17 @@
-"""What a run writes for people and for tools: `metrics.jsonl`, TensorBoard events, one progress line."""
+"""What a run writes for people and for tools: `metrics.jsonl`, TensorBoard events, a run of W&B, one progress line."""
 
+import inspect
 import json
 import logging
 import math
 import pathlib
+import secrets
 import sys
 import time
 
 import jax
 
+from jssl.errors import ConfigError, nearest
 from jssl.files import dump_json, user_path, write_whole
 
 log = logging.getLogger("jssl")
@@ -27,14 +30,18 @@ def setup(level=logging.INFO) -> None:
 
 
 class MetricsWriter:
-  """Appends rows to `metrics.jsonl` and to TensorBoard events; of several processes only the first does.
+  """Appends rows to `metrics.jsonl` and to what `config.writers` names; of several processes only the first does.
 
   Args:
     workdir: of the run.
     step: rows from this step on are removed first, so that a resumed run leaves neither gaps nor doubles.
+    config: of the run; by default TensorBoard is the one writer beside `metrics.jsonl`.
+
+  Raises:
+    ConfigError: W&B has not begun.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, step: int = 0):
+  def __init__(self, workdir: str | pathlib.Path, step: int = 0, config=None):
     self._silent = jax.process_index() > 0
     if self._silent:
       return
@@ -42,8 +49,12 @@ class MetricsWriter:
     self._path = workdir / "metrics.jsonl"
     kept = [row for row in read_metrics(workdir) if row["step"] <= step]
     write_whole(self._path, "".join(dump_json(row) + "\n" for row in kept))
+    self._others = []
+    if config is None or config.writers.tensorboard:
+      self._others.append(_TensorBoard(workdir, step))
+    if config is not None and config.writers.wandb:
+      self._others.append(_WandB(workdir, config))
     self._file = self._path.open("a", buffering=1)
-    self._events = _summary_writer(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """Adds a row; a full disk costs the row, not the run."""
@@ -53,14 +64,76 @@ class MetricsWriter:
       self._file.write(dump_json({"step": step, **metrics}) + "\n")
     except OSError as error:
       log.error("step %d: the metrics could not be written: %s", step, error.strerror)
-    for name, value in metrics.items():
-      self._events.add_scalar(name, value, step)
+    for other in self._others:
+      other.write(step, metrics)
 
   def close(self) -> None:
     if self._silent:
       return
     self._file.close()
-    self._events.close()
+    for other in self._others:
+      other.close()
+
+
+class _TensorBoard:
+  """Events in `workdir/tensorboard`."""
+
+  def __init__(self, workdir: pathlib.Path, step: int):
+    self._events = _summary_writer(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+    self.close = self._events.close
+
+  def write(self, step: int, metrics: dict[str, float]) -> None:
+    for name, value in metrics.items():
+      self._events.add_scalar(name, value, step)
+
+
+class _WandB:
+  """A run of Weights & Biases, the same one when the run goes on: `workdir/wandb_id` keeps its name."""
+
+  def __init__(self, workdir: pathlib.Path, config):
+    wandb, path = _import_wandb(), workdir / "wandb_id"
+    if not path.exists():
+      write_whole(path, secrets.token_hex(4) + "\n")
+    settings = dict(dir=str(workdir)) | config.writers.wandb.to_dict()
+    settings |= dict(id=path.read_text().strip(), resume="allow", config=config.to_dict(), allow_val_change=True)
+    try:
+      self._run = wandb.init(**settings)
+    except wandb.Error as error:
+      raise ConfigError(f"config.writers.wandb: {' '.join(str(error).split())}") from error
+    self.close = self._run.finish
+
+  def write(self, step: int, metrics: dict[str, float]) -> None:
+    """Adds a row, unless it is one that the run had before it was stopped: W&B takes no step twice."""
+    if step < self._run.step:
+      return
+    try:
+      self._run.log(metrics, step=step)
+    except Exception as error:  # pylint: disable=broad-except  # it costs the row, not the run
+      log.error("step %d: W&B has not taken the metrics: %s", step, error)
+
+
+def check_writers(config) -> None:
+  """Refuses a `config.writers.wandb` that cannot be.
+
+  Raises:
+    ConfigError: if wandb is not installed, or for what `wandb.init` does not take.
+  """
+  if given := config.writers.wandb.to_dict():
+    own = {"id", "resume", "config", "allow_val_change"}
+    known = inspect.signature(_import_wandb().init).parameters.keys() - own
+    for name in given:
+      if name in own:
+        raise ConfigError(f"config.writers.wandb.{name}: a run sets it itself")
+      if name not in known:
+        raise ConfigError(f"config.writers.wandb.{name}: wandb.init takes no such argument; {nearest(name, known)}")
+
+
+def _import_wandb():
+  try:
+    import wandb  # pylint: disable=g-import-not-at-top
+  except ImportError as error:
+    raise ConfigError(f"config.writers.wandb: {error}; pip install 'jssl[wandb]', or leave it empty") from error
+  return wandb
 
 
 def _summary_writer(*args, **kwargs):

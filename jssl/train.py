@@ -29,7 +29,7 @@ def train_and_evaluate(
 
   Args:
     config: as `get_config` of a config returns it.
-    workdir: for `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints.
+    workdir: for `config.json`, `metrics.jsonl`, what `config.writers` names and checkpoints.
     source: data instead of what `config.data` names, as `data.from_arrays` or `data.from_iterator` make it.
     also: the same for other data by name, instead of what `config.data.also` names, or beside it: the arrays of
       `{"target": source}` are read as `target/image`, `target/index`, ...
@@ -46,6 +46,7 @@ def train_and_evaluate(
   workdir = user_path(workdir)
   configs.to_json(config)  # what a workdir cannot keep is told before anything is loaded
   trainer = Trainer(config, source, also=also, devices=devices)
+  logging.check_writers(config)
   others = {one.name: one.source for one in trainer.inputs[1:]}
   monitor = Monitor(trainer, given=source is not None)
   with workdirs.claimed(workdir, config, trainer.source, others, given=source is not None):
@@ -56,7 +57,7 @@ def train_and_evaluate(
       rollbacks = int(state.rollbacks)
       while True:
         try:
-          with contextlib.closing(logging.MetricsWriter(workdir, int(state.step))) as writer:
+          with contextlib.closing(logging.MetricsWriter(workdir, int(state.step), config)) as writer:
             return _loop(trainer, state, saved, writer, interrupt, monitor)
         except NonFiniteError as error:
           rollbacks += 1

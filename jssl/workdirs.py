@@ -36,6 +36,7 @@ FREE = (
   "data.device_bytes",
   "nonfinite.",
   "parallel.",
+  "writers.",
 )
 
 # What an entry's options are where it does not give them; its numbers' defaults stand in its function's signature.
