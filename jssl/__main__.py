@@ -7,6 +7,7 @@ import sys
 COMMANDS = dict(
   train=("jssl.train", "trains a config, or goes on with its run"),
   explain=("jssl.train", "shows a config's views, masks, networks and losses, and what a step costs"),
+  sweep=("jssl.sweep", "trains and evaluates a config with several values of its keys, here or under SLURM"),
   evaluate=("jssl.evaluate", "scores a run's network, beside random weights and raw pixels"),
   transfer=("jssl.transfer", "trains a run's network with labels: fine-tuning, or a linear classifier"),
   report=("jssl.report.__main__", "writes runs, their pictures and results as one HTML page"),
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
   if not argv or argv[0] in ("-h", "--help"):
     print("usage: jssl COMMAND ...\n")
     for name, (_, does) in COMMANDS.items():
-      print(f"  {name:<9} {does}")
+      print(f"  {name:<10} {does}")
     print("\n`jssl COMMAND --help` says what it takes.")
     return 0
   name, *rest = argv

@@ -128,7 +128,7 @@ def load_config(spec: str) -> ml_collections.ConfigDict:
   Whatever else goes wrong inside `get_config` is raised as it is.
   """
   name, _, arg = spec.partition(":")
-  module = _config_module(name)
+  module = config_module(name)
   if not hasattr(module, "get_config"):
     raise ConfigError(f"--config {name}: it has no function get_config")
   try:
@@ -143,7 +143,12 @@ def load_config(spec: str) -> ml_collections.ConfigDict:
   return config
 
 
-def _config_module(name: str):
+def config_module(name: str):
+  """The module of a config: of a file, or by the name of one that comes with jssl.
+
+  Raises:
+    ConfigError: if there is no such config.
+  """
   path = user_path(name)
   if path.suffix == ".py":
     if not path.exists():

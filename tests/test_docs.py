@@ -22,7 +22,7 @@ PAGES = {
 }
 # Pages whose code trains nothing and traces no method.
 QUICK = {f"docs/cookbook/{name}.md" for name in ("collapse", "many_hosts", "not_finite", "one_gpu", "own_loss", "own_mask")}
-QUICK |= {f"docs/{name}.md" for name in ("choices", "data", "studies")}
+QUICK |= {f"docs/{name}.md" for name in ("choices", "data", "runs", "studies")}
 
 
 def blocks(text: str, language: str) -> list[str]:
