@@ -14,6 +14,7 @@ COMMANDS = dict(
   extract=("jssl.extract", "writes a network's features of images"),
   convert=("jssl.convert", "writes a network for transformers, timm or big_vision, and public weights as a run"),
   prepare=("jssl.data.prepare", "prepares a data set of tensorflow-datasets"),
+  completion=("jssl.completion", "prints a script by which bash, zsh or fish completes all of these"),
 )
 
 
