@@ -34,6 +34,7 @@ class Regime:
     lower: metrics of which smaller numbers are better.
     controls: beside the network with labels.
     grey: whether images have one channel, and views are to have three.
+    colours: whether images have any.
     places: whether the labels of the control are the objects of `scenes`.
   """
 
@@ -53,6 +54,7 @@ class Regime:
   lower: tuple[str, ...] = ()
   controls: tuple[str, ...] = ("random weights", "raw pixels")
   grey: bool = False
+  colours: bool = True
   places: bool = False
 
   @property

@@ -99,6 +99,7 @@ REGIMES = {
       size=40,
       steps=600,
       metrics={"ten labels": "few_labels/n10"},
+      colours=False,
     ),
     Regime(
       name="fashion_mnist_shifted",
@@ -111,6 +112,7 @@ REGIMES = {
       size=40,
       steps=1000,
       grey=True,
+      colours=False,
     ),
     Regime(
       name="fashion_mnist",
@@ -123,6 +125,7 @@ REGIMES = {
       size=32,
       steps=1000,
       grey=True,
+      colours=False,
     ),
     Regime(
       name="glyphs",

@@ -73,11 +73,11 @@ def test_a_run_is_measured_beside_its_random_weights_and_raw_pixels(zoo, tmp_pat
   assert "rankme/rankme" in second and not any(name.startswith("raw pixels/") for name in second)
 
 
-@pytest.mark.parametrize("name", ["fashion_mnist_shifted", "glyphs", "scenes"])
+@pytest.mark.parametrize("name", ["digits", "fashion_mnist_shifted", "glyphs", "scenes"])
 def test_every_method_has_an_arm_on_a_regime(name):
   regime = REGIMES[name]
   arms = of_regime.arms(regime)
-  left_out = {"colorization"} if regime.grey else {"supcon"} if regime.places else set()
+  left_out = {"colorization"} if not regime.colours else {"supcon"} if regime.places else set()
   assert set(of_regime.METHODS) - set(arms) == left_out
   for method, config in arms.items():
     check_config(config)

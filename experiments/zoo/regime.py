@@ -20,7 +20,7 @@ RANKME = "rankme/rankme"
 
 def arms(regime: Regime) -> dict:
   """Method -> config."""
-  left_out = (OF_COLOURS if regime.grey else ()) + (OF_LABELS if regime.places else ())
+  left_out = (() if regime.colours else OF_COLOURS) + (OF_LABELS if regime.places else ())
   found = {name: regime.method(name) for name in METHODS if name not in left_out}
   for config in found.values():
     config.evaluation.protocols = (*regime.protocols, "rankme")
