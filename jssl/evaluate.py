@@ -17,6 +17,7 @@ from jssl.errors import ConfigError, nearest, NonFiniteError
 from jssl.evaluation import Evaluation, EvaluationData, FeatureModel, format_table, parse_protocols, protocols
 from jssl.evaluation.baselines import foreground_model, position_model, raw_pixel_model
 from jssl.evaluation.frozen import Frozen, load_frozen, run_config
+from jssl.evaluation.protocols.unlabelled import PROTOCOLS as UNLABELLED
 from jssl.evaluation.tables import read_results
 from jssl.files import dump_json, user_path, write_whole
 from jssl.values import words
@@ -81,6 +82,8 @@ def evaluate(
   results = Evaluation()
   try:
     trained = frozen.feature_model("pretrained")
+    if names is None:
+      numbers = _possible(numbers, trained, splits, not given and config.evaluation.train == config.evaluation.test)
     results[trained.name] = protocols.run_protocols(numbers, trained, splits, **numbers)
     for model in _baselines(baselines, workdir, trained, frozen, splits, numbers, modules, overrides):
       possible = [name for name in numbers if not protocols.missing(protocols.find_protocol(name), model, splits)]
@@ -166,6 +169,46 @@ def _splits(config, given, numbers) -> EvaluationData:
     load = functools.partial(data.load, entry.name, split=entry.split, **entry.options)
     found[split] = given.get(split, load)
   return EvaluationData(**found)
+
+
+def _possible(numbers, model: FeatureModel, splits: EvaluationData, same: bool) -> dict[str, dict]:
+  """The protocols of a config that its data allow, and, where labels are in their way, those that need none.
+
+  Args:
+    numbers: of the config's protocols.
+    model: that is evaluated.
+    splits: of the data.
+    same: whether the images of train and of test are the same.
+
+  Raises:
+    ConfigError: if none is left.
+  """
+  reasons: dict[str, list[str]] = {}
+  for name in numbers:
+    if reason := _in_the_way(protocols.find_protocol(name), splits, same):
+      reasons.setdefault(reason, []).append(name)
+  if not reasons:
+    return numbers
+  left_out = sum(reasons.values(), [])
+  possible = lambda name: not protocols.missing(UNLABELLED[name], model, splits)
+  instead = [name for name in UNLABELLED if name not in numbers and possible(name)]
+  told = "; ".join(f"{', '.join(out)} not run, since {reason}" for reason, out in reasons.items())
+  logging.log.warning("%s%s", told, f"; in their place, without labels: {', '.join(instead)}" if instead else "")
+  found = {name: numbers[name] for name in numbers if name not in left_out} | {name: {} for name in instead}
+  if not found:
+    raise ConfigError(f"no protocol is left: {told}; --protocols names others")
+  return found
+
+
+def _in_the_way(protocol, splits: EvaluationData, same: bool) -> str:
+  """Why a protocol cannot be run with the labels of these data, if it needs some; data that are not there say so later."""
+  try:
+    if sources := protocols.without_labels(protocol, splits):
+      return f"{sources[0].name} has no labels"
+  except ConfigError:
+    return ""
+  both = {"train", "test"} <= {*protocol.labels}
+  return "the test images are those of train; config.evaluation.test names others" if same and both else ""
 
 
 def _baselines(names, workdir, trained, frozen, splits, numbers, modules, overrides) -> Iterator[FeatureModel]:

@@ -2,8 +2,8 @@
 
 The network, the view and the features are those that `python -m jssl.evaluate` would take for a checkpoint of the step; the
 images are a fixed part of the same data. A run that was handed its data is looked at on them: a part is the bank, as of
-`config.evaluation.train`, and others of them are the test. All of them are trained on, so such numbers are for watching
-alone.
+`config.evaluation.train`, and others of them are the test; and so is one whose evaluation names the same data for both. All
+of them are trained on, so such numbers are for watching alone.
 """
 
 from collections.abc import Mapping
@@ -49,6 +49,8 @@ class Monitor:
     if not self._numbers:
       return
     self._data = _data(trainer, given)
+    bare = {name: protocols.without_labels(protocols.find_protocol(name), self._data) for name in self._numbers}
+    self._leave_out([name for name, sources in bare.items() if sources], ", since the data has no labels")
     specs = trainer.source.element_spec, trainer.source.whole
     # Made once for each phase: a second look is the same program as the first.
     self._frozen = {
@@ -76,16 +78,16 @@ class Monitor:
     results = protocols.run_protocols(self._numbers, frozen.feature_model(f"step {step}"), self._data, **self._numbers)
     found = {f"monitor/{name}/{key}": float(x) for name, result in results.items() for key, x in result["metrics"].items()}
     if not self._looks:
-      self._leave_out([name for name, result in results.items() if "error" in result])
+      self._leave_out([name for name, result in results.items() if "error" in result], " from now on")
     seconds = time.monotonic() - begin
     self._account(step, seconds - logging.compiling_since(begin))
     logging.log.info("monitor: %s (%.1f s)", ", ".join(f"{n[8:]} {x:.4g}" for n, x in found.items()) or "nothing", seconds)
     return found | {"monitor/seconds": seconds}
 
-  def _leave_out(self, names: list[str]) -> None:
-    """What the first look could not run, for want of labels for example, is not tried again."""
+  def _leave_out(self, names: list[str], why: str) -> None:
+    """What cannot be run for want of labels, or could not at the first look, is not tried again."""
     if names:
-      logging.log.warning("monitor: %s left out from now on", ", ".join(names))
+      logging.log.warning("monitor: %s left out%s", ", ".join(names), why)
       self._numbers = {name: numbers for name, numbers in self._numbers.items() if name not in names}
 
   def _account(self, step: int, seconds: float) -> None:
@@ -125,13 +127,15 @@ def _data(trainer, given: bool) -> EvaluationData:
   """The images that are looked at, the same at every step and in every run."""
   settings, entries = trainer.config.monitor, trainer.config.evaluation
   counts = settings.train_examples, settings.test_examples
-  if given and trainer.source.read is not None:
-    order = epoch_permutation(settings.seed, 0, len(trainer.source))
+  load = lambda entry: data.load(entry.name, split=entry.split, **entry.options)
+  if given and trainer.source.read is not None or not given and entries.train == entries.test:
+    source = trainer.source if given else load(entries.train)
+    order = epoch_permutation(settings.seed, 0, len(source))
     first = min(counts[0], math.ceil(len(order) * counts[0] / sum(counts)))
-    return EvaluationData(*(_part(trainer.source, index) for index in (order[:first], order[first : first + counts[1]])))
+    return EvaluationData(*(_part(source, index) for index in (order[:first], order[first : first + counts[1]])))
   parts = []
   for entry, count in zip((entries.train, entries.test), counts, strict=True):
-    source = data.load(entry.name, split=entry.split, **entry.options)
+    source = load(entry)
     parts.append(_part(source, epoch_permutation(settings.seed, 0, len(source))[:count]))
   return EvaluationData(*parts)
 

@@ -16,6 +16,7 @@ import numpy as np
 from jssl import checkpoint, collapse, data, logging, origin, processes, tables, workdirs
 from jssl import config as configs
 from jssl.errors import CheckpointError, ConfigError, NonFiniteError, Stopped
+from jssl.evaluation.own_data import evaluate_own_data
 from jssl.files import user_path
 from jssl.monitor import Monitor
 from jssl.step import TrainState
@@ -220,6 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.distributed is not None:
       processes.join(arguments.distributed)
     config = configs.override(configs.load_config(arguments.config), overrides)
+    evaluate_own_data(config, overrides)
     if arguments.explain:
       from jssl import explain  # pylint: disable=g-import-not-at-top
 

@@ -228,7 +228,10 @@ def _models(runs: Sequence[Run], settings: dict) -> list[FeatureModel]:
 
 
 def _sources(parts: Parts, run: Run, pictures: data.Source | None):
-  """The images whose patches are shown, the test images, and those among which neighbours are sought; None without."""
+  """The images whose patches are shown, the test images, and those among which neighbours are sought.
+
+  None without, and for the last of them where that is among the test images themselves.
+  """
   if pictures is not None:
     return pictures, pictures, None
   load = lambda entry: data.load(entry.name, split=entry.split, **entry.options)
@@ -236,7 +239,7 @@ def _sources(parts: Parts, run: Run, pictures: data.Source | None):
   protocols = {*run.results.get("pretrained", {}), *(str(name).partition(":")[0] for name in entries.protocols)}
   of_scenes = any(name in PROTOCOLS and "scenes" in PROTOCOLS[name].splits for name in protocols)
   test, bank = parts.attempt("the test set", lambda: load(entries.test)), None
-  if test is not None:
+  if test is not None and entries.train != entries.test:
     bank = parts.attempt("the training set", lambda: load(entries.train))
   shown = parts.attempt("the test scenes", lambda: load(entries.test_scenes)) if of_scenes else None
   return test if shown is None else shown, test, bank

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from jssl import logging, nodes
+from jssl.data.source import Source
 from jssl.errors import ConfigError, nearest
 from jssl.evaluation.model import FeatureModel
 from jssl.evaluation.protocols import labelled, places, unlabelled
@@ -53,6 +54,12 @@ def missing(protocol: Protocol, model: FeatureModel, data: EvaluationData) -> li
   """What a protocol needs and the model or the data do not have, in words."""
   absent = [f"'{model.name}' has no {need}" for need in protocol.needs if getattr(model, need) is None]
   return absent + [f"the data has no {split}" for split in protocol.splits if not data.has(split)]
+
+
+def without_labels(protocol: Protocol, data: EvaluationData) -> list[Source]:
+  """The data of which a protocol needs labels that they do not have."""
+  sources = [data.source(split) for split in protocol.labels if data.has(split)]
+  return [source for source in sources if "label" not in source.element_spec]
 
 
 def check_numbers(name: str, numbers: Mapping[str, Any]) -> dict[str, Any]:

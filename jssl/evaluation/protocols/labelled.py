@@ -116,6 +116,7 @@ PROTOCOLS = dict(
     ("image_features",),
     ("train", "test"),
     "test images whose k nearest training images vote for their class; higher is better, chance is below",
+    labels=("train", "test"),
   ),
   linear=Protocol(
     functools.partial(_of_classes, linear_probe),
@@ -132,6 +133,7 @@ PROTOCOLS = dict(
     ("image_features",),
     ("train", "test"),
     "test images that a linear classifier on frozen features gets right; higher is better, chance is below",
+    labels=("train", "test"),
   ),
   linear_mae=Protocol(
     functools.partial(_of_classes, mae_linear_probe),
@@ -139,6 +141,7 @@ PROTOCOLS = dict(
     ("image_features",),
     ("train", "test"),
     "MAE's linear probe (BatchNorm, LARS), without its views of the training images; higher is better, chance is below",
+    labels=("train", "test"),
   ),
   linear_dinov2=Protocol(
     functools.partial(_of_classes, dinov2_linear_probe, kind="block_features"),
@@ -155,6 +158,7 @@ PROTOCOLS = dict(
     ("block_features",),
     ("train", "test"),
     "DINOv2's linear probe: rate, last blocks and pooling chosen on a part of train; higher is better, chance is below",
+    labels=("train", "test"),
   ),
   logistic_regression=Protocol(
     functools.partial(_of_classes, logistic_regression_accuracy),
@@ -163,6 +167,7 @@ PROTOCOLS = dict(
     ("train", "test"),
     "test images that logistic regression, its penalty chosen on a part of train, gets right; higher is better, chance is "
     "below",
+    labels=("train", "test"),
   ),
   attentive_probe=Protocol(
     functools.partial(_of_classes, attentive_probe, kind="patch_features"),
@@ -180,6 +185,7 @@ PROTOCOLS = dict(
     ("image_features", "patch_features"),  # which what knows of positions alone does not have
     ("train", "test"),
     "test images that a learnt query over patch tokens and a linear layer get right; higher is better, chance is below",
+    labels=("train", "test"),
   ),
   accuracy=Protocol(
     _accuracy,
@@ -187,6 +193,7 @@ PROTOCOLS = dict(
     ("logits",),
     ("test",),
     "test examples that the run's own classifier gets right; higher is better, chance is below",
+    labels=("test",),
   ),
   few_labels=Protocol(
     functools.partial(_of_classes, few_label_accuracy),
@@ -194,6 +201,7 @@ PROTOCOLS = dict(
     ("image_features",),
     ("train", "test"),
     "test images that a linear classifier fitted on so many labels a class gets right; higher is better, chance is below",
+    labels=("train", "test"),
   ),
   clusters=Protocol(
     functools.partial(_of_classes, _clusters),
@@ -201,6 +209,7 @@ PROTOCOLS = dict(
     ("image_features",),
     ("train", "test"),
     "how far clusters that saw no label agree with the classes; higher is better; chance is 0 for ARI alone",
+    labels=("train", "test"),
   ),
   retrieval=Protocol(
     _retrieval,
@@ -208,5 +217,6 @@ PROTOCOLS = dict(
     ("image_features",),
     ("test",),
     "each test image asks for the others of its class (mean average precision, recall at k); higher is better",
+    labels=("test",),
   ),
 )

@@ -15,6 +15,7 @@ class Protocol(NamedTuple):
     needs: attributes that the model must have.
     splits: splits that the data must have.
     meaning: what the numbers are, which way is better, and what they are to be held against, in one line.
+    labels: splits whose examples must have a `label`.
   """
 
   run: Callable
@@ -22,3 +23,4 @@ class Protocol(NamedTuple):
   needs: tuple[str, ...]
   splits: tuple[str, ...]
   meaning: str = ""
+  labels: tuple[str, ...] = ()
