@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from jssl import config as configs
 from jssl import nodes, study
 from jssl.errors import ConfigError
+from jssl.evaluation.own_data import evaluate_own_data
 from jssl.files import user_path, write_whole
 from jssl.report.results import MEASURES
 from jssl.values import literal, words
@@ -125,8 +126,9 @@ def plan(config: str, sweeps: Sequence[str] = (), overrides: Sequence[str] = ())
     values = {key: value for key, value in run.items() if key != SEED}
     name = ", ".join(f"{key.removeprefix('config.')}={value}" for key, value in values.items()) or config
     if name not in arms:
-      changes = [f"--{key}={value!r}" for key, value in values.items()]
-      arms[name] = configs.override(configs.load_config(config), [*overrides, *changes])
+      changes = [*overrides, *(f"--{key}={value!r}" for key, value in values.items())]
+      arms[name] = configs.override(configs.load_config(config), changes)
+      evaluate_own_data(arms[name], changes)  # as in `jssl.train`
       configs.check_config(arms[name])
     found.append((name, run.get(SEED, arms[name].seed)))
   made = Plan(arms, tuple(dict.fromkeys(seed for _, seed in found)))

@@ -70,6 +70,11 @@ def test_a_function_in_the_manner_of_big_vision(tmp_path):
   assert sweep.Hyper().product([]) == [{}]
 
 
+def test_data_of_the_command_line_are_evaluated_too():
+  made = sweep.plan("simclr:demo", ["config.seed=0,1"], ["--config.data.name=folder:/photos"])
+  assert {config.evaluation.train.name for config in made.arms.values()} == {"folder:/photos"}
+
+
 @pytest.mark.parametrize(
   "sweeps, message",
   [
