@@ -204,7 +204,7 @@ def test_numbers_override_a_variant():
     (dict(variant="XL/16"), "unknown variant"),
     (dict(width=16), "needs width, depth"),
     (dict(variant="S/16", num_heads=7), "not divisible by num_heads"),
-    (dict(variant="S/16", position="rope"), "position must be"),
+    (dict(variant="S/16", position="rotary"), "position must be"),
     (dict(variant="S/16", readout=(0,)), "outside 1..12"),
     (dict(variant="S/16", readout=(3, 3)), "names a block twice"),
     (dict(variant="S/16", readout=(3, 12), readout_fusion="sum"), "'learned' or 'class_token', not 'sum'"),
